@@ -1,0 +1,50 @@
+"""What commands print with: tables, JSON, one console for each stream."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+WIDE = 200
+"""Columns where the output is no terminal: nothing is wrapped or cut in a file or a pipe."""
+
+
+def console(stderr: bool = False) -> Any:
+    """A rich console on standard output or error; plain text where that is no terminal."""
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() else WIDE
+    return Console(stderr=stderr, width=width, highlight=False, emoji=False, markup=False)
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on standard output."""
+    print(json.dumps(value, indent=1, ensure_ascii=False))
+
+
+def print_table(
+    headers: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    right: Sequence[int] = (),
+    totals: int = 0,
+) -> None:
+    """A table; `right` are the columns of numbers, the last `totals` rows stand below a line."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for i, header in enumerate(headers):
+        table.add_column(header, justify="right" if i in right else "left")
+    for i, row in enumerate(rows):
+        table.add_row(*row, end_section=bool(totals) and i == len(rows) - totals - 1)
+    console().print(table)
+
+
+def megabytes(count: int) -> str:
+    """Bytes as MB (10⁶) with three digits that matter."""
+    value = count / 1e6
+    return f"{value:,.0f} MB" if value >= 100 else f"{value:.3g} MB"

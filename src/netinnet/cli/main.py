@@ -1,0 +1,61 @@
+"""The command `nin`: its subcommands, and how errors leave it. Each subcommand is a module here."""
+
+from __future__ import annotations
+
+import sys
+
+from cyclopts import App, CycloptsError
+
+from netinnet import __version__
+from netinnet.errors import NetinnetError
+
+app = App(
+    name="nin",
+    version=f"netinnet {__version__}",
+    help="Network in Network: train it, measure it, use it.",
+    help_format="markdown",
+    result_action="return_value",
+)
+# Named by text, so that a subcommand's module is imported only when it is used.
+app.command("netinnet.cli.train:train", name="train", help="Train a network and watch it learn.")
+app.command(
+    "netinnet.cli.evaluate:evaluate", name="evaluate", help="Measure a trained model on a data set."
+)
+app.command("netinnet.cli.predict:predict", name="predict", help="Say what is in pictures.")
+app.command(
+    "netinnet.cli.summary:summary", name="summary", help="Show a network's layers and what they cost."
+)
+app.command("netinnet.cli.zoo:zoo", name="zoo", help="List the networks.")
+app.command("netinnet.cli.data:data", name="data", help="List the data sets and check their files.")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run one command and exit: 0, 2 for a user's mistake, 130 or 143 when interrupted."""
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command and return its exit status. Mistakes are one line on standard error."""
+    try:
+        app(arguments, exit_on_error=False, print_error=False)
+    except CycloptsError as error:
+        return _fail(" ".join(str(error).split()))
+    except NetinnetError as error:
+        return _fail(str(error), getattr(error, "status", 2))
+    except KeyboardInterrupt:
+        return _fail("stopped", 130)
+    except BrokenPipeError:
+        # The reader (head, less) has gone; nothing more can be said to it.
+        sys.stdout = None  # type: ignore[assignment]
+    except SystemExit as request:
+        return int(request.code or 0)
+    return 0
+
+
+def _fail(message: str, status: int = 2) -> int:
+    print(f"nin: {message}", file=sys.stderr)
+    return status
+
+
+if __name__ == "__main__":
+    main()

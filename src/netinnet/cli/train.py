@@ -1,0 +1,105 @@
+"""`nin train`: a recipe, single fields overridden, progress, and at the end the chapter's numbers."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+from docstring_parser import parse_from_object
+
+from netinnet.cli.console import print_json
+from netinnet.errors import RecipeError
+from netinnet.training import recipe as recipes
+from netinnet.training.recipe import Recipe
+
+
+def _overrides() -> Any:
+    """A dataclass with every field of Recipe, none of them given: the command's flags.
+
+    Recipe stays the one place where a field, its type and its help are written.
+    """
+    helps = {p.arg_name: p.description for p in parse_from_object(Recipe).params}
+    fields = [
+        (
+            name,
+            Annotated[hint | None, Parameter(help=helps[name], show_default=False)],
+            dataclasses.field(default=None),
+        )
+        for name, hint in recipes.field_types().items()
+    ]
+    made = dataclasses.make_dataclass("Overrides", fields, frozen=True, kw_only=True)
+    return Parameter(name="*", group="Fields of the recipe")(made)
+
+
+Overrides = _overrides()
+
+
+def train(
+    *,
+    recipe: str = "fashion",
+    output: Path | None = None,
+    resume: Path | None = None,
+    data_dir: Path | None = None,
+    quiet: Annotated[bool, Parameter(negative=())] = False,
+    json: Annotated[bool, Parameter(negative=())] = False,
+    overrides: Overrides = Overrides(),  # noqa: B008 - frozen
+) -> None:
+    """Train a network and watch it learn.
+
+    A recipe decides everything: `fashion` (the default) trains a small network on Fashion-MNIST in
+    a few minutes, `book` is the chapter to the letter. Any field of it can be given as a flag. The
+    run's folder gets the model, its figures and report.html, which can be read while it trains.
+    Ctrl-C saves; `--resume` goes on.
+
+    Parameters
+    ----------
+    recipe
+        A shipped recipe, `fashion` or `book`, or the path of a TOML file.
+    output
+        Folder of the run; runs/DATE-NETWORK-FRAMEWORK if not given.
+    resume
+        Go on with the interrupted run in this folder.
+    data_dir
+        Folder with the data set's files; found or fetched if not given.
+    quiet
+        No progress, only the result.
+    json
+        Print the result as JSON; progress goes to standard error.
+    """
+    from netinnet.cli.progress import TrainingProgress
+    from netinnet.report import html
+    from netinnet.training import loop
+
+    changes = {k: v for k, v in vars(overrides).items() if v is not None}
+    if resume is not None and (changes or output is not None):
+        flag = f"--{next(iter(changes), 'output')}".replace("_", "-")
+        raise RecipeError(f"--resume goes on with the run's own recipe; leave out {flag}")
+    with TrainingProgress(quiet=quiet, stderr=json) as progress:
+        if resume is not None:
+            run = loop.resume(
+                resume, data_dir=data_dir, listener=progress, report=html.write
+            )
+        else:
+            run = loop.train(
+                recipes.load(recipe, **changes),
+                output=output,
+                data_dir=data_dir,
+                listener=progress,
+                report=html.write,
+            )
+    metrics = run.metrics()
+    if json:
+        print_json({"run": str(run.folder), **metrics})
+        return
+    train_figures, test = metrics["train"], metrics["test"]
+    print(
+        f"loss {train_figures['loss']:.3f}, train acc {train_figures['accuracy']:.4f}, "
+        f"test acc {test['accuracy']:.4f}"
+    )
+    print(
+        f"{metrics['images_per_second']:.1f} images/s on {metrics['device']}, "
+        f"{metrics['training_seconds']:.0f} s of training"
+    )
+    print(f"run: {run.folder}  (report: {run.report_file})")

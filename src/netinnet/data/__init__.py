@@ -1,0 +1,1 @@
+"""Data sets, pictures, integrity, batch order and augmentation."""

@@ -1,0 +1,67 @@
+"""Batch order, augmentation and dropout seeds: pure functions of (seed, epoch, step).
+
+Nothing random is kept between steps, so a resumed run continues with the same bits. Each use has
+its own stream: the last number of the seed sequence says which.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from numpy.lib.stride_tricks import sliding_window_view
+
+from netinnet.errors import DataError
+
+Images = npt.NDArray[np.uint8]
+Indices = npt.NDArray[np.int64]
+
+ORDER, AUGMENT, STEP, SPLIT = range(4)
+
+
+def order(count: int, seed: int, epoch: int) -> Indices:
+    """The order of an epoch: a permutation of 0 … count - 1."""
+    return np.random.default_rng([seed, epoch, ORDER]).permutation(count).astype(np.int64)
+
+
+def step_seed(seed: int, step: int) -> int:
+    """A seed of 31 bits for what a framework draws itself in a step, such as dropout."""
+    return int(np.random.SeedSequence([seed, step, STEP]).generate_state(1)[0]) >> 1
+
+
+def augment(
+    images: Images, key: tuple[int, int, int], *, horizontal_flip: bool, crop_padding: int
+) -> Images:
+    """Return new pictures n×h×w×c, each flipped with probability 1/2 and shifted.
+
+    `key` is (seed, epoch, step). `crop_padding` zeros are put around a picture and a window of its
+    own size is cut out at random, so it moves by up to that many pixels each way.
+    """
+    rng = np.random.default_rng([*key, AUGMENT])
+    count, height, width, _ = images.shape
+    # Drawn whether used or not, so the flips don't change when cropping is switched on.
+    flipped = rng.random((count,)) < 0.5
+    if crop_padding:
+        corners = rng.integers(0, 2 * crop_padding + 1, size=(2, count))
+        margin = (crop_padding, crop_padding)
+        padded = np.pad(images, ((0, 0), margin, margin, (0, 0)))
+        windows = sliding_window_view(padded, (height, width), axis=(1, 2))
+        images = np.moveaxis(windows[np.arange(count), corners[0], corners[1]], 1, 3)
+    if horizontal_flip:
+        return np.where(flipped[:, None, None, None], images[:, :, ::-1], images)
+    return np.array(images, order="C")
+
+
+def split(count: int, fraction: float, seed: int) -> tuple[Indices, Indices]:
+    """Split 0 … count - 1 at random into training and validation indices, both sorted.
+
+    The validation part is round(count·fraction). Raises DataError for a fraction outside 0 ≤ f < 1
+    or one that leaves no picture to train on.
+    """
+    held_out = round(count * fraction) if 0 <= fraction < 1 else count
+    if held_out >= count:
+        raise DataError(
+            f"a validation split of {fraction:g} of {count} pictures leaves none to train on;"
+            " take a fraction from 0 to below 1"
+        )
+    shuffled = np.random.default_rng([seed, SPLIT]).permutation(count).astype(np.int64)
+    return np.sort(shuffled[held_out:]), np.sort(shuffled[:held_out])

@@ -1,0 +1,77 @@
+"""Files that are whole or absent: written beside their place, synced, then renamed into it."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from netinnet.errors import NetinnetError
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """Open a temporary file that takes the place of `path` when the block ends without an error.
+
+    The content is on the disk before the rename, so after a crash `path` is the old file or the
+    new one. Raises NetinnetError for a full disk or a folder that can't be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+    _sync_folder(path.parent)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` as UTF-8, atomically."""
+    with replacing(path) as file:
+        file.write(text.encode())
+
+
+def cannot_write(path: Path, error: OSError) -> NetinnetError:
+    """One line for a write that failed: what, where, and what would be right."""
+    reason = error.strerror or str(error)
+    cure = {
+        errno.ENOSPC: "free some space",
+        errno.EDQUOT: "free some space",
+        errno.EACCES: "choose a folder you may write to",
+        errno.EROFS: "choose a folder you may write to",
+        errno.ENOTDIR: "choose another place",
+        errno.EISDIR: "choose another name",
+    }.get(error.errno or 0)
+    return NetinnetError(f"{path}: cannot be written ({reason})" + (f"; {cure}" if cure else ""))
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename durable. Windows has no way to sync a folder and no need."""
+    if os.name == "nt":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,141 @@
+"""How good are these logits? Accuracy, loss, recall, confusion and the worst mistakes, in NumPy."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from netinnet.errors import DataError
+
+MISTAKES = 25
+"""How many mistakes an evaluation keeps."""
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A picture taken for something else: its index in the split, its label and the prediction
+    (class numbers), and the probability that the network gave the prediction."""
+
+    index: int
+    label: int
+    predicted: int
+    probability: float
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What `evaluate` finds. `confusion[t][p]` counts pictures of class t taken for class p.
+
+    `loss` is the mean softmax cross-entropy in nats. `recall` is the share of each class that was
+    found, None for a class without a picture. `mistakes` are the most confident ones, first first.
+    """
+
+    count: int
+    accuracy: float
+    loss: float
+    recall: tuple[float | None, ...]
+    confusion: tuple[tuple[int, ...], ...]
+    mistakes: tuple[Mistake, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields of the `evaluation` event, ready for JSON.
+
+        JSON has no NaN and no infinity: a number that is not finite (a run that diverged) is None.
+        """
+        return {
+            "loss": _finite(self.loss),
+            "accuracy": self.accuracy,
+            "recall": list(self.recall),
+            "confusion": [list(row) for row in self.confusion],
+            "mistakes": [
+                {**dataclasses.asdict(mistake), "probability": _finite(mistake.probability)}
+                for mistake in self.mistakes
+            ],
+        }
+
+
+def evaluate(logits: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]) -> Evaluation:
+    """Compare logits (n×k) with labels (n, in 0…k-1).
+
+    Of equal largest logits the lowest class counts as the prediction. Raises DataError where there
+    is nothing to evaluate or a label is no class.
+    """
+    _check(logits, labels)
+    count, classes = logits.shape
+    predicted = np.argmax(logits, axis=1)
+    confusion = np.bincount(labels * classes + predicted, minlength=classes * classes)
+    confusion = confusion.reshape(classes, classes)
+    log_probabilities = _log_softmax(logits)
+    return Evaluation(
+        count=count,
+        accuracy=float(np.trace(confusion) / count),
+        loss=float(-log_probabilities[np.arange(count), labels].mean()),
+        recall=tuple(
+            float(found / total) if total else None
+            for found, total in zip(np.diagonal(confusion), confusion.sum(axis=1), strict=True)
+        ),
+        confusion=tuple(tuple(int(n) for n in row) for row in confusion),
+        mistakes=_worst(log_probabilities, labels, predicted),
+    )
+
+
+def cross_entropy(
+    logits: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float64]:
+    """Softmax cross-entropy of each row (n×k) with its label, in nats, float64."""
+    losses: npt.NDArray[np.float64] = -_log_softmax(logits)[np.arange(len(labels)), labels]
+    return losses
+
+
+def dead_classes(logits: npt.NDArray[np.float32]) -> tuple[int, ...]:
+    """Classes whose logit is exactly 0 in every row (n×k): behind a ReLU they can't learn any more.
+
+    Without a row there is none.
+    """
+    if not len(logits):
+        return ()
+    return tuple(int(i) for i in np.flatnonzero(~logits.any(axis=0)))
+
+
+def _check(logits: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]) -> None:
+    if logits.ndim != 2 or labels.shape != logits.shape[:1]:
+        raise DataError(
+            f"logits should be n×classes with n labels, got {logits.shape} and {labels.shape}"
+        )
+    if not len(labels):
+        raise DataError("there are no pictures to evaluate")
+    if labels.min() < 0 or labels.max() >= logits.shape[1]:
+        raise DataError(
+            f"labels should be in 0…{logits.shape[1] - 1}, got {labels.min()}…{labels.max()}"
+        )
+
+
+def _log_softmax(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    """Logarithms of the probabilities, in float64; the largest logit is taken out first."""
+    with np.errstate(invalid="ignore"):  # inf - inf: a diverged run has NaN losses, no warnings
+        shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
+    result: npt.NDArray[np.float64] = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    return result
+
+
+def _worst(
+    log_probabilities: npt.NDArray[np.float64],
+    labels: npt.NDArray[np.int64],
+    predicted: npt.NDArray[np.int64],
+) -> tuple[Mistake, ...]:
+    """The wrong predictions with the highest probability; equal ones in the order of the split."""
+    wrong = np.flatnonzero(predicted != labels)
+    confidence = log_probabilities[wrong, predicted[wrong]]
+    order = np.argsort(-confidence, kind="stable")[:MISTAKES]
+    return tuple(
+        Mistake(int(i), int(labels[i]), int(predicted[i]), float(np.exp(confidence[j])))
+        for j, i in zip(order, wrong[order], strict=True)
+    )
+
+
+def _finite(number: float) -> float | None:
+    return number if np.isfinite(number) else None

@@ -1,0 +1,272 @@
+"""A model as one ONNX graph: from uint8 pictures to probabilities, preprocessing included.
+
+The graph is derived from the description and needs opset 18 alone, no extension. Resizing is done
+with the matrices of `preprocessing.resize_matrix`, computed inside the graph from the picture's
+size: the `Resize` operator's antialiasing differs from that definition at the border (by up to 0.07
+of the value range with its defaults), and runtimes differ in which of its options they honour.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from netinnet.errors import FrameworkError, ModelError
+from netinnet.network import (
+    AvgPool,
+    BatchNorm,
+    Conv,
+    Dropout,
+    Flatten,
+    GlobalAvgPool,
+    Layer,
+    Linear,
+    MaxPool,
+    Network,
+    ReLU,
+    Sigmoid,
+)
+from netinnet.weights import Model, check
+
+if TYPE_CHECKING:
+    from onnx import ModelProto, NodeProto, TensorProto
+
+OPSET = 18
+IR_VERSION = 8
+"""The file format that belongs to opset 18; every onnxruntime since 1.14 reads it."""
+
+LARGEST_FILE = 2**31 - 2**20
+"""Bytes of weights that fit: a protobuf message holds 2 GiB, a little of it is not weights."""
+
+INPUT = "pictures"
+LOGITS = "logits"
+PROBABILITIES = "probabilities"
+
+
+def to_onnx(model: Model) -> bytes:
+    """The model as the bytes of an ONNX file.
+
+    Input `pictures`: uint8, n×height×width×channels; n, height and width are free. Outputs `logits`
+    and `probabilities`: float32, n×classes. Nodes have the layer names of the description; the
+    metadata holds `classes` (a JSON list) and `network` (its JSON). Equal models give equal bytes.
+    Raises ModelError where a tensor is missing or the weights are too large for one file, and
+    FrameworkError where onnx is not installed.
+    """
+    onnx = _import_onnx()
+    weights = check(model.network, model.weights, model.network.name)
+    size = sum(tensor.nbytes for tensor in weights.values())
+    if size > LARGEST_FILE:
+        raise ModelError(
+            f"{model.network.name}: {size / 2**30:.1f} GiB of weights do not fit in one ONNX file "
+            f"(2 GiB); use a smaller input or a network without large dense layers"
+        )
+    graph = _Graph(weights)
+    _add_preprocessing(graph, model.network)
+    _add_layers(graph, model.network)
+    proto = _finish(graph, model.network)
+    onnx.checker.check_model(proto)
+    return bytes(proto.SerializeToString(deterministic=True))
+
+
+def _import_onnx() -> Any:
+    try:
+        import onnx
+    except ImportError as error:
+        raise FrameworkError("the ONNX graph needs onnx: pip install 'onnx>=1.21'") from error
+    return onnx
+
+
+class _Graph:
+    """Nodes and constants of a graph that grows, and the value at its end.
+
+    `end` is the name of the newest value of the main line; `flat` says whether it is n×features
+    (else it is n×channels×height×width).
+    """
+
+    def __init__(self, weights: Mapping[str, npt.NDArray[np.float32]]) -> None:
+        self.weights = weights
+        self.nodes: list[NodeProto] = []
+        self.constants: list[TensorProto] = []
+        self.end = INPUT
+        self.flat = False
+
+    def constant(self, name: str, value: npt.ArrayLike, dtype: npt.DTypeLike) -> str:
+        """Add a constant tensor and return its name."""
+        from onnx import numpy_helper
+
+        array = np.ascontiguousarray(np.asarray(value, dtype))
+        # ascontiguousarray makes a vector of a scalar; a scalar must stay one (Range wants it).
+        array = array.reshape(np.shape(value))
+        self.constants.append(numpy_helper.from_array(array, name))
+        return name
+
+    def node(self, op: str, name: str, inputs: Sequence[str], **attributes: Any) -> str:
+        """Add a node whose output has the node's name, and return that name."""
+        from onnx import helper
+
+        self.nodes.append(helper.make_node(op, list(inputs), [name], name=name, **attributes))
+        return name
+
+    def then(self, op: str, name: str, others: Sequence[str] = (), **attributes: Any) -> None:
+        """Add a node behind the end of the main line; its output is the new end."""
+        self.end = self.node(op, name, [self.end, *others], **attributes)
+
+    def tensors(self, layer: str, *names: str) -> list[str]:
+        """Add those weights of a layer that it has, and return their names."""
+        full = [f"{layer}.{name}" for name in names if f"{layer}.{name}" in self.weights]
+        return [self.constant(name, self.weights[name], np.float32) for name in full]
+
+
+def _add_preprocessing(graph: _Graph, network: Network) -> None:
+    """Pictures to the network's input: the arithmetic of `preprocessing.prepare`, as nodes."""
+    from onnx import TensorProto
+
+    mean = np.asarray(network.preprocessing.mean)
+    std = np.asarray(network.preprocessing.std)
+    scale = graph.constant("input.scale", (1.0 / (255.0 * std))[:, None, None], np.float32)
+    offset = graph.constant("input.offset", (mean / std)[:, None, None], np.float32)
+    graph.then("Cast", "input.float", to=TensorProto.FLOAT)
+    graph.then("Transpose", "input.channels_first", perm=[0, 3, 1, 2])
+    graph.then("Mul", "input.scaled", [scale])
+    graph.then("Sub", "input.normalised", [offset])
+
+    size = graph.node("Shape", "input.size", [INPUT], start=1, end=3)
+    rows = _resize_matrix(graph, "input.rows", size, 0, network.input.height)
+    columns = _resize_matrix(graph, "input.columns", size, 1, network.input.width)
+    columns = graph.node("Transpose", "input.columns_transposed", [columns], perm=[1, 0])
+    graph.end = graph.node("MatMul", "input.resized_rows", [rows, graph.end])
+    graph.then("MatMul", "input.resized", [columns])
+
+
+def _resize_matrix(graph: _Graph, name: str, size: str, axis: int, target: int) -> str:
+    """Nodes that compute `preprocessing.resize_matrix(size[axis], target)`; returns its name.
+
+    All weights of a row are multiplied by 2·max(source, target), which the division by the row's
+    sum cancels: they are then whole numbers, and the result is exact to the last float32 digit:
+    max(0, 2·max(s, t) - |(2i + 1)·s - t - 2t·j|) for target i, source j.
+    """
+    from onnx import TensorProto
+
+    def constant(part: str, value: npt.ArrayLike) -> str:
+        return graph.constant(f"{name}.{part}", value, np.int64)
+
+    def node(op: str, part: str, *inputs: str, **attributes: Any) -> str:
+        return graph.node(op, f"{name}.{part}", inputs, **attributes)
+
+    zero, one, two = constant("zero", 0), constant("one", 1), constant("two", 2)
+    target_size = constant("target", target)
+    odd = constant("odd", 2 * np.arange(target)[:, None] + 1)
+    source = node("Gather", "source", size, constant("axis", axis), axis=0)
+    centres = node("Sub", "centres", node("Mul", "scaled", odd, source), target_size)
+    positions = node(
+        "Mul",
+        "positions",
+        node("Range", "range", zero, source, one),
+        constant("step", 2 * target),
+    )
+    distance = node("Abs", "distance", node("Sub", "difference", centres, positions))
+    support = node("Mul", "support", node("Max", "larger", source, target_size), two)
+    triangle = node("Max", "triangle", node("Sub", "inside", support, distance), zero)
+    heights = node("Cast", "float", triangle, to=TensorProto.FLOAT)
+    total = node("ReduceSum", "total", heights, constant("axes", [1]), keepdims=1)
+    return graph.node("Div", name, [heights, total])
+
+
+def _add_layers(graph: _Graph, network: Network) -> None:
+    """All layers in order, ending in `logits` and `probabilities`."""
+    for name, _, layer, _, output in network.placed_layers():
+        _make_rank(graph, name, layer)
+        _add_layer(graph, name, layer)
+        graph.flat = graph.flat if graph.flat else isinstance(layer, Flatten | Linear)
+        assert not graph.flat or (output.height, output.width) == (1, 1)
+    if not graph.flat:
+        graph.then("Flatten", "output.flat", axis=1)
+    # The last node of the main line has no reader yet: its output becomes `logits`.
+    graph.nodes[-1].output[0] = LOGITS
+    graph.node("Softmax", PROBABILITIES, [LOGITS], axis=1)
+
+
+def _make_rank(graph: _Graph, name: str, layer: Layer) -> None:
+    """Make the value flat, or not, where the layer needs it so.
+
+    In a description n features and n×1×1 are the same shape; in ONNX they are not.
+    """
+    if isinstance(layer, Linear) and not graph.flat:
+        graph.then("Flatten", f"{name}.flat", axis=1)
+        graph.flat = True
+    elif isinstance(layer, Conv | MaxPool | AvgPool | GlobalAvgPool) and graph.flat:
+        graph.then("Unsqueeze", f"{name}.map", [graph.constant(f"{name}.axes", [2, 3], np.int64)])
+        graph.flat = False
+
+
+def _add_layer(graph: _Graph, name: str, layer: Layer) -> None:
+    """The node of one layer; dropout does nothing in prediction and has none."""
+    match layer:
+        case Conv():
+            graph.then(
+                "Conv",
+                name,
+                graph.tensors(name, "weight", "bias"),
+                kernel_shape=[layer.kernel] * 2,
+                strides=[layer.stride] * 2,
+                pads=[layer.padding] * 4,
+            )
+        case BatchNorm():
+            statistics = graph.tensors(name, "weight", "bias", "running_mean", "running_var")
+            graph.then("BatchNormalization", name, statistics, epsilon=layer.epsilon)
+        case ReLU():
+            graph.then("Relu", name)
+        case Sigmoid():
+            graph.then("Sigmoid", name)
+        case MaxPool() | AvgPool():
+            window: dict[str, Any] = {
+                "kernel_shape": [layer.kernel] * 2,
+                "strides": [layer.stride] * 2,
+                "pads": [layer.padding] * 4,
+            }
+            if isinstance(layer, AvgPool):
+                graph.then("AveragePool", name, count_include_pad=1, **window)
+            else:
+                graph.then("MaxPool", name, **window)
+        case GlobalAvgPool():
+            graph.then("GlobalAveragePool", name)
+        case Flatten():
+            graph.then("Flatten", name, axis=1)
+        case Linear():
+            graph.then("Gemm", name, graph.tensors(name, "weight", "bias"), transB=1)
+        case Dropout():
+            pass
+        case _:
+            raise ModelError(f"{name}: no ONNX form of {type(layer).__name__}")
+
+
+def _finish(graph: _Graph, network: Network) -> ModelProto:
+    """The graph with its inputs, outputs and metadata, as a model."""
+    from onnx import TensorProto, helper
+
+    channels, classes = network.input.channels, len(network.classes)
+    pictures = helper.make_tensor_value_info(
+        INPUT, TensorProto.UINT8, ["n", "height", "width", channels]
+    )
+    outputs = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", classes])
+        for name in (LOGITS, PROBABILITIES)
+    ]
+    proto = helper.make_model(
+        helper.make_graph(graph.nodes, network.name, [pictures], outputs, graph.constants),
+        opset_imports=[helper.make_opsetid("", OPSET)],
+        ir_version=IR_VERSION,
+        producer_name="netinnet",
+    )
+    helper.set_model_props(
+        proto,
+        {
+            "classes": json.dumps(list(network.classes), ensure_ascii=False),
+            "network": json.dumps(network.to_dict(), ensure_ascii=False, separators=(",", ":")),
+        },
+    )
+    return proto

@@ -1,0 +1,459 @@
+"""A network is data: the vocabulary every other module speaks.
+
+A `Network` is an input shape, named blocks of layers, class names and the preprocessing that turns
+a picture into its input. It is validated when it is made, so whoever holds one can rely on it, and
+it goes to JSON and back. Shapes are (channels, height, width).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple, TypeVar
+
+from netinnet.errors import NetworkError
+
+
+class Shape(NamedTuple):
+    """Channels, height and width of one example. A flat vector of n features is (n, 1, 1)."""
+
+    channels: int
+    height: int
+    width: int
+
+    @property
+    def size(self) -> int:
+        return self.channels * self.height * self.width
+
+    def __str__(self) -> str:
+        return f"{self.channels}×{self.height}×{self.width}"
+
+
+class DoesNotFit(Exception):
+    """Raised by a layer whose window is larger than what is left of the picture."""
+
+
+def _window(shape: Shape, channels: int, kernel: int, stride: int, padding: int) -> Shape:
+    """Shape behind a window that slides over `shape`: floor((n + 2·padding - kernel)/stride) + 1."""
+    height, width = (
+        (n + 2 * padding - kernel) // stride + 1 if n + 2 * padding >= kernel else 0
+        for n in (shape.height, shape.width)
+    )
+    if height < 1 or width < 1:
+        raise DoesNotFit
+    return Shape(channels, height, width)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What all layers share: a short `kind` that names them, and the shape they make."""
+
+    kind: ClassVar[str] = ""
+
+    def output(self, shape: Shape) -> Shape:
+        """Shape of the output for an input of `shape`."""
+        return shape
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            lowest = 0 if name in ("padding",) else 1
+            if type(value) is int and value < lowest:
+                raise NetworkError(
+                    f"{type(self).__name__}: {name} must be at least {lowest}, got {value}"
+                )
+
+
+@dataclass(frozen=True)
+class Conv(Layer):
+    """Square convolution (cross-correlation) with `channels` outputs, zero padding."""
+
+    kind: ClassVar[str] = "conv"
+    channels: int
+    kernel: int = 1
+    stride: int = 1
+    padding: int = 0
+    bias: bool = True
+
+    def output(self, shape: Shape) -> Shape:
+        return _window(shape, self.channels, self.kernel, self.stride, self.padding)
+
+
+@dataclass(frozen=True)
+class BatchNorm(Layer):
+    """Batch normalisation per channel (Ioffe and Szegedy 2015).
+
+    `momentum` is the weight of the newest batch in the running statistics. Their variance is the
+    unbiased one (divided by n - 1), as in PyTorch.
+    """
+
+    kind: ClassVar[str] = "norm"
+    epsilon: float = 1e-5
+    momentum: float = 0.1
+
+
+@dataclass(frozen=True)
+class ReLU(Layer):
+    """max(x, 0)."""
+
+    kind: ClassVar[str] = "relu"
+
+
+@dataclass(frozen=True)
+class Sigmoid(Layer):
+    """1 / (1 + exp(-x)); LeNet's activation in the book."""
+
+    kind: ClassVar[str] = "sigmoid"
+
+
+@dataclass(frozen=True)
+class MaxPool(Layer):
+    """Maximum over a square window. Padding never wins: it counts as minus infinity."""
+
+    kind: ClassVar[str] = "pool"
+    kernel: int
+    stride: int
+    padding: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_pool_padding(self)
+
+    def output(self, shape: Shape) -> Shape:
+        return _window(shape, shape.channels, self.kernel, self.stride, self.padding)
+
+
+@dataclass(frozen=True)
+class AvgPool(Layer):
+    """Mean over a square window. Padding counts as zeros."""
+
+    kind: ClassVar[str] = "pool"
+    kernel: int
+    stride: int
+    padding: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_pool_padding(self)
+
+    def output(self, shape: Shape) -> Shape:
+        return _window(shape, shape.channels, self.kernel, self.stride, self.padding)
+
+
+def _check_pool_padding(pool: MaxPool | AvgPool) -> None:
+    if 2 * pool.padding > pool.kernel:
+        raise NetworkError(
+            f"{type(pool).__name__}: padding must be at most half the kernel "
+            f"({pool.kernel // 2}), got {pool.padding}"
+        )
+
+
+@dataclass(frozen=True)
+class GlobalAvgPool(Layer):
+    """Mean over all positions: one number a channel (Lin, Chen, Yan 2013, section 3.2)."""
+
+    kind: ClassVar[str] = "gap"
+
+    def output(self, shape: Shape) -> Shape:
+        return Shape(shape.channels, 1, 1)
+
+
+@dataclass(frozen=True)
+class Dropout(Layer):
+    """Inverted dropout in training, nothing in prediction."""
+
+    kind: ClassVar[str] = "dropout"
+    rate: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.rate < 1:
+            raise NetworkError(f"Dropout: rate must be in [0, 1), got {self.rate}")
+
+
+@dataclass(frozen=True)
+class Flatten(Layer):
+    """All features in one vector, in the order channel, row, column."""
+
+    kind: ClassVar[str] = "flatten"
+
+    def output(self, shape: Shape) -> Shape:
+        return Shape(shape.size, 1, 1)
+
+
+@dataclass(frozen=True)
+class Linear(Layer):
+    """Fully connected layer with `features` outputs; its input must be flat."""
+
+    kind: ClassVar[str] = "linear"
+    features: int
+    bias: bool = True
+
+    def output(self, shape: Shape) -> Shape:
+        if shape.height != 1 or shape.width != 1:
+            raise NetworkError(f"Linear needs a flat input, got {shape}: put a Flatten before it")
+        return Shape(self.features, 1, 1)
+
+
+LAYERS: dict[str, type[Layer]] = {
+    layer.__name__: layer
+    for layer in (
+        Conv,
+        BatchNorm,
+        ReLU,
+        Sigmoid,
+        MaxPool,
+        AvgPool,
+        GlobalAvgPool,
+        Dropout,
+        Flatten,
+        Linear,
+    )
+}
+"""Every layer kind by its name in JSON."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """A named run of layers; `block1`, `pool1`, `head`."""
+
+    name: str
+    layers: tuple[Layer, ...]
+
+    def named_layers(self) -> Iterator[tuple[str, Layer]]:
+        """Each layer with its name in the block: `conv1`, `norm1`, `relu1`, `conv2`, …"""
+        count: dict[str, int] = {}
+        for layer in self.layers:
+            count[layer.kind] = count.get(layer.kind, 0) + 1
+            yield f"{layer.kind}{count[layer.kind]}", layer
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How a picture with values 0…255 becomes the network's input.
+
+    It is converted to the input's channels (grey or colour), resized bilinearly to the input's
+    height and width, divided by 255, and normalised: (x - mean) / std, one pair a channel.
+    """
+
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+
+    def __post_init__(self) -> None:
+        if len(self.mean) != len(self.std) or not self.mean or min(self.std) <= 0:
+            raise NetworkError(
+                f"Preprocessing: mean and std need one value a channel and std above 0, "
+                f"got mean {self.mean} and std {self.std}"
+            )
+
+
+class PlacedLayer(NamedTuple):
+    """A layer at its place: full name (`block1.conv2`), block, input and output shape."""
+
+    name: str
+    block: str
+    layer: Layer
+    input: Shape
+    output: Shape
+
+
+@dataclass(frozen=True)
+class Network:
+    """A complete network: what it takes, what it is made of, what its outputs mean."""
+
+    name: str
+    input: Shape
+    blocks: tuple[Block, ...]
+    classes: tuple[str, ...]
+    preprocessing: Preprocessing = Preprocessing()
+
+    def __post_init__(self) -> None:
+        if min(self.input) < 1:
+            raise NetworkError(f"{self.name}: the input must be at least 1×1×1, got {self.input}")
+        names = [block.name for block in self.blocks]
+        if len(set(names)) != len(names):
+            raise NetworkError(f"{self.name}: two blocks have the same name: {names}")
+        if len(self.preprocessing.mean) not in (1, self.input.channels):
+            raise NetworkError(
+                f"{self.name}: preprocessing has {len(self.preprocessing.mean)} means "
+                f"for {self.input.channels} input channels"
+            )
+        outputs = self.output
+        if outputs != Shape(len(self.classes), 1, 1):
+            raise NetworkError(
+                f"{self.name}: its output is {outputs}, but it has {len(self.classes)} class names"
+            )
+
+    def placed_layers(self) -> Iterator[PlacedLayer]:
+        """Every layer in order, with its full name and its shapes."""
+        shape = self.input
+        for block in self.blocks:
+            for name, layer in block.named_layers():
+                try:
+                    output = layer.output(shape)
+                except DoesNotFit:
+                    raise NetworkError(_too_small(self, block, name)) from None
+                except NetworkError as error:
+                    raise NetworkError(f"{self.name}, {block.name}.{name}: {error}") from None
+                yield PlacedLayer(f"{block.name}.{name}", block.name, layer, shape, output)
+                shape = output
+
+    @property
+    def output(self) -> Shape:
+        shape = self.input
+        for placed in self.placed_layers():
+            shape = placed.output
+        return shape
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON; `from_dict` is its inverse."""
+        return {
+            "name": self.name,
+            "input": list(self.input),
+            "blocks": [
+                {
+                    "name": block.name,
+                    "layers": [
+                        {"layer": type(layer).__name__, **dataclasses.asdict(layer)}
+                        for layer in block.layers
+                    ],
+                }
+                for block in self.blocks
+            ],
+            "classes": list(self.classes),
+            "preprocessing": {
+                "mean": list(self.preprocessing.mean),
+                "std": list(self.preprocessing.std),
+            },
+        }
+
+    def to_json(self) -> str:
+        return json.dumps(self.to_dict(), indent=1, ensure_ascii=False)
+
+    @classmethod
+    def from_dict(cls, data: Any) -> Network:
+        """Build a network from `to_dict`'s data. Raises NetworkError where it is malformed."""
+        try:
+            return cls(
+                name=_expect(str, data["name"]),
+                input=Shape(*(_expect(int, n) for n in data["input"])),
+                blocks=tuple(
+                    Block(
+                        _expect(str, block["name"]),
+                        tuple(_layer_from_dict(layer) for layer in block["layers"]),
+                    )
+                    for block in data["blocks"]
+                ),
+                classes=tuple(_expect(str, name) for name in data["classes"]),
+                preprocessing=Preprocessing(
+                    tuple(float(x) for x in data["preprocessing"]["mean"]),
+                    tuple(float(x) for x in data["preprocessing"]["std"]),
+                ),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise NetworkError(f"not a network description: {error!r}") from error
+
+    @classmethod
+    def from_json(cls, text: str) -> Network:
+        try:
+            data = json.loads(text)
+        except ValueError as error:
+            raise NetworkError(f"not a network description: {error}") from error
+        return cls.from_dict(data)
+
+
+T = TypeVar("T")
+
+
+def _expect(kind: type[T], value: object) -> T:
+    if type(value) is not kind:
+        raise TypeError(f"expected {kind.__name__}, got {value!r}")
+    return value
+
+
+def _layer_from_dict(data: dict[str, Any]) -> Layer:
+    fields = dict(data)
+    name = fields.pop("layer")
+    if name not in LAYERS:
+        raise NetworkError(f"unknown layer '{name}'; known are {', '.join(LAYERS)}")
+    layer = LAYERS[name](**fields)
+    for field in dataclasses.fields(layer):
+        value = getattr(layer, field.name)
+        wanted = {"int": int, "float": float, "bool": bool}[str(field.type)]
+        if type(value) is not wanted:
+            raise NetworkError(f"{name}: {field.name} must be a {field.type}, got {value!r}")
+    return layer
+
+
+def _place(block: Block, layer_name: str) -> str:
+    """ "the pool of block 3" for pool3.pool1, else "block2.conv1"."""
+    number = block.name.removeprefix("pool")
+    if block.name.startswith("pool") and number.isdigit():
+        return f"the pool of block {number}"
+    return f"{block.name}.{layer_name}"
+
+
+def _too_small(network: Network, block: Block, layer_name: str) -> str:
+    got = f"{network.input.height}×{network.input.width}"
+    message = f"got {got}: nothing is left for {_place(block, layer_name)}"
+    smallest = smallest_input(network.blocks, network.input.channels)
+    if smallest is None:
+        return f"{network.name} fits no input; {message}"
+    return f"{network.name} needs at least {smallest}×{smallest}; {message}"
+
+
+def smallest_input(blocks: Sequence[Block], channels: int, limit: int = 2048) -> int | None:
+    """Smallest height and width for which every window fits, None if there is none to `limit`."""
+    for size in range(1, limit + 1):
+        shape = Shape(channels, size, size)
+        try:
+            for block in blocks:
+                for layer in block.layers:
+                    # Whether a Linear layer's input is flat does not depend on the size.
+                    shape = layer.output(shape)
+        except DoesNotFit:
+            continue
+        return size
+    return None
+
+
+def conv_block(
+    name: str, convs: Sequence[Conv], *, norm: bool = False, last_relu: bool = True
+) -> Block:
+    """Convolutions, each followed by batch norm (if `norm`) and ReLU.
+
+    With `last_relu` False, nothing follows the last convolution: its outputs are logits.
+    """
+    layers: list[Layer] = []
+    for i, conv in enumerate(convs):
+        layers.append(conv)
+        if i < len(convs) - 1 or last_relu:
+            layers.extend([BatchNorm(), ReLU()] if norm else [ReLU()])
+    return Block(name, tuple(layers))
+
+
+def nin_block(
+    channels: int | Sequence[int],
+    kernel: int,
+    stride: int = 1,
+    padding: int = 0,
+    pointwise: int = 2,
+    *,
+    name: str = "block",
+    norm: bool = False,
+    bias: bool = True,
+    last_relu: bool = True,
+) -> Block:
+    """The NiN block: a convolution, then `pointwise` 1×1 convolutions, ReLU after each.
+
+    The 1×1 convolutions are a small fully connected network at every pixel (Lin, Chen, Yan 2013,
+    section 3.1). `channels` is one number for all convolutions, or one number for each.
+    """
+    widths = [channels] * (1 + pointwise) if isinstance(channels, int) else list(channels)
+    if len(widths) != 1 + pointwise:
+        raise NetworkError(
+            f"nin_block: {1 + pointwise} convolutions need as many channel numbers, got {widths}"
+        )
+    convs = [Conv(widths[0], kernel, stride, padding, bias)]
+    convs += [Conv(width, bias=bias) for width in widths[1:]]
+    return conv_block(name, convs, norm=norm, last_relu=last_relu)

@@ -1,0 +1,300 @@
+"""Figures of a run as SVG or PNG bytes, made to be read in print: line styles and markers, not only
+colours, and maps that stay in order in grey.
+
+Only matplotlib's object-oriented interface is used, so nothing here touches a display, a global
+style or another figure.
+"""
+
+from __future__ import annotations
+
+import io
+import textwrap
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Format = Literal["svg", "png"]
+Event = Mapping[str, Any]
+
+# Blue, orange and green that differ in lightness too (after Okabe and Ito).
+_COLOURS = {"train": "#0b5fa5", "test": "#d1670b", "validation": "#3f8f5f"}
+_STYLES = {"train": ("-", "o"), "test": ("--", "s"), "validation": (":", "^")}
+_GREY = "#444444"
+
+CURVE_POINTS = 250
+"""More progress points than this are averaged in groups: a figure cannot show more."""
+
+ANNOTATED_CLASSES = 20
+"""Up to so many classes every cell of a confusion matrix has its count and every class its name."""
+
+BARS = 40
+"""The most bars in a figure; of more classes the worst are shown."""
+
+COLUMNS = 5
+"""Pictures beside each other in a grid."""
+
+
+def learning_curves(events: Sequence[Event], form: Format = "svg") -> bytes:
+    """Loss and accuracy over the epochs, from the `progress` and `evaluation` events.
+
+    The thin line is made of single training batches, averaged where there are many; marked points
+    stand for whole epochs. Training points are with dropout and augmentation, while the weights
+    change: they may lie below test points.
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    figure = _figure(9.0, 3.6)
+    loss, accuracy = figure.subplots(1, 2)
+    progress = [event for event in events if event.get("event") == "progress"]
+    evaluations = [event for event in events if event.get("event") == "evaluation"]
+    for axes, field in ((loss, "loss"), (accuracy, "accuracy")):
+        x, y = _averaged(*_points(progress, None, field))
+        axes.plot(x, y, color=_COLOURS["train"], linewidth=0.8, alpha=0.6, label="training batches")
+        for split, (line, marker) in _STYLES.items():
+            x, y = _points(evaluations, split, field)
+            if not len(x):
+                continue
+            axes.plot(
+                x,
+                y,
+                color=_COLOURS[split],
+                linestyle=line,
+                linewidth=1.6,
+                marker=marker,
+                markersize=5,
+                markerfacecolor="white",
+                label={"train": "training", "test": "test", "validation": "validation"}[split],
+            )
+        _tidy(axes)
+        axes.set_xlabel("epoch")
+        axes.set_xlim(left=0)
+        axes.xaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 5, 10], integer=True))
+    loss.set_ylabel("loss (cross-entropy, nats)")
+    loss.set_ylim(bottom=0)
+    accuracy.set_ylabel("accuracy (%)")
+    accuracy.yaxis.set_major_formatter(lambda value, _: f"{100 * value:g}")
+    accuracy.set_ylim(top=1)
+    handles, labels = loss.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=4, frameon=False, fontsize=9)
+    return _bytes(figure, form)
+
+
+def confusion(
+    matrix: Sequence[Sequence[int]], classes: Sequence[str], form: Format = "svg"
+) -> bytes:
+    """Heat map of a confusion matrix (true × predicted counts), dark where counts are high.
+
+    Shades are shares of the true class, so that a rare class is as visible as a frequent one.
+    """
+    from matplotlib.colors import PowerNorm
+
+    counts = np.asarray(matrix, np.int64)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    few = len(classes) <= ANNOTATED_CLASSES
+    side = max(3.4, 0.52 * len(classes)) if few else 7.0
+    figure = _figure(side + 2.0, side + 1.1)
+    axes = figure.subplots()
+    # Mistakes are a few per cent; a square root gives them shades that can be told apart.
+    image = axes.imshow(shares, cmap="Greys", norm=PowerNorm(0.5, 0, 1), interpolation="nearest")
+    axes.set_xlabel("predicted class")
+    axes.set_ylabel("true class")
+    if few:
+        names = [_short(name, 16) for name in classes]
+        axes.set_xticks(range(len(classes)), names, rotation=40, ha="right", rotation_mode="anchor")
+        axes.set_yticks(range(len(classes)), names)
+        axes.tick_params(length=0, labelsize=9)
+        _annotate(axes, counts, shares)
+    bar = figure.colorbar(image, ax=axes, shrink=0.8, ticks=[0, 0.05, 0.25, 0.5, 1])
+    bar.ax.set_yticklabels(["0", "5", "25", "50", "100"], fontsize=8)
+    bar.set_label("share of the true class (%)", fontsize=9)
+    bar.outline.set_visible(False)
+    return _bytes(figure, form)
+
+
+def _annotate(axes: Axes, counts: npt.NDArray[np.int64], shares: npt.NDArray[Any]) -> None:
+    """Write the counts into the cells, white on dark ones; zeros stay empty."""
+    for (row, column), count in np.ndenumerate(counts):
+        if count:
+            dark = np.sqrt(shares[row, column]) > 0.55
+            axes.text(
+                column,
+                row,
+                str(count),
+                ha="center",
+                va="center",
+                fontsize=8 if count < 10000 else 6.5,
+                color="white" if dark else "black",
+            )
+    axes.set_xticks(np.arange(len(counts) + 1) - 0.5, minor=True)
+    axes.set_yticks(np.arange(len(counts) + 1) - 0.5, minor=True)
+    axes.grid(which="minor", color="#dddddd", linewidth=0.6)
+    axes.tick_params(which="minor", length=0)
+
+
+def recall_bars(
+    recall: Sequence[float | None], classes: Sequence[str], form: Format = "svg"
+) -> bytes:
+    """Share of each class that was found, the worst class at the top.
+
+    A class without a picture has no bar; of more than `BARS` classes the worst are shown.
+    """
+    known = [
+        (value, name) for value, name in zip(recall, classes, strict=True) if value is not None
+    ]
+    ranked = sorted(known, key=lambda pair: pair[0])[:BARS]
+    figure = _figure(6.4, 0.9 + 0.28 * max(len(ranked), 2))
+    axes = figure.subplots()
+    values = [value for value, _ in ranked]
+    axes.barh(range(len(ranked)), values, height=0.68, color=_COLOURS["train"])
+    axes.set_yticks(range(len(ranked)), [_short(name, 28) for _, name in ranked], fontsize=9)
+    axes.invert_yaxis()
+    for row, value in enumerate(values):
+        axes.text(value + 0.01, row, f"{100 * value:.1f}", va="center", fontsize=8.5)
+    axes.set_xlim(0, 1.1)
+    axes.set_xticks(np.linspace(0, 1, 6))
+    axes.xaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f}")
+    which = f", the worst {len(ranked)} of {len(known)} classes" if len(ranked) < len(known) else ""
+    axes.set_xlabel(f"recall (%){which}")
+    _tidy(axes, grid=False)  # every bar has its number
+    axes.tick_params(axis="y", length=0)
+    return _bytes(figure, form)
+
+
+def picture_grid(
+    pictures: npt.NDArray[np.uint8], captions: Sequence[str], form: Format = "svg"
+) -> bytes:
+    """Pictures (uint8, n×h×w×c with 1 or 3 channels) in rows of five, each above its caption.
+
+    A caption may have several lines; long lines are wrapped.
+    """
+    wrapped = [_wrap(caption) for caption in captions]
+    columns = max(1, min(COLUMNS, len(wrapped)))
+    rows = -(-len(wrapped) // columns)
+    tile = 1.25  # inches
+    lines = [
+        max(text.count("\n") + 1 for text in wrapped[row * columns : (row + 1) * columns])
+        for row in range(rows)
+    ]
+    heights = [tile + 0.16 * count + 0.18 for count in lines]
+    width, height = 1.75 * columns, max(sum(heights), tile)
+    figure = _figure(width, height, layout=None)
+    # All pictures are drawn in one axes whose unit is the inch: 25 axes would take a second.
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_xlim(0, width)
+    axes.set_ylim(height, 0)
+    axes.axis("off")
+    for i, (picture, caption) in enumerate(zip(pictures, wrapped, strict=True)):
+        centre = 1.75 * (i % columns) + 1.75 / 2
+        top = sum(heights[: i // columns]) + 0.04
+        _draw(axes, picture, centre, top, tile)
+        axes.text(centre, top + tile + 0.05, caption, ha="center", va="top", fontsize=8.5)
+    return _bytes(figure, form)
+
+
+def _draw(
+    axes: Axes, picture: npt.NDArray[np.uint8], centre: float, top: float, tile: float
+) -> None:
+    """Draw one picture into a square of `tile` inches, keeping its proportions."""
+    height, width = picture.shape[:2]
+    half_width, half_height = tile * np.array([width, height]) / max(height, width) / 2
+    middle = top + tile / 2
+    axes.imshow(
+        picture[..., 0] if picture.shape[2] == 1 else picture,
+        cmap="gray",
+        vmin=0,
+        vmax=255,
+        # A small picture shows its pixels; a large one is averaged, not sampled.
+        interpolation="nearest" if max(height, width) < 128 else "antialiased",
+        extent=(
+            centre - half_width,
+            centre + half_width,
+            middle + half_height,
+            middle - half_height,
+        ),
+        aspect="auto",
+    )
+
+
+def _figure(
+    width: float, height: float, layout: Literal["constrained"] | None = "constrained"
+) -> Figure:
+    """A white figure of that size in inches."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout=layout, facecolor="white")
+
+
+def _bytes(figure: Figure, form: Format) -> bytes:
+    buffer = io.BytesIO()
+    # Without a date (SVG) the same run gives the same figure.
+    metadata = {"Date": None, "Creator": None} if form == "svg" else None
+    with warnings.catch_warnings():
+        # A class name may be in a script that the font has not; the page has it as text.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        figure.savefig(buffer, format=form, dpi=150, metadata=metadata)
+    return buffer.getvalue()
+
+
+def _tidy(axes: Axes, grid: bool = True) -> None:
+    """No frame but the axes themselves, and a light grid behind the data."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(_GREY)
+    if grid:
+        axes.grid(color="#e4e4e4", linewidth=0.7)
+        axes.set_axisbelow(True)
+    axes.tick_params(colors=_GREY, labelsize=9)
+
+
+def _points(
+    events: Sequence[Event], split: str | None, field: str
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Epochs and values of a field, of the event itself or of one of its splits.
+
+    Missing and non-finite values (None in JSON) become NaN, which leaves a gap in the line.
+    """
+    epochs, values = [], []
+    for event in events:
+        holder = event if split is None else event.get(split)
+        if holder is not None and field in holder:
+            value = holder[field]
+            epochs.append(float(event["epoch"]))
+            values.append(np.nan if value is None else float(value))
+    return np.array(epochs), np.array(values)
+
+
+def _averaged(
+    x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """At most `CURVE_POINTS` points: means over groups of neighbours."""
+    group = -(-len(x) // CURVE_POINTS)
+    if group <= 1:
+        return x, y
+    starts = np.arange(0, len(x), group)
+    sizes = np.diff(np.append(starts, len(x)))
+    return np.add.reduceat(x, starts) / sizes, np.add.reduceat(y, starts) / sizes
+
+
+def _short(name: str, length: int) -> str:
+    """A class name for an axis: one line, cut with an ellipsis, and no formula in it."""
+    line = " ".join(name.split()) or "(no name)"
+    return _plain(line if len(line) <= length else f"{line[: length - 1]}…")
+
+
+def _wrap(caption: str) -> str:
+    """Wrap every line of a caption to the width of a picture; at most two lines each."""
+    lines: list[str] = []
+    for line in caption.splitlines():
+        lines += textwrap.wrap(line, 24, max_lines=2, placeholder="…") or [""]
+    return _plain("\n".join(lines))
+
+
+def _plain(text: str) -> str:
+    """Dollar signs escaped: matplotlib reads text between two of them as a formula."""
+    return text.replace("$", r"\$")

@@ -1,0 +1,54 @@
+"""In a notebook: the learning curve, drawn anew while the training goes on."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+Event = dict[str, Any]
+SECONDS = 5.0
+"""At most one drawing in so many seconds: drawing must not slow the training."""
+
+
+def listener() -> Callable[[Event], None]:
+    """A live curve inside a notebook, silence elsewhere."""
+    return NotebookCurve() if _in_notebook() else lambda event: None
+
+
+def _in_notebook() -> bool:
+    """Whether an IPython kernel with a display runs this (and not a terminal)."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return shell is not None and type(shell).__name__ == "ZMQInteractiveShell"
+
+
+class NotebookCurve:
+    """Collects events and shows their learning curves in one display that is replaced."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.drawn = 0.0
+        self.handle: Any = None
+
+    def __call__(self, event: Event) -> None:
+        if event["event"] == "data":
+            return
+        if event["event"] != "progress" or event["step"] % 10 == 0:
+            self.events.append(event)
+        now = time.monotonic()
+        if event["event"] in ("evaluation", "end") or now - self.drawn >= SECONDS:
+            self.drawn = now
+            self.draw()
+
+    def draw(self) -> None:
+        from IPython.display import SVG, display
+
+        from netinnet.report import figures
+
+        picture = SVG(data=figures.learning_curves(self.events).decode())
+        if self.handle is None:
+            self.handle = display(picture, display_id=True)
+        else:
+            self.handle.update(picture)

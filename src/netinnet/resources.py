@@ -1,0 +1,147 @@
+"""Shapes, parameters, multiply-accumulates and memory, computed from the description alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from netinnet.network import BatchNorm, Conv, Layer, Linear, Network, Shape
+
+
+@dataclass(frozen=True)
+class LayerCost:
+    """What one layer (or one block, or the network) costs for one image in one forward pass.
+
+    `macs` are the multiply-accumulates of convolutions and fully connected layers; everything else
+    is small beside them and not counted. `activation_bytes` is the size of the output in float32.
+    """
+
+    name: str
+    description: str
+    output: Shape
+    parameters: int
+    macs: int
+    activation_bytes: int
+
+
+def parameters(layer: Layer, shape: Shape) -> int:
+    """Number of trainable values of a layer whose input is `shape`."""
+    match layer:
+        case Conv():
+            window = shape.channels * layer.kernel**2
+            return layer.channels * (window + layer.bias)
+        case Linear():
+            return layer.features * (shape.size + layer.bias)
+        case BatchNorm():
+            return 2 * shape.channels
+        case _:
+            return 0
+
+
+def macs(layer: Layer, shape: Shape) -> int:
+    """Multiply-accumulates of one forward pass of one image."""
+    match layer:
+        case Conv():
+            return layer.output(shape).size * shape.channels * layer.kernel**2
+        case Linear():
+            return layer.features * shape.size
+        case _:
+            return 0
+
+
+def describe(layer: Layer) -> str:
+    """A few words: "conv 11×11, stride 4, 96"."""
+    kind = type(layer).__name__
+    match layer:
+        case Conv():
+            extra = f", stride {layer.stride}" if layer.stride != 1 else ""
+            extra += f", pad {layer.padding}" if layer.padding else ""
+            return f"conv {layer.kernel}×{layer.kernel}{extra}, {layer.channels} channels"
+        case Linear():
+            return f"linear, {layer.features} features"
+        case _:
+            known = {
+                "BatchNorm": "batch norm",
+                "ReLU": "ReLU",
+                "Sigmoid": "sigmoid",
+                "GlobalAvgPool": "global average pool",
+                "Flatten": "flatten",
+            }
+            if kind in known:
+                return known[kind]
+    if kind in ("MaxPool", "AvgPool"):
+        fields = vars(layer)
+        extra = f", pad {fields['padding']}" if fields["padding"] else ""
+        word = "max" if kind == "MaxPool" else "average"
+        return f"{word} pool {fields['kernel']}×{fields['kernel']}, stride {fields['stride']}{extra}"
+    return f"dropout {vars(layer)['rate']:g}"
+
+
+def layer_costs(network: Network) -> list[LayerCost]:
+    """One row a layer, in order."""
+    return [
+        LayerCost(
+            name=placed.name,
+            description=describe(placed.layer),
+            output=placed.output,
+            parameters=parameters(placed.layer, placed.input),
+            macs=macs(placed.layer, placed.input),
+            activation_bytes=4 * placed.output.size,
+        )
+        for placed in network.placed_layers()
+    ]
+
+
+def block_costs(network: Network) -> list[LayerCost]:
+    """One row a block, in order; the table of the chapter.
+
+    A block's activation memory is that of all its layers' outputs.
+    """
+    layers = layer_costs(network)
+    rows: list[LayerCost] = []
+    start = 0
+    for block in network.blocks:
+        inside = layers[start : start + len(block.layers)]
+        start += len(block.layers)
+        rows.append(
+            LayerCost(
+                name=block.name,
+                description=_describe_block(block.layers),
+                output=inside[-1].output,
+                parameters=sum(row.parameters for row in inside),
+                macs=sum(row.macs for row in inside),
+                activation_bytes=sum(row.activation_bytes for row in inside),
+            )
+        )
+    return rows
+
+
+def _describe_block(layers: tuple[Layer, ...]) -> str:
+    """ "conv 11×11, stride 4, 96 channels + 2 more conv", or the single layers joined."""
+    weighted = [layer for layer in layers if isinstance(layer, Conv | Linear)]
+    if not weighted:
+        return ", ".join(describe(layer) for layer in layers)
+    text = describe(weighted[0])
+    for conv in weighted[1:]:
+        assert isinstance(conv, Conv)
+        text += f" → {conv.kernel}×{conv.kernel} {conv.channels}"
+    others = {type(layer).__name__ for layer in layers}
+    for kind, word in (("BatchNorm", "batch norm"), ("ReLU", "ReLU"), ("Sigmoid", "sigmoid")):
+        if kind in others:
+            text += f", {word}"
+    for layer in layers:
+        if type(layer).__name__ == "Dropout":
+            text += f", {describe(layer)}"
+    return text
+
+
+def total_cost(network: Network) -> LayerCost:
+    """The whole network as one row. Activation memory is the sum of all layers' outputs."""
+    rows = layer_costs(network)
+    return LayerCost(
+        name="total",
+        description=network.name,
+        output=network.output,
+        parameters=sum(row.parameters for row in rows),
+        macs=sum(row.macs for row in rows),
+        activation_bytes=sum(row.activation_bytes for row in rows),
+    )

@@ -1,0 +1,102 @@
+"""Exact rewrites of a network: the same function and the same weights, with less work.
+
+Each takes a network and returns one that computes the same outputs (up to float rounding) from
+tensors of the same names and shapes. Training and prediction may use them freely.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from netinnet.network import Block, Conv, Layer, MaxPool, Network, ReLU, Shape, Sigmoid
+
+
+def activation_behind_pool(network: Network) -> Network:
+    """Move an activation that stands before a max pool behind it, into the pool's block.
+
+    Both are monotone, so max(relu(x)) = relu(max(x)); behind a stride of 2 the activation has a
+    quarter of the elements to do.
+    """
+    blocks = [list(block.layers) for block in network.blocks]
+    for here, after in zip(blocks, blocks[1:], strict=False):
+        if here and after and isinstance(here[-1], ReLU | Sigmoid) and isinstance(after[0], MaxPool):
+            after.insert(1, here.pop())
+    for layers in blocks:
+        for i in range(len(layers) - 1):
+            if isinstance(layers[i], ReLU | Sigmoid) and isinstance(layers[i + 1], MaxPool):
+                layers[i], layers[i + 1] = layers[i + 1], layers[i]
+    return _with_layers(network, blocks)
+
+
+def _with_layers(network: Network, blocks: list[list[Layer]]) -> Network:
+    return dataclasses.replace(
+        network,
+        blocks=tuple(
+            Block(block.name, tuple(layers))
+            for block, layers in zip(network.blocks, blocks, strict=True)
+            if layers
+        ),
+    )
+
+
+@dataclass(frozen=True)
+class ResizedConv(Conv):
+    """A bilinear enlargement by a whole `factor`, then the convolution, as one layer.
+
+    Both are linear, so together they are a small convolution of the original picture: an output
+    depends on a few source pixels only, with one kernel for each output phase (its position modulo
+    the period). For 28→224 (factor 8) and 11×11, stride 4: 4 kernels of 4×4 instead of 121 products
+    an output, and the enlarged picture never exists. Only without padding: a zero border of the
+    enlarged picture is no border of the source.
+    """
+
+    factor: int = 1
+
+    def output(self, shape: Shape) -> Shape:
+        return Conv.output(
+            self, Shape(shape.channels, shape.height * self.factor, shape.width * self.factor)
+        )
+
+    @property
+    def phases(self) -> int:
+        """Number of output phases along one axis."""
+        return math.lcm(self.stride, self.factor) // self.stride
+
+    @property
+    def source_stride(self) -> int:
+        """Source pixels between outputs of the same phase."""
+        return math.lcm(self.stride, self.factor) // self.factor
+
+    def taps(self) -> tuple[npt.NDArray[np.float32], int]:
+        """Matrix phases×kernel×taps and the source offset of the first tap (0 or negative).
+
+        Entry [p, k, t] is the weight of source pixel offset + t in the enlarged pixel under kernel
+        row k, for an output of phase p. Source pixels beyond the border repeat the border.
+        """
+        place = np.arange(self.phases)[:, None] * self.stride + np.arange(self.kernel)[None, :]
+        centres = (place + 0.5) / self.factor - 0.5
+        first = math.floor(centres.min())
+        count = math.floor(centres.max()) + 2 - first
+        distance = np.abs(centres[:, :, None] - (first + np.arange(count)))
+        return np.maximum(0.0, 1.0 - distance).astype(np.float32), first
+
+
+def fold_resize(network: Network, source: Shape) -> Network | None:
+    """The network for pictures of `source` size, its enlargement folded into the first convolution.
+
+    Returns None where that is not possible: the enlargement is not by one whole factor, or the
+    network does not begin with an unpadded convolution.
+    """
+    first = network.blocks[0].layers[0]
+    factor = network.input.height // source.height
+    enlarged = Shape(source.channels, source.height * factor, source.width * factor)
+    if factor < 2 or enlarged != network.input or not isinstance(first, Conv) or first.padding:
+        return None
+    blocks = [list(block.layers) for block in network.blocks]
+    blocks[0][0] = ResizedConv(**vars(first), factor=factor)
+    return dataclasses.replace(_with_layers(network, blocks), input=source)

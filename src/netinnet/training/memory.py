@@ -1,0 +1,33 @@
+"""Process memory: keep freed pages for the next step, and read the peak."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+
+
+def keep_freed_memory() -> None:
+    """Ask glibc to keep freed memory instead of giving it back to the system.
+
+    A training step frees and allocates the same large arrays again and again; given back, each page
+    must be mapped and cleared anew, a sixth of the time of a small network's step. Elsewhere than
+    on glibc this does nothing.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "gnu_get_libc_version"):
+        libc.mallopt(_M_MMAP_THRESHOLD, 2**30)
+        libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def peak_bytes() -> int | None:
+    """Highest resident memory of this process so far, in bytes; None where it can't be read."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,0 +1,211 @@
+"""A recipe: everything that decides a training. Its fields are the flags of `nin train` and the keys of a TOML file."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import tomllib
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from netinnet import optimizer, zoo
+from netinnet.data.datasets import DATASETS
+from netinnet.errors import RecipeError, nearest
+from netinnet.frameworks import FRAMEWORKS
+from netinnet.weights import INITIALISATIONS
+
+SCHEDULES = ("constant", "one-cycle")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A complete recipe. The docstring below each field is its help text."""
+
+    network: str = "nin-small"
+    """Network to train; `nin zoo` lists them."""
+    dataset: str = "fashion-mnist"
+    """Data set to learn; `nin data` lists them."""
+    framework: str = "pytorch"
+    """Framework that trains."""
+    image_size: int | None = None
+    """Height and width of the network's input in pixels; the network's own if not given."""
+    logits_relu: bool | None = None
+    """Whether a ReLU stands behind the logits; as the network has it if not given."""
+    dropout: float | None = None
+    """Dropout rate, from 0 to below 1; the network's own if not given."""
+    initialisation: str = "he"
+    """How weights start: `he` (normal) or `xavier` (uniform)."""
+    normalise: bool = True
+    """Whether pictures are normalised by the data set's mean and standard deviation."""
+    epochs: int = 5
+    """How often the training set is gone through."""
+    batch_size: int = 64
+    """Pictures in one optimiser step."""
+    optimizer: str = "sgd"
+    """Update rule: `sgd`, `adamw` or `muon`."""
+    learning_rate: float = 0.15
+    """Learning rate; the highest one where the schedule changes it."""
+    momentum: float = 0.0
+    """Momentum of SGD, from 0 to below 1."""
+    nesterov: bool = False
+    """Whether the momentum is Nesterov's."""
+    weight_decay: float = 0.0
+    """Weight decay of convolutions and fully connected layers."""
+    schedule: str = "constant"
+    """Learning rate over time: `constant`, or `one-cycle` (up linearly, then down to zero)."""
+    warmup: float = 0.2
+    """Share of the steps in which `one-cycle` goes up."""
+    label_smoothing: float = 0.0
+    """Share of the target that is spread over all classes."""
+    horizontal_flip: bool = False
+    """Whether half of the pictures, chosen at random, are mirrored in training."""
+    crop_padding: int = 0
+    """Pictures are padded by as many pixels and cropped at random in training."""
+    validation: float = 0.0
+    """Share of the training set held out for validation, from 0 to below 1."""
+    seed: int = 0
+    """Decides initial weights, batch order, augmentation and dropout."""
+    train_examples: int | None = None
+    """Only the first so many training pictures; all if not given."""
+    test_examples: int | None = None
+    """Only the first so many test pictures; all if not given."""
+    device: str = "auto"
+    """Where to compute: `auto` (the first GPU, else the CPU), `cpu`, `cuda`, `cuda:1`, `mps`."""
+    threads: int | None = None
+    """CPU threads of the framework; its own choice if not given."""
+    checkpoint_seconds: float = 30.0
+    """Seconds between checkpoints."""
+
+    def __post_init__(self) -> None:
+        for name, (low, high) in _RANGES.items():
+            value = getattr(self, name)
+            if value is not None and not low <= value <= high:
+                raise RecipeError(f"{name} must be between {low:g} and {high:g}, got {value:g}")
+        for name in ("dropout", "momentum", "validation", "label_smoothing"):
+            if (getattr(self, name) or 0.0) >= 1:
+                raise RecipeError(f"{name} must be below 1, got {getattr(self, name):g}")
+        for name, choices in _choices().items():
+            value = getattr(self, name)
+            if value not in choices:
+                raise RecipeError(
+                    f"unknown {name} '{value}'{nearest(value, choices)}; "
+                    f"known are {', '.join(choices)}"
+                )
+        if self.nesterov and not self.momentum:
+            raise RecipeError("nesterov needs a momentum above 0")
+
+    def to_toml(self) -> str:
+        """The whole recipe as TOML; fields that are not given are left out."""
+        lines = (
+            f"{name} = {json.dumps(value, ensure_ascii=False)}"
+            for name, value in dataclasses.asdict(self).items()
+            if value is not None
+        )
+        return "\n".join(lines) + "\n"
+
+    def replace(self, **changes: Any) -> Recipe:
+        """The recipe with other values for some fields. Raises RecipeError for unknown ones."""
+        return from_mapping({**dataclasses.asdict(self), **changes}, "recipe")
+
+
+_RANGES: dict[str, tuple[float, float]] = {
+    "image_size": (1, 4096),
+    "dropout": (0, 1),
+    "epochs": (1, 100_000),
+    "batch_size": (1, 65_536),
+    "learning_rate": (1e-9, 1000),
+    "momentum": (0, 1),
+    "weight_decay": (0, 100),
+    "warmup": (0, 1),
+    "label_smoothing": (0, 1),
+    "crop_padding": (0, 64),
+    "validation": (0, 1),
+    "seed": (0, 2**31 - 1),
+    "train_examples": (1, 10**9),
+    "test_examples": (1, 10**9),
+    "threads": (1, 1024),
+    "checkpoint_seconds": (0, 86_400),
+}
+
+
+def _choices() -> dict[str, tuple[str, ...]]:
+    return {
+        "network": tuple(zoo.ZOO),
+        "dataset": tuple(DATASETS),
+        "framework": tuple(FRAMEWORKS),
+        "initialisation": INITIALISATIONS,
+        "optimizer": optimizer.KINDS,
+        "schedule": SCHEDULES,
+    }
+
+
+@cache
+def field_types() -> dict[str, Any]:
+    """The type of each field, as `int`, `float | None`, …"""
+    return typing.get_type_hints(Recipe)
+
+
+def from_mapping(values: Mapping[str, Any], where: str) -> Recipe:
+    """Make a recipe from plain data, checking names and types. `where` begins the error's text."""
+    hints = field_types()
+    checked: dict[str, Any] = {}
+    for name, value in values.items():
+        if name not in hints:
+            raise RecipeError(f"{where}: unknown field '{name}'{nearest(name, hints)}")
+        checked[name] = _checked(name, value, hints[name], where)
+    try:
+        return Recipe(**checked)
+    except RecipeError as error:
+        raise RecipeError(f"{where}: {error}") from None
+
+
+def _checked(name: str, value: Any, hint: Any, where: str) -> Any:
+    kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    if value is None and type(None) in kinds:
+        return None
+    if type(value) is int and float in kinds:
+        return float(value)
+    if type(value) not in kinds:
+        wanted = next(kind.__name__ for kind in kinds if kind is not type(None))
+        raise RecipeError(f"{where}: {name} must be of type {wanted}, got {value!r}")
+    return value
+
+
+def shipped() -> dict[str, Path]:
+    """The recipes that come with the package: name and file."""
+    folder = Path(str(resources.files("netinnet"))) / "recipes"
+    return {file.stem: file for file in sorted(folder.glob("*.toml"))}
+
+
+def load(name: str, **changes: Any) -> Recipe:
+    """A shipped recipe by name, or one from a TOML file; `changes` override single fields.
+
+    Raises RecipeError for an unknown name or field, a file that can't be read, a value out of range.
+    """
+    files = shipped()
+    if name in files:
+        path = files[name]
+    elif name.endswith(".toml"):
+        path = Path(name)
+    else:
+        raise RecipeError(
+            f"unknown recipe '{name}'{nearest(name, files)}; known are {', '.join(files)}, "
+            f"or the path of a .toml file"
+        )
+    return from_mapping({**read_toml(path), **changes}, f"recipe {name}")
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The values in a TOML file. Raises RecipeError where it can't be read."""
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise RecipeError(f"{path}: cannot be read ({error.strerror})") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path}: not a TOML file ({error})") from error

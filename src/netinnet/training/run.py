@@ -1,0 +1,170 @@
+"""A run is a folder; this is its layout, its log of events, and how to open one again."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from netinnet import weights
+from netinnet.errors import ModelError, NetinnetError, RecipeError
+from netinnet.files import cannot_write, write_text
+from netinnet.network import Network
+from netinnet.training import recipe as recipes
+from netinnet.training.recipe import Recipe
+
+Event = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Run:
+    """The files of one run."""
+
+    folder: Path
+
+    @property
+    def recipe_file(self) -> Path:
+        return self.folder / "recipe.toml"
+
+    @property
+    def network_file(self) -> Path:
+        return self.folder / "network.json"
+
+    @property
+    def events_file(self) -> Path:
+        return self.folder / "events.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.folder / "checkpoints"
+
+    @property
+    def model_file(self) -> Path:
+        return self.folder / "model.safetensors"
+
+    @property
+    def onnx_file(self) -> Path:
+        return self.folder / "model.onnx"
+
+    @property
+    def metrics_file(self) -> Path:
+        return self.folder / "metrics.json"
+
+    @property
+    def report_file(self) -> Path:
+        return self.folder / "report.html"
+
+    @property
+    def is_finished(self) -> bool:
+        return self.metrics_file.is_file()
+
+    def recipe(self) -> Recipe:
+        return recipes.from_mapping(recipes.read_toml(self.recipe_file), str(self.recipe_file))
+
+    def metrics(self) -> dict[str, Any]:
+        """The results of a finished run. Raises ModelError where it has none."""
+        try:
+            found: dict[str, Any] = json.loads(self.metrics_file.read_text("utf-8"))
+        except OSError:
+            raise ModelError(f"{self.folder}: the run is not finished: it has no metrics") from None
+        except ValueError as error:
+            raise ModelError(f"{self.metrics_file}: damaged ({error})") from error
+        return found
+
+    def model(self) -> weights.Model:
+        """The trained model. Raises ModelError where the run is not finished or is damaged."""
+        if not self.model_file.is_file():
+            raise ModelError(
+                f"{self.folder}: the run is not finished, it has no model.safetensors yet; "
+                f"nin train --resume {self.folder} goes on with it"
+            )
+        return weights.load(self.model_file)
+
+    def log(self, event: Event) -> None:
+        """Append one event as a line of JSON; complete lines only, whatever happens."""
+        line = json.dumps(event, ensure_ascii=False) + "\n"
+        try:
+            with self.events_file.open("ab") as file:
+                file.write(line.encode())
+        except OSError as error:
+            raise cannot_write(self.events_file, error) from error
+
+    def events(self) -> list[Event]:
+        """The events that count: what a resumed run did again is listed once.
+
+        A last line that was cut off by a crash is left out.
+        """
+        kept: list[Event] = []
+        for event in self._logged():
+            if event["event"] == "resume":
+                kept = [e for e in kept if e.get("step", 0) <= event["step"]]
+            kept.append(event)
+        return kept
+
+    def _logged(self) -> Iterator[Event]:
+        if not self.events_file.is_file():
+            return
+        for line in self.events_file.read_text("utf-8", errors="replace").splitlines():
+            try:
+                event = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(event, dict) and "event" in event:
+                yield event
+
+
+def create(recipe: Recipe, network: Network, output: Path | None) -> Run:
+    """Make the folder of a new run: `output`, else runs/DATE-RECIPE-FRAMEWORK.
+
+    Raises NetinnetError where the folder has a run already or cannot be written.
+    """
+    if output is None:
+        stamp = datetime.datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
+        base = Path("runs") / f"{stamp}-{recipe.network}-{recipe.framework}"
+        output, n = base, 2
+        while output.exists():
+            output, n = base.with_name(f"{base.name}-{n}"), n + 1
+    run = Run(output)
+    if run.recipe_file.exists():
+        raise NetinnetError(
+            f"{output} holds a run already; nin train --resume {output} goes on with it, "
+            f"or choose another --output"
+        )
+    if output.is_dir() and any(output.iterdir()):
+        raise NetinnetError(f"{output} is not empty; choose another --output")
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(output, error) from error
+    write_text(run.network_file, network.to_json() + "\n")
+    # The recipe last: a folder with a recipe is a run that can be resumed.
+    write_text(run.recipe_file, recipe.to_toml())
+    return run
+
+
+def open_run(folder: Path) -> Run:
+    """The run in a folder. Raises ModelError where there is none or its recipe is damaged."""
+    run = Run(folder)
+    if not folder.is_dir():
+        raise ModelError(f"{folder}: no such run folder{_runs_hint(folder)}")
+    if not run.recipe_file.is_file():
+        raise ModelError(f"{folder}: not a run folder, it has no recipe.toml{_runs_hint(folder)}")
+    try:
+        run.recipe()
+    except RecipeError as error:
+        raise ModelError(f"{folder}: its recipe is damaged: {error}") from error
+    return run
+
+
+def _runs_hint(folder: Path) -> str:
+    """The newest run beside the one that was asked for, as a hint."""
+    near = [p for p in (Path("runs"), folder.parent) if p.is_dir()]
+    runs = [p for parent in near for p in parent.iterdir() if (p / "recipe.toml").is_file()]
+    if not runs:
+        return ""
+    newest = max(runs, key=lambda p: os.stat(p).st_mtime)
+    return f"; the newest run is {newest}"

@@ -1,0 +1,184 @@
+"""Canonical weights: names, shapes, initialisation, and the file that holds a whole model.
+
+Names are block, layer and tensor (`block2.conv1.weight`); axis orders are those of PyTorch
+(convolution: output, input, row, column; linear: output, input, over features in the order channel,
+row, column). Everything is NumPy float32, drawn from a seed, the same for every framework.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from netinnet.errors import ModelError, NetworkError
+from netinnet.files import replacing
+from netinnet.network import BatchNorm, Conv, Linear, Network
+
+Array = npt.NDArray[np.float32]
+Weights = dict[str, Array]
+
+FORMAT = "netinnet-1"
+"""Value of the metadata key `format` in a model file."""
+
+INITIALISATIONS = ("he", "xavier")
+
+
+def shapes(network: Network) -> dict[str, tuple[int, ...]]:
+    """Name and shape of every tensor of the network, in layer order."""
+    found: dict[str, tuple[int, ...]] = {}
+    for name, _, layer, shape, _ in network.placed_layers():
+        match layer:
+            case Conv():
+                found[f"{name}.weight"] = (
+                    layer.channels,
+                    shape.channels,
+                    layer.kernel,
+                    layer.kernel,
+                )
+                if layer.bias:
+                    found[f"{name}.bias"] = (layer.channels,)
+            case Linear():
+                found[f"{name}.weight"] = (layer.features, shape.size)
+                if layer.bias:
+                    found[f"{name}.bias"] = (layer.features,)
+            case BatchNorm():
+                for tensor in ("weight", "bias", "running_mean", "running_var"):
+                    found[f"{name}.{tensor}"] = (shape.channels,)
+            case _:
+                pass
+    return found
+
+
+def is_trained(name: str) -> bool:
+    """Whether the optimiser changes this tensor (running statistics it does not)."""
+    return not name.endswith((".running_mean", ".running_var"))
+
+
+def initial(network: Network, seed: int, initialisation: str = "he") -> Weights:
+    """Weights to start from: `he` (He et al. 2015, normal) or `xavier` (Glorot and Bengio 2010, uniform).
+
+    Biases and running means are 0, batch norm's scale and running variances 1. Each tensor is drawn
+    from its own stream (seed and name), so changing one layer leaves the others' weights alone.
+    """
+    if initialisation not in INITIALISATIONS:
+        raise NetworkError(
+            f"unknown initialisation '{initialisation}'; known are {', '.join(INITIALISATIONS)}"
+        )
+    weights: Weights = {}
+    for name, shape in shapes(network).items():
+        if len(shape) == 1:
+            one = name.endswith((".running_var", ".weight"))
+            weights[name] = np.full(shape, float(one), np.float32)
+            continue
+        rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
+        field = int(np.prod(shape[2:]))
+        fan_out, fan_in = shape[0] * field, shape[1] * field
+        if initialisation == "xavier":
+            bound = np.sqrt(6 / (fan_in + fan_out))
+            drawn = rng.uniform(-bound, bound, shape)
+        else:
+            drawn = rng.standard_normal(shape) * np.sqrt(2 / fan_in)
+        weights[name] = drawn.astype(np.float32)
+    return weights
+
+
+def check(network: Network, weights: Mapping[str, Array], where: str) -> Weights:
+    """Return `weights` in layer order. Raises ModelError naming the first tensor that is wrong."""
+    expected = shapes(network)
+    for name, shape in expected.items():
+        if name not in weights:
+            raise ModelError(f"{where}: tensor {name} is missing (expected shape {shape})")
+        if weights[name].shape != shape:
+            raise ModelError(
+                f"{where}: tensor {name} should have shape {shape}, has {weights[name].shape}"
+            )
+    for name in weights:
+        if name not in expected:
+            raise ModelError(f"{where}: tensor {name} is not part of network {network.name}")
+    return {name: np.ascontiguousarray(weights[name], np.float32) for name in expected}
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network with its weights: everything needed to predict."""
+
+    network: Network
+    weights: Weights
+
+
+def save(path: Path, model: Model, notes: Mapping[str, str] | None = None) -> None:
+    """Write a self-describing safetensors file: weights, and the network in its metadata.
+
+    `notes` go into the metadata beside it (for instance the recipe that made the weights). The file
+    appears whole or not at all.
+    """
+    metadata = {
+        "format": FORMAT,
+        "network": json.dumps(model.network.to_dict(), ensure_ascii=False, separators=(",", ":")),
+        **(notes or {}),
+    }
+    save_tensors(path, check(model.network, model.weights, str(path)), metadata)
+
+
+def load(path: Path) -> Model:
+    """Read a file written by `save`. Raises ModelError where it is missing or damaged."""
+    tensors, metadata = load_tensors(path)
+    if metadata.get("format") != FORMAT or "network" not in metadata:
+        raise ModelError(f"{path}: no network in its metadata; this is not a netinnet model file")
+    try:
+        network = Network.from_json(metadata["network"])
+    except NetworkError as error:
+        raise ModelError(f"{path}: {error}") from error
+    return Model(network, check(network, tensors, str(path)))
+
+
+def save_tensors(path: Path, tensors: Mapping[str, npt.NDArray[Any]], metadata: dict[str, str]) -> None:
+    """Write named arrays to a safetensors file, atomically.
+
+    The bytes depend on the content alone: equal weights give equal files.
+    """
+    from safetensors.numpy import save as to_bytes
+
+    contiguous = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+    data = _sorted_header(to_bytes(contiguous, metadata=metadata))
+    with replacing(path) as file:
+        file.write(data)
+
+
+def _sorted_header(data: bytes) -> bytes:
+    """The same safetensors bytes with a header in a fixed order.
+
+    The library keeps metadata in a hash map, whose order changes from process to process.
+    """
+    size = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + size])
+    metadata = header.pop("__metadata__", {})
+    ordered = {"__metadata__": dict(sorted(metadata.items())), **header}
+    text = json.dumps(ordered, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + data[8 + size :]
+
+
+def load_tensors(path: Path) -> tuple[dict[str, npt.NDArray[Any]], dict[str, str]]:
+    """Read arrays and metadata from a safetensors file. Raises ModelError where it can't."""
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise ModelError(f"{path}: no such model file")
+    if not os.access(path, os.R_OK):
+        raise ModelError(f"{path}: not readable; check its permissions")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError, TypeError, AttributeError) as error:
+        raise ModelError(f"{path}: not a safetensors file, or damaged ({error})") from error
+    return tensors, metadata
