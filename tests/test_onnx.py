@@ -68,9 +68,7 @@ def _torch_logits(model: Model, images: np.ndarray) -> np.ndarray:
     return x.reshape(len(x), -1).numpy()
 
 
-def _torch_layer(  # noqa: PLR0911
-    layer: Any, name: str, x: torch.Tensor, weights: Weights
-) -> torch.Tensor:
+def _torch_layer(layer: Any, name: str, x: torch.Tensor, weights: Weights) -> torch.Tensor:
     def tensor(part: str) -> torch.Tensor | None:
         array = weights.get(f"{name}.{part}")
         return None if array is None else torch.from_numpy(array.astype(np.float64))

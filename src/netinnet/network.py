@@ -36,7 +36,7 @@ class DoesNotFit(Exception):
 
 
 def _window(shape: Shape, channels: int, kernel: int, stride: int, padding: int) -> Shape:
-    """Shape behind a window that slides over `shape`: floor((n + 2·padding - kernel)/stride) + 1."""
+    """Shape behind a sliding window: floor((n + 2·padding - kernel)/stride) + 1 each way."""
     height, width = (
         (n + 2 * padding - kernel) // stride + 1 if n + 2 * padding >= kernel else 0
         for n in (shape.height, shape.width)

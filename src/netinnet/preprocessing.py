@@ -52,8 +52,6 @@ def normalise(images: npt.NDArray[np.uint8], preprocessing: Preprocessing) -> Ar
     return normalised
 
 
-def prepare(
-    images: npt.NDArray[np.uint8], shape: Shape, preprocessing: Preprocessing
-) -> Array:
+def prepare(images: npt.NDArray[np.uint8], shape: Shape, preprocessing: Preprocessing) -> Array:
     """Pictures n×h×w×c (already of the input's channels) to the network's input n×H×W×c."""
     return resize(normalise(images, preprocessing), shape.height, shape.width)

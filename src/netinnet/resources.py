@@ -72,7 +72,9 @@ def describe(layer: Layer) -> str:
         fields = vars(layer)
         extra = f", pad {fields['padding']}" if fields["padding"] else ""
         word = "max" if kind == "MaxPool" else "average"
-        return f"{word} pool {fields['kernel']}×{fields['kernel']}, stride {fields['stride']}{extra}"
+        return (
+            f"{word} pool {fields['kernel']}×{fields['kernel']}, stride {fields['stride']}{extra}"
+        )
     return f"dropout {vars(layer)['rate']:g}"
 
 

@@ -7,6 +7,7 @@ tensors of the same names and shapes. Training and prediction may use them freel
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -23,8 +24,13 @@ def activation_behind_pool(network: Network) -> Network:
     quarter of the elements to do.
     """
     blocks = [list(block.layers) for block in network.blocks]
-    for here, after in zip(blocks, blocks[1:], strict=False):
-        if here and after and isinstance(here[-1], ReLU | Sigmoid) and isinstance(after[0], MaxPool):
+    for here, after in itertools.pairwise(blocks):
+        if (
+            here
+            and after
+            and isinstance(here[-1], ReLU | Sigmoid)
+            and isinstance(after[0], MaxPool)
+        ):
             after.insert(1, here.pop())
     for layers in blocks:
         for i in range(len(layers) - 1):

@@ -63,7 +63,9 @@ def is_trained(name: str) -> bool:
 
 
 def initial(network: Network, seed: int, initialisation: str = "he") -> Weights:
-    """Weights to start from: `he` (He et al. 2015, normal) or `xavier` (Glorot and Bengio 2010, uniform).
+    """Weights to start from: `he` (He et al. 2015) or `xavier` (Glorot and Bengio 2010).
+
+    He draws from a normal, Xavier from a uniform distribution.
 
     Biases and running means are 0, batch norm's scale and running variances 1. Each tensor is drawn
     from its own stream (seed and name), so changing one layer leaves the others' weights alone.
@@ -140,7 +142,9 @@ def load(path: Path) -> Model:
     return Model(network, check(network, tensors, str(path)))
 
 
-def save_tensors(path: Path, tensors: Mapping[str, npt.NDArray[Any]], metadata: dict[str, str]) -> None:
+def save_tensors(
+    path: Path, tensors: Mapping[str, npt.NDArray[Any]], metadata: dict[str, str]
+) -> None:
     """Write named arrays to a safetensors file, atomically.
 
     The bytes depend on the content alone: equal weights give equal files.

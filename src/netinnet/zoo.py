@@ -1,4 +1,4 @@
-"""Named networks: NiN of the chapter and of the paper, a small modern one, and what they are compared with.
+"""Named networks: NiN of the chapter and of the paper, a small one, and what they stand beside.
 
 Each function below is one network, readable at a glance; `ZOO` lists them with where they come
 from, and `network(name, …)` makes one for any input size, channel count and number of classes.
@@ -47,7 +47,7 @@ _HEAD = Block("head", (GlobalAvgPool(), Flatten()))
 
 
 def nin(classes: int, logits_relu: bool, dropout: float) -> Blocks:
-    """The chapter's network: AlexNet's window sizes, a 1×1 network in every block, no dense layer."""
+    """The chapter's network: AlexNet's windows, a 1×1 network in every block, no dense layer."""
     return (
         nin_block(96, kernel=11, stride=4, name="block1"),
         _pool(1),
@@ -128,9 +128,7 @@ def nin_imagenet(classes: int, logits_relu: bool, dropout: float) -> Blocks:
         nin_block(384, kernel=3, padding=1, name="block3"),
         _pool(3),
         *_dropout("dropout", dropout),
-        nin_block(
-            (1024, 1024, classes), kernel=3, padding=1, name="block4", last_relu=logits_relu
-        ),
+        nin_block((1024, 1024, classes), kernel=3, padding=1, name="block4", last_relu=logits_relu),
         _HEAD,
     )
 

@@ -23,7 +23,9 @@ app.command(
 )
 app.command("netinnet.cli.predict:predict", name="predict", help="Say what is in pictures.")
 app.command(
-    "netinnet.cli.summary:summary", name="summary", help="Show a network's layers and what they cost."
+    "netinnet.cli.summary:summary",
+    name="summary",
+    help="Show a network's layers and what they cost.",
 )
 app.command("netinnet.cli.zoo:zoo", name="zoo", help="List the networks.")
 app.command("netinnet.cli.data:data", name="data", help="List the data sets and check their files.")
@@ -46,7 +48,7 @@ def run(arguments: list[str]) -> int:
         return _fail("stopped", 130)
     except BrokenPipeError:
         # The reader (head, less) has gone; nothing more can be said to it.
-        sys.stdout = None  # type: ignore[assignment]
+        sys.stdout = None
     except SystemExit as request:
         return int(request.code or 0)
     return 0

@@ -12,6 +12,8 @@ from netinnet.cli.console import console
 
 PLAIN_SECONDS = 15.0
 """Seconds between plain progress lines."""
+ESTIMATE_SECONDS = 2.0
+"""Seconds of steps from which the whole is estimated."""
 
 
 @contextlib.contextmanager
@@ -149,17 +151,17 @@ class TrainingProgress:
     def _on_progress(self, event: dict[str, Any]) -> None:
         step = event["step"]
         if self.first_step is None:
-            self.first_step = step - 1
-            self.began = time.monotonic() - event["seconds_of_step"]
+            # A short first step is mostly the framework's warming up; a long one is a fair sample.
+            warming_up = event["seconds_of_step"] < ESTIMATE_SECONDS
+            self.first_step = step if warming_up else step - 1
+            self.began = time.monotonic() - (0.0 if warming_up else event["seconds_of_step"])
             self.loss, self.accuracy = event["loss"], event["accuracy"]
         # A running mean over some fifty steps: single batches jump about.
         self.loss += (event["loss"] - self.loss) / 50
         self.accuracy += (event["accuracy"] - self.accuracy) / 50
         self._estimate(step)
         epoch = -(-step // self.start["steps_per_epoch"])
-        figures = (
-            f"loss {self.loss:.3f}  acc {self.accuracy:.3f}  {event['images_per_second']:.0f} images/s"
-        )
+        figures = f"loss {self.loss:.3f}  acc {self.accuracy:.3f}  {event['images_per_second']:.0f} images/s"
         if self.bar is not None:
             self.bar.update(
                 self.task,
@@ -179,11 +181,11 @@ class TrainingProgress:
         assert self.first_step is not None
         total = self.start["steps_per_epoch"] * self.start["epochs"]
         done = max(1, step - self.first_step)
-        return (time.monotonic() - self.began) / done * (total - step)
+        return float((time.monotonic() - self.began) / done * (total - step))
 
     def _estimate(self, step: int) -> None:
         """Say once, after two seconds of steps, what the whole will cost."""
-        if not self.estimated and time.monotonic() - self.began >= 2:
+        if not self.estimated and time.monotonic() - self.began >= ESTIMATE_SECONDS:
             self.estimated = True
             self._say(f"this will take about {duration(self._seconds_left(step))} here")
 
@@ -200,6 +202,6 @@ class TrainingProgress:
     def _on_dead_class(self, event: dict[str, Any]) -> None:
         self.warnings.print(
             f"warning: class '{event['class']}' is dead: its logit was zero for the whole of epoch "
-            f"{event['epoch']}, and it cannot learn again; --logits-relu false is the cure "
+            f"{event['epoch']}, and it cannot learn again; --no-logits-relu is the cure "
             f"(logits_relu = false in a recipe)"
         )

@@ -72,14 +72,26 @@ def summary(
         return
     table = [_row("input", "", str(net.input))]
     table += [
-        _row(row.name, row.description, str(row.output), row.parameters, row.macs, row.activation_bytes)
+        _row(
+            row.name,
+            row.description,
+            str(row.output),
+            row.parameters,
+            row.macs,
+            row.activation_bytes,
+        )
         for row in rows
     ]
-    table.append(
-        _row("total", "", "", total.parameters, total.macs, total.activation_bytes)
-    )
+    table.append(_row("total", "", "", total.parameters, total.macs, total.activation_bytes))
     print_table(
-        ("layer" if layers else "block", "what", "output C×H×W", "parameters", "MACs", "activations"),
+        (
+            "layer" if layers else "block",
+            "what",
+            "output C×H×W",
+            "parameters",
+            "MACs",
+            "activations",
+        ),
         table,
         right=(2, 3, 4, 5),
         totals=1,

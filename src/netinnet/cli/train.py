@@ -1,10 +1,10 @@
-"""`nin train`: a recipe, single fields overridden, progress, and at the end the chapter's numbers."""
+"""`nin train`: a recipe with single fields overridden, progress, then the chapter's numbers."""
 
 from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 from docstring_parser import parse_from_object
@@ -30,10 +30,14 @@ def _overrides() -> Any:
         for name, hint in recipes.field_types().items()
     ]
     made = dataclasses.make_dataclass("Overrides", fields, frozen=True, kw_only=True)
-    return Parameter(name="*", group="Fields of the recipe")(made)
+    made.__module__ = __name__
+    return made
 
 
-Overrides = _overrides()
+if TYPE_CHECKING:
+    Overrides = Any
+else:
+    Overrides = _overrides()
 
 
 def train(
@@ -44,7 +48,9 @@ def train(
     data_dir: Path | None = None,
     quiet: Annotated[bool, Parameter(negative=())] = False,
     json: Annotated[bool, Parameter(negative=())] = False,
-    overrides: Overrides = Overrides(),  # noqa: B008 - frozen
+    overrides: Annotated[
+        Overrides | None, Parameter(name="*", group="Fields of the recipe")
+    ] = None,
 ) -> None:
     """Train a network and watch it learn.
 
@@ -72,15 +78,13 @@ def train(
     from netinnet.report import html
     from netinnet.training import loop
 
-    changes = {k: v for k, v in vars(overrides).items() if v is not None}
+    changes = {k: v for k, v in vars(overrides or Overrides()).items() if v is not None}
     if resume is not None and (changes or output is not None):
         flag = f"--{next(iter(changes), 'output')}".replace("_", "-")
         raise RecipeError(f"--resume goes on with the run's own recipe; leave out {flag}")
     with TrainingProgress(quiet=quiet, stderr=json) as progress:
         if resume is not None:
-            run = loop.resume(
-                resume, data_dir=data_dir, listener=progress, report=html.write
-            )
+            run = loop.resume(resume, data_dir=data_dir, listener=progress, report=html.write)
         else:
             run = loop.train(
                 recipes.load(recipe, **changes),

@@ -51,7 +51,7 @@ class SourceError(Exception):
 class _HttpsRedirects(urllib.request.HTTPRedirectHandler):
     """Follows redirects, but never from HTTPS to anything else."""
 
-    def redirect_request(  # noqa: PLR0917 - urllib calls it so
+    def redirect_request(
         self, req: Request, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str
     ) -> Request | None:
         if not newurl.lower().startswith("https://"):

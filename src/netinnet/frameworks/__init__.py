@@ -44,13 +44,13 @@ def framework(name: str) -> Framework:
 
 
 def adapter(name: str) -> Adapter:
-    """Import the adapter. Raises FrameworkError where the framework is missing or does not import."""
+    """Import the adapter. Raises FrameworkError where the framework is missing or broken."""
     found = framework(name)
     if not found.is_installed:
         raise FrameworkError(f"{found.title} is not installed; {found.install} installs it")
     try:
         return cast(Adapter, importlib.import_module(f"netinnet.frameworks.{name}"))
-    except Exception as error:  # noqa: BLE001 - a broken installation can fail in any way
+    except Exception as error:  # a broken installation can fail in any way
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise FrameworkError(
             f"{found.title} is installed but does not import ({reason[0]}); "

@@ -21,7 +21,7 @@ class LearnerSettings:
     network: Network
     optimizer: Optimizer
     source: Shape
-    """Shape of the pictures in a batch; the learner enlarges or shrinks them to the network's input."""
+    """Shape of the pictures in a batch; the learner resizes them to the network's input."""
     label_smoothing: float = 0.0
     device: str = "auto"
     threads: int | None = None

@@ -87,7 +87,7 @@ class _ResizedConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         taps = cast(Tensor, self.taps)
-        # One small kernel for each output phase (p, q): rows (channel, t, s), columns (p, q, output).
+        # One small kernel for each output phase (p, q): rows (channel, t, s), columns (p, q, out).
         kernels = torch.einsum("pkt,ockl,qls->ctspqo", taps, self.weight, taps)
         steps = [-(-n // self.phases) for n in self.out]
         before = -self.first
@@ -99,13 +99,16 @@ class _ResizedConv(nn.Module):
         patches = x.unfold(2, self.size, self.stride).unfold(3, self.size, self.stride)
         patches = patches[:, :, : steps[0], : steps[1]].permute(0, 2, 3, 1, 4, 5)
         rows = patches.reshape(-1, kernels.shape[:3].numel())
-        y = rows @ kernels.reshape(rows.shape[1], -1)
+        products = kernels.reshape(rows.shape[1], -1)
+        if self.bias is None:
+            y = rows @ products
+        else:
+            y = torch.addmm(self.bias.repeat(self.phases**2), rows, products)
         y = y.reshape(-1, *steps, self.phases, self.phases, self.weight.shape[0])
         y = y.permute(0, 1, 3, 2, 4, 5).reshape(
             y.shape[0], steps[0] * self.phases, steps[1] * self.phases, -1
         )
-        y = y[:, : self.out[0], : self.out[1]].permute(0, 3, 1, 2)
-        return y if self.bias is None else y + self.bias[:, None, None]
+        return y[:, : self.out[0], : self.out[1]].permute(0, 3, 1, 2)
 
 
 class _Resize(nn.Module):
@@ -234,7 +237,7 @@ def _training_model(settings: LearnerSettings, weights: Mapping[str, Array]) -> 
     model = build(activation_behind_pool(folded or network), weights)
     if folded is None and source != network.input:
         model = _WithResize(model, _Resize(source, network.input))
-    model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     for module in model.modules():
         if isinstance(module, nn.ReLU):
             module.inplace = True
@@ -250,4 +253,4 @@ class _WithResize(nn.Sequential):
 
     def forward(self, x: Tensor) -> Tensor:
         resize = cast(_Resize, self.__dict__["_resize"])
-        return cast(Tensor, super().forward(resize(x)))
+        return cast(Tensor, super().forward(resize(x)))  # type: ignore[no-untyped-call]

@@ -106,7 +106,7 @@ def confusion(
     axes.set_xlabel("predicted class")
     axes.set_ylabel("true class")
     if few:
-        names = [_short(name, 16) for name in classes]
+        names = [_short(name, 18) for name in classes]
         axes.set_xticks(range(len(classes)), names, rotation=40, ha="right", rotation_mode="anchor")
         axes.set_yticks(range(len(classes)), names)
         axes.tick_params(length=0, labelsize=9)
@@ -131,6 +131,7 @@ def _annotate(axes: Axes, counts: npt.NDArray[np.int64], shares: npt.NDArray[Any
                 va="center",
                 fontsize=8 if count < 10000 else 6.5,
                 color="white" if dark else "black",
+                in_layout=False,  # inside the axes; measuring each would take most of the time
             )
     axes.set_xticks(np.arange(len(counts) + 1) - 0.5, minor=True)
     axes.set_yticks(np.arange(len(counts) + 1) - 0.5, minor=True)
@@ -154,7 +155,7 @@ def recall_bars(
     values = [value for value, _ in ranked]
     axes.barh(range(len(ranked)), values, height=0.68, color=_COLOURS["train"])
     axes.set_yticks(range(len(ranked)), [_short(name, 28) for _, name in ranked], fontsize=9)
-    axes.invert_yaxis()
+    axes.set_ylim(max(len(ranked), 1) - 0.5, -0.5)
     for row, value in enumerate(values):
         axes.text(value + 0.01, row, f"{100 * value:.1f}", va="center", fontsize=8.5)
     axes.set_xlim(0, 1.1)
@@ -282,9 +283,14 @@ def _averaged(
 
 
 def _short(name: str, length: int) -> str:
-    """A class name for an axis: one line, cut with an ellipsis, and no formula in it."""
+    """A class name for an axis: one line, and an ellipsis for the middle of a long one.
+
+    Long names often differ at their ends alone.
+    """
     line = " ".join(name.split()) or "(no name)"
-    return _plain(line if len(line) <= length else f"{line[: length - 1]}…")
+    if len(line) > length:
+        line = f"{line[: length - length // 2 - 1]}…{line[-(length // 2) :]}"
+    return _plain(line)
 
 
 def _wrap(caption: str) -> str:

@@ -314,7 +314,8 @@ def _versions(start: Event) -> str:
     if not versions:
         return ""
     rows = [[str(name), str(version)] for name, version in versions.items()]
-    return _section("Versions", _table(["package", "version"], rows))
+    table = _table(["package", "version"], rows)
+    return _section("Versions", f'<div class="narrow">{table}</div>')
 
 
 def _section(title: str, body: str) -> str:

@@ -99,7 +99,9 @@ def resume(
     """
     opened = run.open_run(folder)
     if opened.is_finished:
-        raise NetinnetError(f"{folder}: the run is finished; nin evaluate {folder} shows its results")
+        raise NetinnetError(
+            f"{folder}: the run is finished; nin evaluate {folder} shows its results"
+        )
     recipe = opened.recipe()
     threads = next((e.get("threads") for e in opened.events() if e["event"] == "start"), None)
     if recipe.threads is None and threads:
@@ -269,9 +271,7 @@ class _Training:
     def _evaluate(self, split: Split) -> evaluation.Evaluation:
         size = max(self.recipe.batch_size, 250)
         logits = [
-            self.learner.logits(
-                normalise(split.images[i : i + size], self.network.preprocessing)
-            )
+            self.learner.logits(normalise(split.images[i : i + size], self.network.preprocessing))
             for i in range(0, len(split), size)
         ]
         return evaluation.evaluate(np.concatenate(logits), split.labels)
@@ -359,9 +359,7 @@ class _Training:
                     "test_examples": len(self.test),
                     "dead_classes": [
                         name
-                        for name, alive in zip(
-                            self.network.classes, progress.alive, strict=True
-                        )
+                        for name, alive in zip(self.network.classes, progress.alive, strict=True)
                         if not alive
                     ],
                     "framework": self.recipe.framework,

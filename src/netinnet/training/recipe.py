@@ -1,4 +1,7 @@
-"""A recipe: everything that decides a training. Its fields are the flags of `nin train` and the keys of a TOML file."""
+"""A recipe: everything that decides a training.
+
+Its fields are the flags of `nin train` and the keys of a TOML file.
+"""
 
 from __future__ import annotations
 
@@ -186,7 +189,7 @@ def shipped() -> dict[str, Path]:
 def load(name: str, **changes: Any) -> Recipe:
     """A shipped recipe by name, or one from a TOML file; `changes` override single fields.
 
-    Raises RecipeError for an unknown name or field, a file that can't be read, a value out of range.
+    Raises RecipeError for an unknown name or field, an unreadable file, a value out of range.
     """
     files = shipped()
     if name in files:

@@ -85,11 +85,15 @@ class Run:
         return weights.load(self.model_file)
 
     def log(self, event: Event) -> None:
-        """Append one event as a line of JSON; complete lines only, whatever happens."""
-        line = json.dumps(event, ensure_ascii=False) + "\n"
+        """Append one event as a line of JSON. A line that a crash cut off is closed first."""
+        line = json.dumps(event, ensure_ascii=False).encode() + b"\n"
         try:
-            with self.events_file.open("ab") as file:
-                file.write(line.encode())
+            with self.events_file.open("a+b") as file:
+                if file.seek(0, os.SEEK_END):
+                    file.seek(-1, os.SEEK_END)
+                    if file.read(1) != b"\n":
+                        line = b"\n" + line
+                file.write(line)
         except OSError as error:
             raise cannot_write(self.events_file, error) from error
 
@@ -108,7 +112,7 @@ class Run:
     def _logged(self) -> Iterator[Event]:
         if not self.events_file.is_file():
             return
-        for line in self.events_file.read_text("utf-8", errors="replace").splitlines():
+        for line in self.events_file.read_text("utf-8", errors="replace").split("\n"):
             try:
                 event = json.loads(line)
             except ValueError:
@@ -137,7 +141,7 @@ def create(recipe: Recipe, network: Network, output: Path | None) -> Run:
     if output.is_dir() and any(output.iterdir()):
         raise NetinnetError(f"{output} is not empty; choose another --output")
     try:
-        output.mkdir(parents=True, exist_ok=True)
+        run.checkpoints.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise cannot_write(output, error) from error
     write_text(run.network_file, network.to_json() + "\n")
@@ -166,5 +170,5 @@ def _runs_hint(folder: Path) -> str:
     runs = [p for parent in near for p in parent.iterdir() if (p / "recipe.toml").is_file()]
     if not runs:
         return ""
-    newest = max(runs, key=lambda p: os.stat(p).st_mtime)
+    newest = max(runs, key=lambda p: p.stat().st_mtime)
     return f"; the newest run is {newest}"

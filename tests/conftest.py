@@ -1,0 +1,53 @@
+"""Shared by the tests: running the command, the real data set, a small run."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from netinnet.data import datasets
+from netinnet.errors import DataError
+
+ROOT = Path(__file__).parent.parent
+SMALL = ["--train-examples", "512", "--test-examples", "200", "--batch-size", "64", "--epochs", "2"]
+"""Flags that shorten a training to seconds."""
+
+
+def nin(*arguments: str | Path, **options: object) -> subprocess.CompletedProcess[str]:
+    """Run the command in a process of its own, as a user does."""
+    return subprocess.run(
+        [sys.executable, "-m", "netinnet.cli.main", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+        **options,  # type: ignore[arg-type]
+    )
+
+
+@pytest.fixture(scope="session")
+def fashion_mnist() -> datasets.Dataset:
+    """The real data set, fetched where it is missing; tests skip where it can't be had."""
+    try:
+        return datasets.load("fashion-mnist")
+    except DataError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def small_run(fashion_mnist: datasets.Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of the default recipe, shortened."""
+    folder = tmp_path_factory.mktemp("small") / "run"
+    done = nin("train", *SMALL, "--output", folder, "--json")
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _few_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep a test from being slowed by more threads than cores."""
+    monkeypatch.setenv("OMP_NUM_THREADS", str(min(2, os.cpu_count() or 1)))

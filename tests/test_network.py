@@ -1,0 +1,133 @@
+"""The vocabulary: shapes, validation, JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from netinnet import zoo
+from netinnet.errors import NetworkError
+from netinnet.network import (
+    AvgPool,
+    Block,
+    Conv,
+    DoesNotFit,
+    Dropout,
+    Flatten,
+    Linear,
+    MaxPool,
+    Network,
+    Preprocessing,
+    Shape,
+    nin_block,
+    smallest_input,
+)
+
+
+@pytest.mark.parametrize("name", zoo.ZOO)
+def test_json_round_trip(name: str) -> None:
+    net = zoo.network(name, classes=("a", "ü", "<c>"), preprocessing=Preprocessing((0.5,), (0.2,)))
+    assert Network.from_json(net.to_json()) == net
+
+
+@given(
+    size=st.integers(1, 40),
+    kernel=st.integers(1, 11),
+    stride=st.integers(1, 5),
+    padding=st.integers(0, 5),
+)
+def test_conv_shape_is_pytorchs(size: int, kernel: int, stride: int, padding: int) -> None:
+    layer = Conv(3, kernel, stride, padding)
+    native = torch.nn.Conv2d(2, 3, kernel, stride, padding)
+    try:
+        shape = layer.output(Shape(2, size, size))
+    except DoesNotFit:
+        with pytest.raises(RuntimeError):
+            native(torch.zeros(1, 2, size, size))
+        return
+    assert tuple(native(torch.zeros(1, 2, size, size)).shape[1:]) == shape
+
+
+@given(size=st.integers(1, 40), kernel=st.integers(1, 6), stride=st.integers(1, 4), data=st.data())
+def test_pool_shape_is_pytorchs(size: int, kernel: int, stride: int, data: st.DataObject) -> None:
+    padding = data.draw(st.integers(0, kernel // 2))
+    native = torch.nn.MaxPool2d(kernel, stride, padding)
+    for kind in (MaxPool, AvgPool):
+        try:
+            shape = kind(kernel, stride, padding).output(Shape(2, size, size))
+        except DoesNotFit:
+            with pytest.raises(RuntimeError):
+                native(torch.zeros(1, 2, size, size))
+            return
+        assert tuple(native(torch.zeros(1, 2, size, size)).shape[1:]) == shape
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Conv(0), "Conv: channels must be at least 1, got 0"),
+        (lambda: Conv(3, padding=-1), "Conv: padding must be at least 0, got -1"),
+        (lambda: MaxPool(3, 2, 2), "MaxPool: padding must be at most half the kernel (1), got 2"),
+        (lambda: Dropout(1.0), "Dropout: rate must be in [0, 1), got 1.0"),
+        (
+            lambda: zoo.network("nin", image_size=64),
+            "nin needs at least 67×67; got 64×64: nothing is left for the pool of block 3",
+        ),
+        (lambda: zoo.network("alexnet", image_size=20), "alexnet needs at least 65×65; got 20×20"),
+        (lambda: zoo.network("mnin"), "unknown network 'mnin' (did you mean 'nin'?); known are"),
+        (lambda: zoo.network("lenet", logits_relu=True), "lenet has no option logits_relu"),
+        (lambda: zoo.network("nin", classes=0), "nin: the number of classes must be at least 1"),
+        (
+            lambda: Network("n", Shape(1, 4, 4), (Block("a", (Linear(2),)),), ("x", "y")),
+            "n, a.linear1: Linear needs a flat input, got 1×4×4: put a Flatten before it",
+        ),
+        (
+            lambda: Network("n", Shape(1, 4, 4), (Block("a", (Flatten(), Linear(2))),), ("x",)),
+            "n: its output is 2×1×1, but it has 1 class names",
+        ),
+        (lambda: nin_block((1, 2), 3), "nin_block: 3 convolutions need as many channel numbers"),
+        (lambda: Network.from_json("{"), "not a network description"),
+        (
+            lambda: Network.from_json('{"name": "x"}'),
+            "not a network description: KeyError('input')",
+        ),
+    ],
+)
+def test_what_cannot_be_says_so(make: object, message: str) -> None:
+    with pytest.raises(NetworkError) as raised:
+        make()  # type: ignore[operator]
+    assert message in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+@given(st.sampled_from(sorted(zoo.ZOO)), st.data())
+def test_smallest_input_is_the_smallest(name: str, data: st.DataObject) -> None:
+    net = zoo.network(name)
+    smallest = smallest_input(net.blocks, net.input.channels)
+    assert smallest is not None
+    if zoo.ZOO[name].logits_relu is not None:  # a dense head would change with the size
+        zoo.network(name, image_size=smallest)
+    if smallest > 1:
+        with pytest.raises(NetworkError, match=f"at least {smallest}×{smallest}"):
+            zoo.network(name, image_size=data.draw(st.integers(1, smallest - 1)))
+
+
+def test_malformed_layer_is_named() -> None:
+    data = zoo.network("lenet").to_dict()
+    data["blocks"][0]["layers"][0]["kernel"] = "5"
+    with pytest.raises(NetworkError, match="kernel"):
+        Network.from_dict(data)
+    data["blocks"][0]["layers"][0] = {"layer": "Conw"}
+    with pytest.raises(NetworkError, match="unknown layer 'Conw'"):
+        Network.from_dict(data)
+
+
+def test_pointwise_convolutions_of_a_block() -> None:
+    for pointwise in range(4):
+        convs = [x for x in nin_block(8, 3, pointwise=pointwise).layers if isinstance(x, Conv)]
+        assert [conv.kernel for conv in convs] == [3] + [1] * pointwise
+    assert dataclasses.astuple(convs[0]) == (8, 3, 1, 0, True)

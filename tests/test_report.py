@@ -1,0 +1,315 @@
+"""The report of a run: one file, complete, whatever the class names and however the run ended."""
+
+from __future__ import annotations
+
+import base64
+import html.parser
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from netinnet import zoo
+from netinnet.data.dataset import Split
+from netinnet.errors import ModelError, NetworkError
+from netinnet.inference.evaluation import evaluate
+from netinnet.report import figures
+from netinnet.report.html import write
+
+CLASSES = ("<script>alert('x')</script>", "$5 & $6", "naïve \N{PILE OF POO}", "bag")
+STEPS = 40
+DATA_URI = re.compile(r"data:image/svg\+xml;base64,([A-Za-z0-9+/=]+)")
+
+
+def _test_split(count: int = 60) -> Split:
+    rng = np.random.default_rng(1)
+    return Split(
+        rng.integers(0, 256, (count, 28, 28, 1), dtype=np.uint8), rng.integers(0, 4, count)
+    )
+
+
+def _evaluation(split: Split, epoch: int) -> dict[str, Any]:
+    logits = np.random.default_rng(epoch).normal(size=(len(split), 4)).astype(np.float32)
+    logits[np.arange(len(split)), split.labels] += epoch
+    return evaluate(logits, split.labels).to_dict()
+
+
+def _events(split: Split, epochs: int) -> list[dict[str, Any]]:
+    events: list[dict[str, Any]] = [
+        {
+            "event": "start",
+            "time": "2026-05-04T10:00:00+00:00",
+            "steps_per_epoch": STEPS,
+            "epochs": 3,
+            "framework": "pytorch",
+            "device": "cpu",
+            "threads": 2,
+            "versions": {"numpy": "2.4.6", "torch": "<2.13>"},
+            "parameters": 1234,
+        }
+    ]
+    for step in range(1, STEPS * epochs + 1):
+        events.append(
+            {
+                "event": "progress",
+                "step": step,
+                "epoch": step / STEPS,
+                "loss": 2 / step,
+                "accuracy": 1 - 1 / step,
+                "images_per_second": 1000.0 + step,
+                "learning_rate": 0.1,
+                "seconds": step / 10,
+            }
+        )
+        if step % STEPS == 0:
+            event = {
+                "event": "evaluation",
+                "epoch": step // STEPS,
+                "step": step,
+                "seconds": step / 10,
+                "train": {"loss": 0.5, "accuracy": 0.75},
+                "test": _evaluation(split, step // STEPS),
+            }
+            events.append(event)
+    return events
+
+
+END = {"event": "end", "time": "2026-05-04T10:01:00+00:00", "seconds": 14.0}
+
+
+class _Run:
+    """A run folder to write events into."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.split = _test_split()
+        self.network = zoo.network("nin-small", classes=CLASSES)
+        (folder / "network.json").write_text(self.network.to_json(), "utf-8")
+        recipe = 'network = "nin-small"\ndataset = "fashion-mnist" # <b> & $x\n'
+        (folder / "recipe.toml").write_text(recipe, "utf-8")
+
+    def log(self, events: list[dict[str, Any]], tail: str = "") -> None:
+        text = "".join(json.dumps(event) + "\n" for event in events)
+        (self.folder / "events.jsonl").write_text(text + tail, "utf-8")
+
+    def report(self, pictures: Split | None = None) -> str:
+        path = write(self.folder, pictures)
+        assert path == self.folder / "report.html"
+        return path.read_text("utf-8")
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> _Run:
+    return _Run(tmp_path)
+
+
+class _Parser(html.parser.HTMLParser):
+    """Collects tags, and checks that they close in order."""
+
+    VOID = ("meta", "img", "link", "br")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[str] = []
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def _parse(page: str) -> _Parser:
+    parser = _Parser()
+    parser.feed(page)
+    parser.close()
+    assert parser.open == []
+    return parser
+
+
+def test_a_finished_run_has_everything(run: _Run) -> None:
+    run.log([*_events(run.split, 3), END])
+    page = run.report(run.split)
+    parsed = _parse(page)
+    headings = re.findall(r"<h2>(.*?)</h2>", page)
+    assert headings == [
+        "Learning curves",
+        "Confusion matrix",
+        "Recall by class",
+        "The most confident mistakes",
+        "Network",
+        "Recipe",
+        "Versions",
+    ]
+    assert "nin-small on fashion-mnist" in parsed.text
+    test = _evaluation(run.split, 3)
+    for text in (f"{100 * test['accuracy']:.1f}%", f"{test['loss']:.3f}", "12 s", "1,060"):
+        assert f"<dd>{text}</dd>" in page
+    assert "Finished 2026-05-04 10:01:00" in page
+    assert "refresh" not in page
+    assert len(DATA_URI.findall(page)) == 4
+    assert "Dead class" not in page
+
+
+def test_metrics_of_the_run_count_before_the_log(run: _Run) -> None:
+    run.log([*_events(run.split, 1), END])
+    metrics = {"images_per_second": 4321.4, "training_seconds": 3661}
+    (run.folder / "metrics.json").write_text(json.dumps(metrics))
+    page = run.report()
+    assert "<dd>4,321</dd>" in page
+    assert "<dd>1 h 01 min</dd>" in page
+
+
+def test_the_page_needs_no_other_file(run: _Run) -> None:
+    run.log([*_events(run.split, 3), END])
+    page = run.report(run.split)
+    parsed = _parse(page)
+    assert not {"script", "link", "iframe", "object", "embed"} & set(parsed.tags)
+    outside = DATA_URI.sub("", page)
+    assert not re.search(r"(?i)https?://|\burl\(|@import|//[a-z]+\.", outside)
+    assert re.findall(r'src="(?!data:)', page) == []
+    for data in DATA_URI.findall(page):
+        svg = base64.b64decode(data).decode()
+        # Addresses in a picture are names of vocabularies; nothing is loaded by them.
+        assert re.findall(r'(?:href|src)="(?!#|data:)[^"]*"', svg) == []
+        assert "<script" not in svg
+
+
+def test_names_from_outside_are_escaped(run: _Run) -> None:
+    dead = {"event": "dead_class", "epoch": 2, "step": 2 * STEPS, "class": CLASSES[0]}
+    start, *rest = _events(run.split, 2)
+    run.log([{**start, "cautions": ["ReLU <i>behind</i> the logits"]}, *rest, dead])
+    page = run.report(run.split)
+    parsed = _parse(page)
+    assert "<script" not in page
+    assert {"i", "b"}.isdisjoint(parsed.tags)
+    assert f"Dead class: {CLASSES[0]} (first in epoch 2)." in parsed.text
+    assert "logits_relu = false" in parsed.text
+    assert "ReLU <i>behind</i> the logits." in parsed.text
+    for text in (*CLASSES, "<2.13>", "# <b> & $x"):
+        assert text in parsed.text
+
+
+def test_a_class_that_came_back_is_no_longer_a_warning(run: _Run) -> None:
+    dead = {"event": "dead_class", "epoch": 1, "step": STEPS, "class": "bag"}
+    run.log([*_events(run.split, 2), dead])
+    assert "Dead class" not in run.report()
+
+
+def test_an_unfinished_run_reloads_and_says_how_far_it_is(run: _Run) -> None:
+    run.log(_events(run.split, 2))
+    page = run.report()
+    assert '<meta http-equiv="refresh" content="10">' in page
+    assert "Running: step 80 of 120" in page
+    assert '<progress value="80" max="120">' in page
+    assert "mistakes" not in page
+
+
+def test_an_interrupted_run_says_how_to_go_on(run: _Run) -> None:
+    stop = {"event": "interrupted", "time": "2026-05-04T10:01:00", "step": 47, "signal": "SIGINT"}
+    run.log([*_events(run.split, 1), stop])
+    page = run.report()
+    assert "Interrupted at step 47 of 120" in page
+    assert f"nin train --resume {run.folder}" in page
+    assert 'http-equiv="refresh"' in page
+
+
+def test_what_a_resumed_run_does_again_is_shown_once(run: _Run) -> None:
+    events = _events(run.split, 2)
+    resume = {"event": "resume", "time": "2026-05-04T11:00:00", "step": STEPS + 3}
+    run.log([*events, resume, events[0]])
+    page = run.report()
+    assert "Running: step 43 of 120" in page
+    assert page.count("<tr><td class='n'>1</td>") == 1
+    assert "<tr><td class='n'>2</td>" not in page
+
+
+@pytest.mark.parametrize("tail", ['{"event": "evaluation", "epoch": 3, "te', "\0\0\0", "\ud800"])
+def test_a_line_cut_off_by_a_crash_is_left_out(run: _Run, tail: str) -> None:
+    run.log(_events(run.split, 2))
+    with (run.folder / "events.jsonl").open("ab") as file:
+        file.write(tail.encode("utf-8", "surrogatepass"))
+    assert "Running: step 80 of 120" in run.report(run.split)
+
+
+def test_before_the_first_event_and_the_first_epoch(run: _Run) -> None:
+    assert "Not started yet" in run.report(run.split)
+    run.log(_events(run.split, 1)[:1])
+    assert "Running: step 0 of 120" in run.report(run.split)
+    run.log(_events(run.split, 1)[:5])
+    page = run.report(run.split)
+    assert "Learning curves" in page
+    assert "Confusion" not in page
+
+
+def test_numbers_that_are_not_finite_do_not_stop_the_report(run: _Run) -> None:
+    events = _events(run.split, 1)
+    logits = np.full((len(run.split), 4), np.nan, np.float32)
+    events[-1]["test"] = evaluate(logits, run.split.labels).to_dict()
+    run.log(events)
+    assert "<dd>not finite</dd>" in run.report(run.split)
+
+
+def test_without_class_examples_recall_is_a_dash(run: _Run) -> None:
+    run.split = Split(run.split.images, np.minimum(run.split.labels, 2))
+    run.log(_events(run.split, 1))
+    assert "<td>bag</td><td class='n'>0</td><td class='n'>0</td><td class='n'>–</td>" in (
+        run.report(run.split)
+    )
+
+
+@pytest.mark.parametrize("missing", ["network.json", "recipe.toml"])
+def test_a_folder_that_is_no_run(run: _Run, missing: str) -> None:
+    (run.folder / missing).unlink()
+    with pytest.raises(ModelError, match=rf"{missing}: cannot be read .* is this a run folder\?"):
+        run.report()
+
+
+def test_damaged_descriptions_are_named(run: _Run) -> None:
+    (run.folder / "metrics.json").write_text("{")
+    with pytest.raises(ModelError, match=r"metrics\.json: damaged"):
+        run.report()
+    (run.folder / "network.json").write_text("{}")
+    (run.folder / "metrics.json").unlink()
+    with pytest.raises(NetworkError):
+        run.report()
+
+
+@pytest.mark.parametrize("form", ["svg", "png"])
+def test_figures_of_many_classes_and_of_one(form: figures.Format) -> None:
+    magic = {"svg": b"<?xml", "png": b"\x89PNG"}[form]
+    many = [f"a rather long class name, number {i}" for i in range(120)]
+    rng = np.random.default_rng(0)
+    recall = [None, *rng.random(119)]
+    for classes, share, matrix in (
+        (many, recall, rng.integers(0, 9, (120, 120)).tolist()),
+        (["only"], [None], [[0]]),
+    ):
+        assert figures.confusion(matrix, classes, form).startswith(magic)
+        assert figures.recall_bars(share, classes, form).startswith(magic)
+    assert figures.learning_curves([], form).startswith(magic)
+
+
+@pytest.mark.parametrize("shape", [(1, 28, 28, 1), (7, 300, 120, 3), (0, 8, 8, 1)])
+def test_picture_grids_take_any_size(shape: tuple[int, ...]) -> None:
+    captions = ["one word\n12%", "several words that are far too long to stand in one line"]
+    texts = [captions[i % 2] for i in range(shape[0])]
+    assert figures.picture_grid(np.zeros(shape, np.uint8), texts).startswith(b"<?xml")
+
+
+def test_a_long_log_does_not_make_large_curves() -> None:
+    """More progress events than points in the figure do not make it larger."""
+    long = [
+        {"event": "progress", "epoch": i / 5000, "loss": 1.0, "accuracy": 0.5} for i in range(20000)
+    ]
+    assert len(figures.learning_curves(long)) < 100_000

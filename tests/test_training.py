@@ -1,0 +1,330 @@
+"""Training: the run folder, exact resume, interruption, what the loop decides."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from netinnet import weights, zoo
+from netinnet.data import datasets
+from netinnet.errors import ModelError, NetinnetError
+from netinnet.training import recipe as recipes
+from netinnet.training import run as runs
+from netinnet.training.loop import cautions, network_for
+from netinnet.training.schedule import learning_rate
+from tests.conftest import SMALL, nin
+
+KILLS = 20
+DROPOUT_RUN = [
+    *("--network", "nin-mnist", "--train-examples", "160", "--test-examples", "20"),
+    *("--batch-size", "16", "--crop-padding", "2", "--validation", "0.1"),
+    *("--checkpoint-seconds", "0", "--threads", "1"),
+]
+"""A run in which everything random is used: dropout, flips, crops, a validation split."""
+THREE_EPOCHS = [*DROPOUT_RUN, "--epochs", "3"]
+
+
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_run_folder(small_run: Path) -> None:
+    names = {path.name for path in small_run.iterdir()}
+    assert names >= {
+        *("recipe.toml", "network.json", "events.jsonl", "checkpoints"),
+        *("model.safetensors", "model.onnx", "metrics.json", "report.html"),
+    }
+    assert not [name for name in names if name.endswith(".tmp")]
+    metrics = json.loads((small_run / "metrics.json").read_text())
+    assert metrics["parameters"] == 96_080
+    assert metrics["train_examples"] == 512
+    for split in ("train", "test"):
+        assert 0 < metrics[split]["accuracy"] < 1
+        assert metrics[split]["loss"] > 0
+    assert metrics["training_seconds"] > 0
+    assert metrics["images_per_second"] > 0
+    kinds = [event["event"] for event in runs.Run(small_run).events()]
+    assert kinds[0] == "start"
+    assert kinds[-1] == "end"
+    assert kinds.count("evaluation") == 2
+
+
+def test_it_learns(small_run: Path) -> None:
+    metrics = json.loads((small_run / "metrics.json").read_text())
+    # 16 steps on 512 pictures; chance is 0.1.
+    assert metrics["train"]["accuracy"] > 0.5
+
+
+def test_saved_model_has_the_logged_accuracy(small_run: Path) -> None:
+    metrics = json.loads((small_run / "metrics.json").read_text())
+    shown = nin("evaluate", small_run, "--examples", "200", "--json")
+    assert json.loads(shown.stdout)["accuracy"] == pytest.approx(metrics["test"]["accuracy"])
+
+
+def test_recipe_in_the_run_is_complete(small_run: Path) -> None:
+    recipe = runs.Run(small_run).recipe()
+    assert recipe.epochs == 2
+    assert recipe.optimizer == "muon"
+    assert network_for(recipe).to_json() + "\n" == (small_run / "network.json").read_text()
+
+
+def test_same_seed_same_model(small_run: Path, tmp_path: Path) -> None:
+    done = nin("train", *SMALL, "--output", tmp_path / "again", "--quiet")
+    assert done.returncode == 0, done.stderr
+    assert digest(tmp_path / "again/model.safetensors") == digest(small_run / "model.safetensors")
+    other = nin("train", *SMALL, "--seed", "1", "--output", tmp_path / "other", "--quiet")
+    assert other.returncode == 0, other.stderr
+    assert digest(tmp_path / "other/model.safetensors") != digest(small_run / "model.safetensors")
+
+
+def start(arguments: list[str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "netinnet.cli.main", "train", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def wait_for_step(process: subprocess.Popen[str], run: Path, step: int) -> None:
+    """Return when the run has a checkpoint at or behind `step`, or has ended."""
+    deadline = time.monotonic() + 120
+    while process.poll() is None and time.monotonic() < deadline:
+        found = sorted((run / "checkpoints").glob("step-*.safetensors"))
+        if found and int(found[-1].stem[5:]) >= step:
+            return
+        time.sleep(0.002)
+
+
+@pytest.mark.usefixtures("fashion_mnist")
+def test_twenty_kills_leave_the_model_unchanged(tmp_path: Path) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    done = nin("train", *THREE_EPOCHS, "--output", whole, "--quiet")
+    assert done.returncode == 0, done.stderr
+    dice = random.Random(0)  # noqa: S311
+    steps = sorted(dice.sample(range(27), KILLS))
+    arguments = [*THREE_EPOCHS, "--output", str(killed)]
+    kills = 0
+    for step in steps:
+        process = start(arguments)
+        wait_for_step(process, killed, step)
+        time.sleep(dice.random() * 0.03)
+        process.kill()
+        if process.wait() == -signal.SIGKILL:
+            kills += 1
+        assert process.stdout is not None
+        process.stdout.close()
+        if (killed / "recipe.toml").exists():
+            arguments = ["--resume", str(killed)]
+    if not (killed / "metrics.json").exists():
+        done = nin("train", "--resume", killed, "--quiet")
+        assert done.returncode == 0, done.stderr
+    assert kills >= KILLS - 2
+    assert digest(killed / "model.safetensors") == digest(whole / "model.safetensors")
+    assert not list(killed.glob(".*.tmp"))
+    events = runs.Run(killed).events()
+    steps_logged = [event["step"] for event in events if event["event"] == "progress"]
+    assert steps_logged == sorted(set(steps_logged)) == list(range(1, 28))
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.usefixtures("fashion_mnist")
+def test_interrupt_saves_and_says_how_to_go_on(
+    tmp_path: Path, number: signal.Signals, status: int
+) -> None:
+    run = tmp_path / "run"
+    process = start([*DROPOUT_RUN, "--epochs", "400", "--output", str(run)])
+    wait_for_step(process, run, 3)
+    process.send_signal(number)
+    text, _ = process.communicate(timeout=60)
+    assert process.returncode == status
+    assert f"saved; nin train --resume {run} goes on" in text
+    assert "Traceback" not in text
+    assert runs.Run(run).events()[-1]["event"] == "interrupted"
+    assert "interrupted" in (run / "report.html").read_text()
+    unfinished = nin("evaluate", run)
+    assert unfinished.returncode == 2
+    assert f"nin train --resume {run} goes on with it" in unfinished.stderr
+
+
+@pytest.mark.usefixtures("fashion_mnist")
+def test_damaged_newest_checkpoint_falls_back(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    process = start([*THREE_EPOCHS, "--output", str(run)])
+    wait_for_step(process, run, 5)
+    process.kill()
+    process.wait()
+    assert process.stdout is not None
+    process.stdout.close()
+    newest = sorted((run / "checkpoints").glob("step-*"))[-1]
+    newest.write_bytes(newest.read_bytes()[:1000])
+    done = nin("train", "--resume", run, "--quiet")
+    assert done.returncode == 0, done.stderr
+    whole = nin("train", *THREE_EPOCHS, "--output", tmp_path / "whole", "--quiet")
+    assert whole.returncode == 0, whole.stderr
+    assert digest(run / "model.safetensors") == digest(tmp_path / "whole/model.safetensors")
+
+
+def test_resume_of_a_finished_run(small_run: Path) -> None:
+    done = nin("train", "--resume", small_run)
+    assert done.returncode == 2
+    assert "the run is finished; nin evaluate" in done.stderr
+
+
+@pytest.mark.usefixtures("fashion_mnist")
+def test_dead_classes_are_named(tmp_path: Path) -> None:
+    # A rate far too high kills the ReLU behind the logits, as in the chapter's failed runs.
+    done = nin(
+        *("train", "--recipe", "book", "--image-size", "67", "--learning-rate", "5"),
+        *("--train-examples", "256", "--test-examples", "100", "--epochs", "2"),
+        *("--output", tmp_path / "run"),
+    )
+    assert done.returncode == 0, done.stderr
+    assert "caution: a ReLU stands behind the logits" in done.stderr
+    assert "warning: class 'Ankle boot' is dead" in done.stderr
+    assert "--no-logits-relu is the cure" in done.stderr
+    metrics = json.loads((tmp_path / "run/metrics.json").read_text())
+    assert "Ankle boot" in metrics["dead_classes"]
+    assert metrics["test"]["loss"] == pytest.approx(np.log(10), abs=0.1)
+    assert "logits_relu = false" in (tmp_path / "run/report.html").read_text()
+
+
+@pytest.mark.usefixtures("fashion_mnist")
+def test_validation_is_held_out(tmp_path: Path) -> None:
+    done = nin("train", *SMALL, "--validation", "0.25", "--output", tmp_path / "run", "--json")
+    metrics = json.loads(done.stdout)
+    assert metrics["train_examples"] == 384
+    assert set(metrics["validation"]) == {"loss", "accuracy"}
+
+
+@pytest.mark.usefixtures("fashion_mnist")
+def test_full_disk_is_one_line(tmp_path: Path) -> None:
+    target = tmp_path / "run"
+    script = f"ulimit -f 200; exec {sys.executable} -m netinnet.cli.main train "
+    script += " ".join([*SMALL, "--checkpoint-seconds", "0", "--output", str(target)])
+    done = subprocess.run(
+        ["bash", "-c", script], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 2, done.stderr
+    assert "cannot be written" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list((target / "checkpoints").glob("*"))
+
+
+def test_one_cycle() -> None:
+    recipe = recipes.load("fashion")
+    rates = [learning_rate(recipe, step, 100) for step in range(1, 101)]
+    assert max(rates) == pytest.approx(recipe.learning_rate, rel=0.03)
+    assert rates.index(max(rates)) in (19, 20)
+    assert rates[0] < 0.03 * max(rates)
+    assert rates[-1] < 0.03 * max(rates)
+    book = recipes.load("book")
+    assert {learning_rate(book, step, 100) for step in range(1, 101)} == {0.1}
+
+
+def test_book_recipe_is_the_chapters() -> None:
+    recipe = recipes.load("book")
+    net = network_for(recipe)
+    assert net.blocks == zoo.network("nin").blocks
+    assert (recipe.epochs, recipe.batch_size, recipe.learning_rate) == (10, 128, 0.1)
+    assert recipe.initialisation == "xavier"
+    assert net.preprocessing.mean == (0.0,)
+    assert len(cautions(recipe, net)) == 1
+    assert not cautions(recipe, network_for(recipe.replace(logits_relu=False)))
+
+
+def test_events_done_twice_count_once(tmp_path: Path) -> None:
+    run = runs.Run(tmp_path)
+    for event in (
+        {"event": "start"},
+        *({"event": "progress", "step": n} for n in (1, 2, 3)),
+        {"event": "resume", "step": 1},
+        {"event": "progress", "step": 2},
+    ):
+        run.log(event)
+    with run.events_file.open("a") as file:
+        file.write('{"event": "progr')
+    run.log({"event": "dead_class", "step": 2, "class": "a\u2028b"})
+    found = [(event["event"], event.get("step")) for event in run.events()]
+    assert found == [
+        ("start", None),
+        ("progress", 1),
+        ("resume", 1),
+        ("progress", 2),
+        ("dead_class", 2),
+    ]
+    assert run.events()[-1]["class"] == "a\u2028b"
+
+
+@pytest.mark.parametrize(
+    ("prepare", "message"),
+    [
+        (lambda folder: None, "no such run folder"),
+        (lambda folder: folder.mkdir(), "not a run folder, it has no recipe.toml"),
+        (
+            lambda folder: (folder.mkdir(), (folder / "recipe.toml").write_text("epochs = ")),
+            "its recipe is damaged",
+        ),
+    ],
+)
+def test_missing_or_damaged_run(tmp_path: Path, prepare: object, message: str) -> None:
+    folder = tmp_path / "run"
+    prepare(folder)  # type: ignore[operator]
+    with pytest.raises(ModelError, match=message):
+        runs.open_run(folder)
+
+
+def test_output_that_is_taken(small_run: Path, tmp_path: Path) -> None:
+    recipe = recipes.load("fashion")
+    with pytest.raises(NetinnetError, match="holds a run already"):
+        runs.create(recipe, network_for(recipe), small_run)
+    (tmp_path / "x").write_text("")
+    with pytest.raises(NetinnetError, match="is not empty"):
+        runs.create(recipe, network_for(recipe), tmp_path)
+
+
+def test_python_api(fashion_mnist: datasets.Dataset, tmp_path: Path) -> None:
+    import torch
+
+    import netinnet
+
+    run = netinnet.train(
+        "fashion", output=tmp_path / "run", epochs=1, train_examples=128, test_examples=50
+    )
+    model = netinnet.load(run.folder)
+    assert isinstance(model, weights.Model)
+    native = netinnet.load(run.folder, framework="pytorch")
+    assert isinstance(native, torch.nn.Module)
+    pictures = fashion_mnist.test.images[:5]
+    from netinnet.preprocessing import prepare
+
+    x = prepare(pictures, model.network.input, model.network.preprocessing)
+    with torch.no_grad():
+        logits = native.eval()(torch.from_numpy(x).permute(0, 3, 1, 2)).numpy()
+    expected = netinnet.Predictor(model).logits(pictures)
+    np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_build_gives_an_ordinary_module() -> None:
+    import torch
+
+    import netinnet
+
+    net = netinnet.build("nin", framework="pytorch", seed=0, image_size=67)
+    assert isinstance(net, torch.nn.Module)
+    assert [name for name, _ in net.named_children()][:3] == ["block1", "pool1", "block2"]
+    assert net(torch.rand(2, 1, 67, 67)).shape == (2, 10)
+    first = net.state_dict()["block1.conv1.weight"]
+    again = netinnet.build("nin", seed=0).state_dict()["block1.conv1.weight"]
+    assert torch.equal(first, again)
+    assert os.environ.get("CUBLAS_WORKSPACE_CONFIG") is None or torch.cuda.is_available()
