@@ -44,12 +44,12 @@ def ours(steps: int) -> float:
     from netinnet import frameworks, weights
     from netinnet.data import batches, datasets
     from netinnet.preprocessing import normalise
-    from netinnet.training import loop, memory, recipe
+    from netinnet.training import memory, recipe, start
 
     book = recipe.load("book")
     data = datasets.load("fashion-mnist")
-    net = loop.network_for(book)
-    settings = loop._settings(book, net, data)
+    net = start.network_for(book)
+    settings = start.learner_settings(book, net, data)
     drawn = weights.initial(net, book.seed, book.initialisation)
     learner = frameworks.adapter("pytorch").learner(settings, drawn)
     memory.keep_freed_memory()

@@ -20,8 +20,9 @@ from netinnet.data import datasets
 from netinnet.errors import ModelError, NetinnetError
 from netinnet.training import recipe as recipes
 from netinnet.training import run as runs
-from netinnet.training.loop import cautions, network_for
+from netinnet.training.cautions import cautions
 from netinnet.training.schedule import learning_rate
+from netinnet.training.start import network_for
 from tests.conftest import SMALL, nin
 
 KILLS = 20

@@ -84,13 +84,13 @@ def train(
     curve is drawn while the training goes on. Raises NetinnetError and its children.
     """
     from netinnet.report import html, live
-    from netinnet.training import loop
     from netinnet.training import recipe as recipes
+    from netinnet.training import start
 
     resolved = (
         recipes.load(recipe, **changes) if isinstance(recipe, str) else recipe.replace(**changes)
     )
-    return loop.train(
+    return start.train(
         resolved,
         output=None if output is None else Path(output),
         data_dir=None if data_dir is None else Path(data_dir),
@@ -102,9 +102,9 @@ def train(
 def resume(folder: str | Path, *, data_dir: str | Path | None = None) -> Run:
     """Go on with an interrupted run, bit for bit, and return it when it is finished."""
     from netinnet.report import html, live
-    from netinnet.training import loop
+    from netinnet.training import start
 
-    return loop.resume(
+    return start.resume(
         Path(folder),
         data_dir=None if data_dir is None else Path(data_dir),
         listener=live.listener(),

@@ -161,7 +161,10 @@ class TrainingProgress:
         self.accuracy += (event["accuracy"] - self.accuracy) / 50
         self._estimate(step)
         epoch = -(-step // self.start["steps_per_epoch"])
-        figures = f"loss {self.loss:.3f}  acc {self.accuracy:.3f}  {event['images_per_second']:.0f} images/s"
+        figures = (
+            f"loss {self.loss:.3f}  acc {self.accuracy:.3f}  "
+            f"{event['images_per_second']:.0f} images/s"
+        )
         if self.bar is not None:
             self.bar.update(
                 self.task,

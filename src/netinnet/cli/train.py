@@ -76,7 +76,7 @@ def train(
     """
     from netinnet.cli.progress import TrainingProgress
     from netinnet.report import html
-    from netinnet.training import loop
+    from netinnet.training import start
 
     changes = {k: v for k, v in vars(overrides or Overrides()).items() if v is not None}
     if resume is not None and (changes or output is not None):
@@ -84,9 +84,9 @@ def train(
         raise RecipeError(f"--resume goes on with the run's own recipe; leave out {flag}")
     with TrainingProgress(quiet=quiet, stderr=json) as progress:
         if resume is not None:
-            run = loop.resume(resume, data_dir=data_dir, listener=progress, report=html.write)
+            run = start.resume(resume, data_dir=data_dir, listener=progress, report=html.write)
         else:
-            run = loop.train(
+            run = start.train(
                 recipes.load(recipe, **changes),
                 output=output,
                 data_dir=data_dir,

@@ -20,17 +20,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from netinnet import __version__, frameworks, resources, weights, zoo
-from netinnet.data import batches, datasets
+from netinnet import __version__, frameworks, resources, weights
+from netinnet.data import batches
 from netinnet.data.dataset import Dataset, Split
 from netinnet.errors import NetinnetError
 from netinnet.files import replacing, write_text
-from netinnet.frameworks.learner import Learner, LearnerSettings
+from netinnet.frameworks.learner import Learner
 from netinnet.inference import evaluation
-from netinnet.network import Network, Preprocessing, Shape
-from netinnet.optimizer import Optimizer
+from netinnet.network import Network
 from netinnet.preprocessing import normalise
-from netinnet.training import checkpoint, memory, run
+from netinnet.training import checkpoint, memory
+from netinnet.training.cautions import cautions
 from netinnet.training.checkpoint import Progress
 from netinnet.training.interruption import Interrupted, StopRequest, stop_request
 from netinnet.training.recipe import Recipe
@@ -44,104 +44,7 @@ LOGGED_PROGRESS = 1000
 """How many progress events a run writes to its log, whatever its length."""
 
 
-def _no_report(folder: Path, pictures: Split) -> None:
-    """For callers that want none."""
-
-
-def network_for(recipe: Recipe) -> Network:
-    """The network a recipe trains: input, classes and preprocessing taken from its data set."""
-    data = datasets.DATASETS[recipe.dataset]
-    own = zoo.entry(recipe.network).input
-    size = recipe.image_size or own.height
-    return zoo.network(
-        recipe.network,
-        image_size=size,
-        channels=data.shape.channels,
-        classes=data.classes,
-        logits_relu=recipe.logits_relu,
-        dropout=recipe.dropout,
-        preprocessing=Preprocessing(data.mean, data.std) if recipe.normalise else None,
-    )
-
-
-def train(
-    recipe: Recipe,
-    *,
-    output: Path | None = None,
-    data_dir: Path | None = None,
-    listener: Listener = lambda event: None,
-    report: Report = _no_report,
-) -> Run:
-    """Train from the start and return the finished run.
-
-    `listener` hears every event of docs/architecture.md, progress after each step. `report` is
-    called with the run and the evaluated split after each epoch. Raises Interrupted when asked to
-    stop; the run can then be resumed.
-    """
-    network = network_for(recipe)
-    adapter = frameworks.adapter(recipe.framework)
-    data = datasets.load(recipe.dataset, data_dir, on_progress=_data_progress(listener))
-    learner = adapter.learner(_settings(recipe, network, data), _initial(recipe, network))
-    folder = run.create(recipe, network, output)
-    return _Training(recipe, network, data, learner, folder, listener, report).run(Progress())
-
-
-def resume(
-    folder: Path,
-    *,
-    data_dir: Path | None = None,
-    listener: Listener = lambda event: None,
-    report: Report = _no_report,
-) -> Run:
-    """Go on with an interrupted run from its newest checkpoint, bit for bit.
-
-    The thread count of the first sitting is kept: sums over threads depend on it.
-    """
-    opened = run.open_run(folder)
-    if opened.is_finished:
-        raise NetinnetError(
-            f"{folder}: the run is finished; nin evaluate {folder} shows its results"
-        )
-    recipe = opened.recipe()
-    threads = next((e.get("threads") for e in opened.events() if e["event"] == "start"), None)
-    if recipe.threads is None and threads:
-        settings_recipe = recipe.replace(threads=threads)
-    else:
-        settings_recipe = recipe
-    network = network_for(recipe)
-    adapter = frameworks.adapter(recipe.framework)
-    data = datasets.load(recipe.dataset, data_dir, on_progress=_data_progress(listener))
-    learner = adapter.learner(_settings(settings_recipe, network, data), _initial(recipe, network))
-    progress = checkpoint.restore(opened.checkpoints, learner)
-    return _Training(recipe, network, data, learner, opened, listener, report).run(progress)
-
-
-def _initial(recipe: Recipe, network: Network) -> weights.Weights:
-    return weights.initial(network, recipe.seed, recipe.initialisation)
-
-
-def _settings(recipe: Recipe, network: Network, data: Dataset) -> LearnerSettings:
-    height, width, channels = data.train.images.shape[1:]
-    return LearnerSettings(
-        network=network,
-        optimizer=Optimizer(
-            recipe.optimizer, recipe.momentum, recipe.nesterov, recipe.weight_decay
-        ),
-        source=Shape(channels, height, width),
-        label_smoothing=recipe.label_smoothing,
-        device=recipe.device,
-        threads=recipe.threads,
-    )
-
-
-def _data_progress(listener: Listener) -> Callable[[str, int, int | None], None]:
-    def on_progress(what: str, done: int, total: int | None) -> None:
-        listener({"event": "data", "what": what, "done": done, "total": total})
-
-    return on_progress
-
-
-class _Training:
+class Training:
     """One sitting of a training."""
 
     def __init__(
@@ -383,20 +286,6 @@ class _Training:
             }
         )
         self.report(self.folder.folder, self.test)
-
-
-def cautions(recipe: Recipe, network: Network) -> list[str]:
-    """What is known to go wrong with such a recipe, in one line each."""
-    kinds = [type(placed.layer).__name__ for placed in network.placed_layers()]
-    found = []
-    if "GlobalAvgPool" in kinds and "ReLU" in kinds and "BatchNorm" not in kinds:
-        before_pool = kinds[kinds.index("GlobalAvgPool") - 1]
-        if before_pool == "ReLU" and recipe.optimizer == "sgd":
-            found.append(
-                "a ReLU stands behind the logits: of 193 published runs of the chapter's recipe "
-                "84 (4 in 10) ended below .80 accuracy; logits_relu = false is the cure"
-            )
-    return found
 
 
 def versions(framework: str) -> dict[str, Any]:

@@ -1,0 +1,20 @@
+"""What is known to go wrong with a recipe, said before it starts."""
+
+from __future__ import annotations
+
+from netinnet.network import Network
+from netinnet.training.recipe import Recipe
+
+
+def cautions(recipe: Recipe, network: Network) -> list[str]:
+    """What is known to go wrong with such a recipe, in one line each."""
+    kinds = [type(placed.layer).__name__ for placed in network.placed_layers()]
+    found = []
+    if "GlobalAvgPool" in kinds and "ReLU" in kinds and "BatchNorm" not in kinds:
+        before_pool = kinds[kinds.index("GlobalAvgPool") - 1]
+        if before_pool == "ReLU" and recipe.optimizer == "sgd":
+            found.append(
+                "a ReLU stands behind the logits: of 193 published runs of the chapter's recipe "
+                "84 (4 in 10) ended below .80 accuracy; logits_relu = false is the cure"
+            )
+    return found
