@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from netinnet.errors import NetinnetError
+from netinnet.version import VERSION
 
 if TYPE_CHECKING:
     from netinnet.inference.predictor import Predictor
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from netinnet.training.run import Run
     from netinnet.weights import Model
 
-__version__ = "0.1.0"
+__version__ = VERSION
 __all__ = [
     "NetinnetError",
     "Predictor",

@@ -6,12 +6,12 @@ import sys
 
 from cyclopts import App, CycloptsError
 
-from netinnet import __version__
 from netinnet.errors import NetinnetError
+from netinnet.version import VERSION
 
 app = App(
     name="nin",
-    version=f"netinnet {__version__}",
+    version=f"netinnet {VERSION}",
     help="Network in Network: train it, measure it, use it.",
     help_format="markdown",
     result_action="return_value",

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from netinnet import __version__, frameworks, resources, weights
+from netinnet import frameworks, resources, weights
 from netinnet.data import batches
 from netinnet.data.dataset import Dataset, Split
 from netinnet.errors import NetinnetError
@@ -36,6 +36,7 @@ from netinnet.training.interruption import Interrupted, StopRequest, stop_reques
 from netinnet.training.recipe import Recipe
 from netinnet.training.run import Event, Run
 from netinnet.training.schedule import learning_rate
+from netinnet.version import VERSION
 
 Listener = Callable[[Event], None]
 Report = Callable[[Path, Split], object]
@@ -239,7 +240,7 @@ class Training:
         weights.save(
             self.folder.model_file,
             model,
-            {"recipe": self.recipe.to_toml(), "netinnet": __version__},
+            {"recipe": self.recipe.to_toml(), "netinnet": VERSION},
         )
         with replacing(self.folder.onnx_file) as file:
             file.write(to_onnx(model))
@@ -292,7 +293,7 @@ def versions(framework: str) -> dict[str, Any]:
     """Versions that decide a run's numbers."""
     package = frameworks.FRAMEWORKS[framework].package
     return {
-        "netinnet": __version__,
+        "netinnet": VERSION,
         "python": platform.python_version(),
         "numpy": np.__version__,
         package: metadata.version(package),
