@@ -29,6 +29,7 @@ golden: $(STAMP)-test
 
 # The model in src/netinnet/models, made again from its recipe and seed.
 shipped-model: $(STAMP)-train
+	rm -rf runs/shipped-model
 	$(BIN)/nin train --recipe fashion --seed 0 --output runs/shipped-model
 	cp runs/shipped-model/model.safetensors src/netinnet/models/nin-small-fashion-mnist.safetensors
 

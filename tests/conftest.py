@@ -12,6 +12,9 @@ import pytest
 from netinnet.data import datasets
 from netinnet.errors import DataError
 
+# The same sums in every process, on any number of cores.
+os.environ["OMP_NUM_THREADS"] = "2"
+
 ROOT = Path(__file__).parent.parent
 SMALL = ["--train-examples", "512", "--test-examples", "200", "--batch-size", "64", "--epochs", "2"]
 """Flags that shorten a training to seconds."""
@@ -45,9 +48,3 @@ def small_run(fashion_mnist: datasets.Dataset, tmp_path_factory: pytest.TempPath
     done = nin("train", *SMALL, "--output", folder, "--json")
     assert done.returncode == 0, done.stderr
     return folder
-
-
-@pytest.fixture(autouse=True)
-def _few_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep a test from being slowed by more threads than cores."""
-    monkeypatch.setenv("OMP_NUM_THREADS", str(min(2, os.cpu_count() or 1)))

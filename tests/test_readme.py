@@ -23,6 +23,14 @@ def commands() -> list[str]:
     return [line for block in BLOCK.findall(text) for line in block.splitlines() if line.strip()]
 
 
+def test_links_and_figures_are_there() -> None:
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+        text = page.read_text("utf-8")
+        assert not re.findall(r"@[A-Z]+@", text), page.name
+        for link in re.findall(r"\]\(([^)#:]+)\)", text):
+            assert (page.parent / link).exists(), f"{page.name}: {link}"
+
+
 def test_the_two_commands_are_there() -> None:
     assert {"make train", "make test"} <= set(commands())
 

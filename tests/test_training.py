@@ -132,7 +132,7 @@ def test_twenty_kills_leave_the_model_unchanged(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
     assert kills >= KILLS - 2
     assert digest(killed / "model.safetensors") == digest(whole / "model.safetensors")
-    assert not list(killed.glob(".*.tmp"))
+    assert not list(killed.rglob(".*.tmp"))
     events = runs.Run(killed).events()
     steps_logged = [event["step"] for event in events if event["event"] == "progress"]
     assert steps_logged == sorted(set(steps_logged)) == list(range(1, 28))
@@ -174,6 +174,90 @@ def test_damaged_newest_checkpoint_falls_back(tmp_path: Path) -> None:
     whole = nin("train", *THREE_EPOCHS, "--output", tmp_path / "whole", "--quiet")
     assert whole.returncode == 0, whole.stderr
     assert digest(run / "model.safetensors") == digest(tmp_path / "whole/model.safetensors")
+
+
+@pytest.mark.usefixtures("fashion_mnist")
+def test_kill_before_the_first_checkpoint(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    arguments = [*THREE_EPOCHS, "--output", str(run)]
+    arguments[arguments.index("--checkpoint-seconds") + 1] = "1000"
+    process = start(arguments)
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        events = runs.Run(run).events()
+        if any(event["event"] == "evaluation" for event in events):
+            break
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    assert process.stdout is not None
+    process.stdout.close()
+    done = nin("train", "--resume", run, "--quiet")
+    assert done.returncode == 0, done.stderr
+    events = runs.Run(run).events()
+    epochs = [event["epoch"] for event in events if event["event"] == "evaluation"]
+    assert epochs == [1, 2, 3]
+
+
+@pytest.mark.usefixtures("fashion_mnist")
+def test_a_run_belongs_to_one_process_and_one_recipe(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    process = start([*DROPOUT_RUN, "--epochs", "400", "--output", str(run)])
+    wait_for_step(process, run, 2)
+    second = nin("train", "--resume", run)
+    assert second.returncode == 2
+    assert "another process is training in this folder" in second.stderr
+    process.terminate()
+    process.communicate(timeout=60)
+    recipe = run / "recipe.toml"
+    recipe.write_text(recipe.read_text().replace("batch_size = 16", "batch_size = 32"))
+    changed = nin("train", "--resume", run)
+    assert changed.returncode == 2
+    assert "made by another recipe, network or version" in changed.stderr
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--validation", "0.001"], "holds out none"),
+        (["--validation", "0.999"], "leaves none to train on"),
+        (["--image-size", "4", "--batch-size", "159"], "one value a channel"),
+    ],
+)
+@pytest.mark.usefixtures("fashion_mnist")
+def test_what_cannot_be_trained_leaves_no_run(
+    flags: list[str], message: str, tmp_path: Path
+) -> None:
+    done = nin("train", "--train-examples", "160", *flags, "--output", tmp_path / "run")
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.usefixtures("fashion_mnist")
+def test_divergence_is_one_line_and_in_the_log(tmp_path: Path) -> None:
+    done = nin(
+        *("train", *SMALL, "--no-normalise", "--optimizer", "sgd", "--network", "nin-mnist"),
+        *("--learning-rate", "900", "--no-logits-relu", "--output", tmp_path / "run"),
+    )
+    assert done.returncode == 2
+    assert "a learning rate below 900 would be right" in done.stderr
+    assert runs.Run(tmp_path / "run").events()[-1]["event"] == "failed"
+
+
+def test_default_folders_are_never_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    recipe = recipes.load("fashion")
+    made = {runs.create(recipe, network_for(recipe), None).folder for _ in range(5)}
+    assert len(made) == 5
+
+
+def test_a_start_killed_before_its_recipe_can_be_repeated(tmp_path: Path) -> None:
+    recipe = recipes.load("fashion")
+    network = network_for(recipe)
+    run = runs.create(recipe, network, tmp_path / "run")
+    run.recipe_file.unlink()
+    assert runs.create(recipe, network, tmp_path / "run").recipe_file.is_file()
 
 
 def test_resume_of_a_finished_run(small_run: Path) -> None:

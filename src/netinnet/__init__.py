@@ -73,7 +73,7 @@ def load(path: str | Path | None = None, *, framework: str | None = None) -> Any
 
 
 def train(
-    recipe: str | Recipe = "fashion",
+    recipe: str | Path | Recipe = "fashion",
     *,
     output: str | Path | None = None,
     data_dir: str | Path | None = None,
@@ -89,7 +89,9 @@ def train(
     from netinnet.training import start
 
     resolved = (
-        recipes.load(recipe, **changes) if isinstance(recipe, str) else recipe.replace(**changes)
+        recipe.replace(**changes)
+        if isinstance(recipe, recipes.Recipe)
+        else recipes.load(str(recipe), **changes)
     )
     return start.train(
         resolved,

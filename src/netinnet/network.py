@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
@@ -83,11 +84,16 @@ class Preprocessing:
     std: tuple[float, ...] = (1.0,)
 
     def __post_init__(self) -> None:
-        if len(self.mean) != len(self.std) or not self.mean or min(self.std) <= 0:
+        finite = all(math.isfinite(value) for value in (*self.mean, *self.std))
+        if len(self.mean) != len(self.std) or not self.mean or not finite or min(self.std) <= 0:
             raise NetworkError(
                 f"Preprocessing: mean and std need one value a channel and std above 0, "
                 f"got mean {self.mean} and std {self.std}"
             )
+
+
+LARGEST_INPUT = 4096
+"""Largest height, width and channels of an input: a file can't ask for more memory than that."""
 
 
 class PlacedLayer(NamedTuple):
@@ -111,9 +117,15 @@ class Network:
     preprocessing: Preprocessing = Preprocessing()
 
     def __post_init__(self) -> None:
-        if min(self.input) < 1:
-            raise NetworkError(f"{self.name}: the input must be at least 1×1×1, got {self.input}")
+        if min(self.input) < 1 or max(self.input) > LARGEST_INPUT:
+            raise NetworkError(
+                f"{self.name}: the input must be from 1×1×1 to {LARGEST_INPUT} each way, "
+                f"got {self.input}"
+            )
         names = [block.name for block in self.blocks]
+        for name in names:
+            if not name.isidentifier():
+                raise NetworkError(f"{self.name}: a block's name must be a word, got {name!r}")
         if len(set(names)) != len(names):
             raise NetworkError(f"{self.name}: two blocks have the same name: {names}")
         if len(self.preprocessing.mean) not in (1, self.input.channels):
@@ -193,14 +205,14 @@ class Network:
                     tuple(float(x) for x in data["preprocessing"]["std"]),
                 ),
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise NetworkError(f"not a network description: {error!r}") from error
 
     @classmethod
     def from_json(cls, text: str) -> Network:
         try:
             data = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise NetworkError(f"not a network description: {error}") from error
         return cls.from_dict(data)
 

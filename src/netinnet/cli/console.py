@@ -22,7 +22,7 @@ def console(stderr: bool = False) -> Any:
 
 def print_json(value: Any) -> None:
     """One JSON document on standard output."""
-    print(json.dumps(value, indent=1, ensure_ascii=False))
+    print(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False))
 
 
 def print_table(

@@ -49,6 +49,10 @@ def run(arguments: list[str]) -> int:
     except BrokenPipeError:
         # The reader (head, less) has gone; nothing more can be said to it.
         sys.stdout = None
+    except OSError as error:
+        return _fail(f"{error.filename or 'the system'}: {error.strerror or error}")
+    except MemoryError:
+        return _fail("not enough memory; a smaller batch size or picture would be right")
     except SystemExit as request:
         return int(request.code or 0)
     return 0

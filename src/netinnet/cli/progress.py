@@ -111,8 +111,13 @@ class TrainingProgress:
             handler(event)
 
     def _say(self, text: str) -> None:
-        if not self.quiet:
+        if self.quiet:
+            return
+        try:
             self.screen.print(text)
+        except (BrokenPipeError, SystemExit):
+            # Whoever read the output has gone (rich exits then); the training need not end.
+            self.quiet = True
 
     def _on_data(self, event: dict[str, Any]) -> None:
         if not self.quiet:
@@ -201,6 +206,9 @@ class TrainingProgress:
             if split in event:
                 text += f", {split} acc {event[split]['accuracy']:.4f}"
         self._say(text)
+
+    def _on_report_failed(self, event: dict[str, Any]) -> None:
+        self.warnings.print(f"warning: the report could not be written: {event['reason']}")
 
     def _on_dead_class(self, event: dict[str, Any]) -> None:
         self.warnings.print(

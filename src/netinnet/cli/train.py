@@ -42,7 +42,7 @@ else:
 
 def train(
     *,
-    recipe: str = "fashion",
+    recipe: str | None = None,
     output: Path | None = None,
     resume: Path | None = None,
     data_dir: Path | None = None,
@@ -62,7 +62,7 @@ def train(
     Parameters
     ----------
     recipe
-        A shipped recipe, `fashion` or `book`, or the path of a TOML file.
+        A shipped recipe, `fashion` (the default) or `book`, or the path of a TOML file.
     output
         Folder of the run; runs/DATE-NETWORK-FRAMEWORK if not given.
     resume
@@ -79,15 +79,17 @@ def train(
     from netinnet.training import start
 
     changes = {k: v for k, v in vars(overrides or Overrides()).items() if v is not None}
-    if resume is not None and (changes or output is not None):
-        flag = f"--{next(iter(changes), 'output')}".replace("_", "-")
+    given = {"output": output, "recipe": recipe, **changes}
+    taken = [name for name, value in given.items() if value is not None]
+    if resume is not None and taken:
+        flag = f"--{taken[-1]}".replace("_", "-")
         raise RecipeError(f"--resume goes on with the run's own recipe; leave out {flag}")
     with TrainingProgress(quiet=quiet, stderr=json) as progress:
         if resume is not None:
             run = start.resume(resume, data_dir=data_dir, listener=progress, report=html.write)
         else:
             run = start.train(
-                recipes.load(recipe, **changes),
+                recipes.load(recipe or "fashion", **changes),
                 output=output,
                 data_dir=data_dir,
                 listener=progress,

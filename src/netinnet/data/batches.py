@@ -55,13 +55,18 @@ def split(count: int, fraction: float, seed: int) -> tuple[Indices, Indices]:
     """Split 0 … count - 1 at random into training and validation indices, both sorted.
 
     The validation part is round(count·fraction). Raises DataError for a fraction outside 0 ≤ f < 1
-    or one that leaves no picture to train on.
+    or one that leaves no picture to train on, or holds out none.
     """
     held_out = round(count * fraction) if 0 <= fraction < 1 else count
     if held_out >= count:
         raise DataError(
             f"a validation split of {fraction:g} of {count} pictures leaves none to train on;"
             " take a fraction from 0 to below 1"
+        )
+    if fraction and not held_out:
+        raise DataError(
+            f"a validation split of {fraction:g} of {count} pictures holds out none;"
+            " take a larger fraction"
         )
     shuffled = np.random.default_rng([seed, SPLIT]).permutation(count).astype(np.int64)
     return np.sort(shuffled[held_out:]), np.sort(shuffled[:held_out])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from importlib import resources
 from pathlib import Path
 
@@ -30,6 +31,6 @@ def find(path: Path | None) -> weights.Model:
     if (path / "recipe.toml").is_file():
         raise ModelError(
             f"{path}: the run is not finished, it has no model.safetensors yet; "
-            f"nin train --resume {path} goes on with it"
+            f"nin train --resume {shlex.quote(str(path))} goes on with it"
         )
     raise ModelError(f"{path}: no model in this folder; give a run folder or a .safetensors file")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import datetime
 import json
+import shlex
 import statistics
 import string
 import tomllib
@@ -75,11 +76,10 @@ class _Facts:
 
     @property
     def state(self) -> str:
-        """`waiting`, `running`, `interrupted` or `finished`."""
-        kind = self.last("start", "resume", "interrupted", "end").get("event")
-        return {None: "waiting", "end": "finished", "interrupted": "interrupted"}.get(
-            kind, "running"
-        )
+        """`waiting`, `running`, `interrupted`, `failed` or `finished`."""
+        kind = self.last("start", "resume", "interrupted", "failed", "end").get("event")
+        known = {None: "waiting", "end": "finished", "interrupted": "interrupted"}
+        return {**known, "failed": "failed"}.get(kind, "running")
 
 
 def _read_run(folder: Path) -> _Facts:
@@ -160,8 +160,10 @@ def _state(facts: _Facts) -> str:
     if facts.state == "finished":
         return f"Finished {escape(_when(facts.last('end')['time']))}"
     if facts.state == "interrupted":
-        command = f"nin train --resume {facts.folder}"
+        command = f"nin train --resume {shlex.quote(str(facts.folder))}"
         return f"Interrupted at {of}; <code>{escape(command)}</code> goes on"
+    if facts.state == "failed":
+        return f"Failed at {of}: {escape(facts.last('failed')['reason'])}"
     if facts.state == "waiting":
         return "Not started yet"
     now = datetime.datetime.now().astimezone().strftime("%H:%M:%S")

@@ -35,21 +35,26 @@ class Progress:
     """The train, validation and test figures of each whole epoch."""
 
 
-def save(folder: Path, learner: Learner, progress: Progress) -> Path:
-    """Write a checkpoint named by its step and remove all but the newest few."""
+def save(folder: Path, learner: Learner, progress: Progress, identity: str) -> Path:
+    """Write a checkpoint named by its step and remove all but the newest few.
+
+    `identity` says which training it belongs to (`run.identity`).
+    """
     path = folder / f"step-{progress.step:08d}.safetensors"
     tensors = {f"weights/{name}": array for name, array in learner.weights().items()}
     tensors |= {f"optimizer/{name}": array for name, array in learner.optimizer_state().items()}
-    weights.save_tensors(path, tensors, {"progress": json.dumps(vars(progress))})
+    metadata = {"progress": json.dumps(vars(progress)), "identity": identity}
+    weights.save_tensors(path, tensors, metadata)
     for old in _files(folder)[:-KEPT]:
         old.unlink(missing_ok=True)
     return path
 
 
-def restore(folder: Path, learner: Learner) -> Progress:
+def restore(folder: Path, learner: Learner, identity: str) -> Progress:
     """Load the newest checkpoint that is whole into the learner; step 0 where there is none.
 
-    Raises ModelError where there are checkpoints but none can be read.
+    Raises ModelError where there are checkpoints but none can be read, or where they belong to
+    another recipe or network.
     """
     files = _files(folder)
     for path in reversed(files):
@@ -58,6 +63,11 @@ def restore(folder: Path, learner: Learner) -> Progress:
             progress = Progress(**json.loads(metadata["progress"]))
         except (ModelError, KeyError, ValueError, TypeError):
             continue
+        if metadata.get("identity") != identity:
+            raise ModelError(
+                f"{path}: made by another recipe, network or version; undo the change to "
+                f"recipe.toml, or start a new run"
+            )
         learner.set_weights(_part(tensors, "weights/"))
         learner.set_optimizer_state(_part(tensors, "optimizer/"))
         return progress

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -32,8 +33,9 @@ class StopRequest:
     def __call__(self, number: int, frame: FrameType | None) -> None:
         if self.signal is not None:
             # Asked twice: stop at once; the last checkpoint is on the disk.
-            raise KeyboardInterrupt
+            raise SystemExit(128 + number)
         self.signal = signal.Signals(number)
+        os.write(2, b"\nstopping after this step; once more stops at once\n")
 
 
 @contextlib.contextmanager

@@ -6,10 +6,12 @@ recipe and the step, so a resumed run continues bit for bit.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import math
 import platform
+import shlex
 import signal
 import time
 from collections.abc import Callable
@@ -23,18 +25,18 @@ import numpy.typing as npt
 from netinnet import frameworks, resources, weights
 from netinnet.data import batches
 from netinnet.data.dataset import Dataset, Split
-from netinnet.errors import NetinnetError
+from netinnet.errors import NetinnetError, RecipeError
 from netinnet.files import replacing, write_text
 from netinnet.frameworks.learner import Learner
 from netinnet.inference import evaluation
-from netinnet.network import Network
+from netinnet.network import BatchNorm, Network
 from netinnet.preprocessing import normalise
 from netinnet.training import checkpoint, memory
 from netinnet.training.cautions import cautions
 from netinnet.training.checkpoint import Progress
 from netinnet.training.interruption import Interrupted, StopRequest, stop_request
 from netinnet.training.recipe import Recipe
-from netinnet.training.run import Event, Run
+from netinnet.training.run import Event, Run, identity
 from netinnet.training.schedule import learning_rate
 from netinnet.version import VERSION
 
@@ -42,7 +44,9 @@ Listener = Callable[[Event], None]
 Report = Callable[[Path, Split], object]
 """Called with the run's folder and the evaluated pictures after each epoch."""
 LOGGED_PROGRESS = 1000
-"""How many progress events a run writes to its log, whatever its length."""
+"""A run writes at least so many progress events to its log, and less than twice as many."""
+REPORT_SECONDS = 60.0
+"""Least time between two reports within an epoch."""
 
 
 class Training:
@@ -54,12 +58,11 @@ class Training:
         network: Network,
         data: Dataset,
         learner: Learner,
-        folder: Run,
         listener: Listener,
         report: Report,
     ) -> None:
         data = data.limited(recipe.train_examples, recipe.test_examples)
-        self.recipe, self.network, self.learner, self.folder = recipe, network, learner, folder
+        self.recipe, self.network, self.learner = recipe, network, learner
         self.listener, self.report = listener, report
         self.train, self.test = data.train, data.test
         self.validation: Split | None = None
@@ -69,13 +72,35 @@ class Training:
         self.steps_per_epoch = math.ceil(len(self.train) / recipe.batch_size)
         self.total = self.steps_per_epoch * recipe.epochs
         self.order: npt.NDArray[np.int64] = np.empty(0, np.int64)
+        _check_batches(recipe, network, len(self.train))
 
-    def run(self, progress: Progress) -> Run:
-        """Train to the end, or to a request to stop."""
+    def run(self, folder: Run, progress: Progress) -> Run:
+        """Train to the end, or to a request to stop. One process at a time trains in a folder."""
+        self.folder = folder
+        with folder.claimed():
+            try:
+                return self._run(progress)
+            except Interrupted:
+                raise
+            except NetinnetError as error:
+                with contextlib.suppress(NetinnetError):  # the disk may be what failed
+                    self._emit(
+                        {
+                            "event": "failed",
+                            "time": _now(),
+                            "step": progress.step,
+                            "reason": str(error),
+                        }
+                    )
+                    self._write_report()
+                raise
+
+    def _run(self, progress: Progress) -> Run:
         memory.keep_freed_memory()
         started = time.monotonic()
         before = progress.wall_seconds
         self._announce(progress)
+        self._write_report()
         saved = time.monotonic()
         with stop_request() as stop:
             while progress.step < self.total:
@@ -87,7 +112,9 @@ class Training:
                 if stop.signal is not None:
                     self._interrupt(progress, stop)
                 if time.monotonic() - saved >= self.recipe.checkpoint_seconds:
-                    checkpoint.save(self.folder.checkpoints, self.learner, progress)
+                    self._save(progress)
+                    if time.monotonic() - self.reported >= REPORT_SECONDS:
+                        self._write_report()
                     saved = time.monotonic()
             self._finish(progress)
         return self.folder
@@ -96,8 +123,20 @@ class Training:
         self.folder.log(event)
         self.listener(event)
 
+    def _save(self, progress: Progress) -> None:
+        mine = identity(self.recipe, self.network)
+        checkpoint.save(self.folder.checkpoints, self.learner, progress, mine)
+
+    def _write_report(self) -> None:
+        """Write the report. A figure that fails must not end hours of training."""
+        self.reported = time.monotonic()
+        try:
+            self._write_report()
+        except Exception as error:  # noqa: BLE001
+            self.listener({"event": "report_failed", "reason": f"{type(error).__name__}: {error}"})
+
     def _announce(self, progress: Progress) -> None:
-        if progress.step:
+        if progress.step or self.folder.events_file.exists():
             self._emit({"event": "resume", "time": _now(), "step": progress.step})
         self._emit(
             {
@@ -153,10 +192,7 @@ class Training:
         alive = (logits != 0).any(axis=0)
         progress.alive = [a or bool(b) for a, b in zip(progress.alive, alive, strict=True)]
         if not math.isfinite(progress.epoch_loss):
-            raise NetinnetError(
-                f"the loss is no longer a number at step {step}; "
-                f"a learning rate below {recipe.learning_rate:g} would be right"
-            )
+            raise self._diverged(step)
         event = {
             "event": "progress",
             "step": step,
@@ -172,8 +208,14 @@ class Training:
             self.folder.log(event)
         self.listener(event)
 
+    def _diverged(self, step: int) -> NetinnetError:
+        return NetinnetError(
+            f"the training diverged at step {step}: its numbers are no longer finite; "
+            f"a learning rate below {self.recipe.learning_rate:g} would be right"
+        )
+
     def _evaluate(self, split: Split) -> evaluation.Evaluation:
-        size = max(self.recipe.batch_size, 250)
+        size = self.recipe.batch_size
         logits = [
             self.learner.logits(normalise(split.images[i : i + size], self.network.preprocessing))
             for i in range(0, len(split), size)
@@ -213,11 +255,11 @@ class Training:
                         "class": name,
                     }
                 )
-        self.report(self.folder.folder, self.test)
+        self._write_report()
 
     def _interrupt(self, progress: Progress, stop: StopRequest) -> None:
         assert stop.signal is not None
-        checkpoint.save(self.folder.checkpoints, self.learner, progress)
+        self._save(progress)
         self._emit(
             {
                 "event": "interrupted",
@@ -226,10 +268,10 @@ class Training:
                 "signal": stop.signal.name,
             }
         )
-        self.report(self.folder.folder, self.test)
+        self._write_report()
         raise Interrupted(
             f"interrupted after step {progress.step} of {self.total}, saved; "
-            f"nin train --resume {self.folder.folder} goes on",
+            f"nin train --resume {shlex.quote(str(self.folder.folder))} goes on",
             130 if stop.signal == signal.SIGINT else 143,
         )
 
@@ -237,6 +279,8 @@ class Training:
         from netinnet.inference.onnx_graph import to_onnx
 
         model = weights.Model(self.network, self.learner.weights())
+        if not all(np.isfinite(array).all() for array in model.weights.values()):
+            raise self._diverged(progress.step)
         weights.save(
             self.folder.model_file,
             model,
@@ -244,7 +288,16 @@ class Training:
         )
         with replacing(self.folder.onnx_file) as file:
             file.write(to_onnx(model))
+        self._emit(
+            {
+                "event": "end",
+                "time": _now(),
+                "step": progress.step,
+                "seconds": round(progress.wall_seconds, 3),
+            }
+        )
         cost = resources.total_cost(self.network)
+        # The metrics last: a run that has them is finished.
         write_text(
             self.folder.metrics_file,
             json.dumps(
@@ -276,17 +329,19 @@ class Training:
             )
             + "\n",
         )
-        for old in self.folder.checkpoints.glob("step-*.safetensors"):
-            old.unlink()
-        self._emit(
-            {
-                "event": "end",
-                "time": _now(),
-                "step": progress.step,
-                "seconds": round(progress.wall_seconds, 3),
-            }
-        )
-        self.report(self.folder.folder, self.test)
+        self._write_report()
+        self.folder.remove_checkpoints()
+
+
+def _check_batches(recipe: Recipe, network: Network, count: int) -> None:
+    """Batch norm needs two values a channel. Raises RecipeError where the last batch has one."""
+    smallest = count % recipe.batch_size or recipe.batch_size
+    for placed in network.placed_layers():
+        if isinstance(placed.layer, BatchNorm) and smallest * placed.input[1] * placed.input[2] < 2:
+            raise RecipeError(
+                f"the last batch of {count} pictures has one picture, and {placed.name} then one "
+                f"value a channel; choose another batch_size"
+            )
 
 
 def versions(framework: str) -> dict[str, Any]:

@@ -21,8 +21,11 @@ def keep_freed_memory() -> None:
         return
     libc = ctypes.CDLL(None)
     if hasattr(libc, "gnu_get_libc_version"):
-        libc.mallopt(_M_MMAP_THRESHOLD, _KEPT_BYTES)
-        libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+        # Older versions allow at most 32 MB.
+        for kept in (_KEPT_BYTES, _KEPT_BYTES // 2):
+            if libc.mallopt(_M_MMAP_THRESHOLD, kept):
+                libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+                return
 
 
 def peak_bytes() -> int | None:

@@ -17,6 +17,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from netinnet import optimizer, zoo
 from netinnet.data.datasets import DATASETS
 from netinnet.errors import RecipeError, nearest
@@ -24,6 +26,7 @@ from netinnet.frameworks import FRAMEWORKS
 from netinnet.weights import INITIALISATIONS
 
 SCHEDULES = ("constant", "one-cycle")
+LARGEST_NUMBER = 10**15
 
 
 @dataclass(frozen=True)
@@ -169,9 +172,13 @@ def from_mapping(values: Mapping[str, Any], where: str) -> Recipe:
 
 
 def _checked(name: str, value: Any, hint: Any, where: str) -> Any:
+    if isinstance(value, np.generic):
+        value = value.item()
     kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     if value is None and type(None) in kinds:
         return None
+    if type(value) is int and abs(value) > LARGEST_NUMBER:
+        raise RecipeError(f"{where}: {name} must be a smaller number")
     if type(value) is int and float in kinds:
         return float(value)
     if type(value) not in kinds:
@@ -207,8 +214,8 @@ def load(name: str, **changes: Any) -> Recipe:
 def read_toml(path: Path) -> dict[str, Any]:
     """The values in a TOML file. Raises RecipeError where it can't be read."""
     try:
-        return tomllib.loads(path.read_text("utf-8"))
+        return tomllib.loads(path.read_text("utf-8-sig"))
     except OSError as error:
         raise RecipeError(f"{path}: cannot be read ({error.strerror})") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RecipeError(f"{path}: not a TOML file ({error})") from error

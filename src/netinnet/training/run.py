@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import hashlib
+import itertools
 import json
 import os
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,7 +84,7 @@ class Run:
         if not self.model_file.is_file():
             raise ModelError(
                 f"{self.folder}: the run is not finished, it has no model.safetensors yet; "
-                f"nin train --resume {self.folder} goes on with it"
+                f"nin train --resume {shlex.quote(str(self.folder))} goes on with it"
             )
         return weights.load(self.model_file)
 
@@ -94,8 +98,37 @@ class Run:
                     if file.read(1) != b"\n":
                         line = b"\n" + line
                 file.write(line)
+                if event["event"] != "progress":
+                    file.flush()
+                    os.fsync(file.fileno())
         except OSError as error:
             raise cannot_write(self.events_file, error) from error
+
+    @contextlib.contextmanager
+    def claimed(self) -> Iterator[None]:
+        """Keep other processes from training in this folder (where the system has file locks)."""
+        try:
+            import fcntl
+        except ImportError:  # Windows
+            yield
+            return
+        with (self.folder / ".lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise NetinnetError(
+                    f"{self.folder}: another process is training in this folder"
+                ) from None
+            yield
+
+    def remove_checkpoints(self) -> None:
+        for path in self.checkpoints.glob("step-*.safetensors"):
+            path.unlink(missing_ok=True)
+
+    def remove_temporary(self) -> None:
+        """Remove half-written files that a kill left behind."""
+        for path in self.folder.rglob(".*.tmp"):
+            path.unlink(missing_ok=True)
 
     def events(self) -> list[Event]:
         """The events that count: what a resumed run did again is listed once.
@@ -105,7 +138,7 @@ class Run:
         kept: list[Event] = []
         for event in self._logged():
             if event["event"] == "resume":
-                kept = [e for e in kept if e.get("step", 0) <= event["step"]]
+                kept = [e for e in kept if e.get("step", 0) <= event.get("step", 0)]
             kept.append(event)
         return kept
 
@@ -122,25 +155,22 @@ class Run:
 
 
 def create(recipe: Recipe, network: Network, output: Path | None) -> Run:
-    """Make the folder of a new run: `output`, else runs/DATE-RECIPE-FRAMEWORK.
+    """Make the folder of a new run: `output`, else runs/DATE-NETWORK-FRAMEWORK.
 
     Raises NetinnetError where the folder has a run already or cannot be written.
     """
     if output is None:
-        stamp = datetime.datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
-        base = Path("runs") / f"{stamp}-{recipe.network}-{recipe.framework}"
-        output, n = base, 2
-        while output.exists():
-            output, n = base.with_name(f"{base.name}-{n}"), n + 1
+        output = _new_folder(recipe)
     run = Run(output)
     if run.recipe_file.exists():
         raise NetinnetError(
-            f"{output} holds a run already; nin train --resume {output} goes on with it, "
+            f"{output} holds a run already; nin train --resume {shlex.quote(str(output))} goes on "
+            f"with it, "
             f"or choose another --output"
         )
-    if output.is_dir() and any(output.iterdir()):
-        raise NetinnetError(f"{output} is not empty; choose another --output")
     try:
+        if output.is_dir() and not all(_is_left_behind(path) for path in output.iterdir()):
+            raise NetinnetError(f"{output} is not empty; choose another --output")
         run.checkpoints.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise cannot_write(output, error) from error
@@ -148,6 +178,34 @@ def create(recipe: Recipe, network: Network, output: Path | None) -> Run:
     # The recipe last: a folder with a recipe is a run that can be resumed.
     write_text(run.recipe_file, recipe.to_toml())
     return run
+
+
+def identity(recipe: Recipe, network: Network) -> str:
+    """A digest of all that decides a training; a checkpoint is good for the same one only."""
+    return hashlib.sha256(f"{recipe.to_toml()}\n{network.to_json()}".encode()).hexdigest()
+
+
+def _new_folder(recipe: Recipe) -> Path:
+    """Make a folder that no other process has."""
+    stamp = datetime.datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
+    base = Path("runs") / f"{stamp}-{recipe.network}-{recipe.framework}"
+    for n in itertools.count(1):
+        folder = base if n == 1 else base.with_name(f"{base.name}-{n}")
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise cannot_write(folder, error) from error
+        return folder
+    raise AssertionError("unreachable")
+
+
+def _is_left_behind(path: Path) -> bool:
+    """Whether a start that was killed before its recipe was written can have left this."""
+    if path.name == "checkpoints":
+        return path.is_dir() and not any(path.iterdir())
+    return path.name in ("network.json", ".lock") or path.name.endswith(".tmp")
 
 
 def open_run(folder: Path) -> Run:

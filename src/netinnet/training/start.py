@@ -57,8 +57,9 @@ def train(
     adapter = frameworks.adapter(recipe.framework)
     data = datasets.load(recipe.dataset, data_dir, on_progress=_data_progress(listener))
     learner = adapter.learner(learner_settings(recipe, network, data), _initial(recipe, network))
-    folder = run.create(recipe, network, output)
-    return Training(recipe, network, data, learner, folder, listener, report).run(Progress())
+    training = Training(recipe, network, data, learner, listener, report)
+    # The folder last: what can't be trained leaves none behind.
+    return training.run(run.create(recipe, network, output), Progress())
 
 
 def resume(
@@ -70,22 +71,26 @@ def resume(
 ) -> Run:
     """Go on with an interrupted run from its newest checkpoint, bit for bit.
 
-    The thread count of the first sitting is kept: sums over threads depend on it.
+    Thread count and device of the first sitting are kept: sums depend on them.
     """
     opened = run.open_run(folder)
     if opened.is_finished:
+        opened.remove_checkpoints()
         raise NetinnetError(
             f"{folder}: the run is finished; nin evaluate {folder} shows its results"
         )
     recipe = opened.recipe()
-    threads = next((e.get("threads") for e in opened.events() if e["event"] == "start"), None)
-    settled = recipe if recipe.threads or not threads else recipe.replace(threads=threads)
+    first = next((e for e in opened.events() if e["event"] == "start"), {})
+    settled = recipe.replace(
+        threads=recipe.threads or first.get("threads"), device=first.get("device", recipe.device)
+    )
     network = network_for(recipe)
     adapter = frameworks.adapter(recipe.framework)
     data = datasets.load(recipe.dataset, data_dir, on_progress=_data_progress(listener))
     learner = adapter.learner(learner_settings(settled, network, data), _initial(recipe, network))
-    progress = checkpoint.restore(opened.checkpoints, learner)
-    return Training(recipe, network, data, learner, opened, listener, report).run(progress)
+    opened.remove_temporary()
+    progress = checkpoint.restore(opened.checkpoints, learner, run.identity(recipe, network))
+    return Training(recipe, network, data, learner, listener, report).run(opened, progress)
 
 
 def _initial(recipe: Recipe, network: Network) -> weights.Weights:
