@@ -139,6 +139,10 @@ def test_cropping_does_not_change_which_are_flipped() -> None:
 
 @given(count=st.integers(2, 300), fraction=st.floats(0, 0.5), seed=seeds)
 def test_split_parts_are_sorted_and_disjoint(count: int, fraction: float, seed: int) -> None:
+    if fraction and not round(count * fraction):
+        with pytest.raises(DataError, match="holds out none; take a larger fraction"):
+            batches.split(count, fraction, seed)
+        return
     train, validation = batches.split(count, fraction, seed)
     assert len(validation) == round(count * fraction)
     assert train.dtype == validation.dtype == np.int64

@@ -99,10 +99,10 @@ class Training:
         memory.keep_freed_memory()
         started = time.monotonic()
         before = progress.wall_seconds
-        self._announce(progress)
-        self._write_report()
-        saved = time.monotonic()
         with stop_request() as stop:
+            self._announce(progress)
+            self._write_report()
+            saved = time.monotonic()
             while progress.step < self.total:
                 self._step(progress)
                 progress.wall_seconds = before + time.monotonic() - started
@@ -131,7 +131,7 @@ class Training:
         """Write the report. A figure that fails must not end hours of training."""
         self.reported = time.monotonic()
         try:
-            self._write_report()
+            self.report(self.folder.folder, self.test)
         except Exception as error:  # noqa: BLE001
             self.listener({"event": "report_failed", "reason": f"{type(error).__name__}: {error}"})
 
