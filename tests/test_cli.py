@@ -31,6 +31,8 @@ MISTAKES = {
     "unknown command": (["trian"], 'Unknown command "trian"'),
     "unknown flag": (["train", "--epoch", "3"], "--epoch"),
     "not a number": (["train", "--epochs", "x"], 'unable to convert "x" into int'),
+    "fraction": (["train", "--epochs", "1.5"], 'unable to convert "1.5" into int'),
+    "fraction of a class": (["predict", "x.png", "--top", "1.6"], 'unable to convert "1.6"'),
     "unknown recipe": (
         ["train", "--recipe", "fashon"],
         "unknown recipe 'fashon' (did you mean 'fashion'?)",
@@ -144,6 +146,21 @@ def test_data_lists_and_verifies() -> None:
     found = json.loads(nin("data", "--json").stdout)
     assert found[0]["name"] == "fashion-mnist"
     assert found[0]["verified"] is True
+
+
+def test_narrow_terminals_keep_numbers_whole() -> None:
+    from netinnet.cli import console
+
+    script = (
+        "import sys; from netinnet.cli import console; console.WIDE = 60\n"
+        "from netinnet.cli.main import run; run(['zoo'])"
+    )
+    shown = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    ).stdout
+    assert console.WIDE > 60
+    assert "1,992,166" in shown
+    assert "nin-cifar100" in shown
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["summary", "nin"]])

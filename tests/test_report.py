@@ -88,7 +88,7 @@ class _Run:
         self.split = _test_split()
         self.network = zoo.network("nin-small", classes=CLASSES)
         (folder / "network.json").write_text(self.network.to_json(), "utf-8")
-        recipe = 'network = "nin-small"\ndataset = "fashion-mnist" # <b> & $x\n'
+        recipe = 'network = "nin-small"\ndataset = "fashion-mnist" # <b> & $x\nbatch_size = 106\n'
         (folder / "recipe.toml").write_text(recipe, "utf-8")
 
     def log(self, events: list[dict[str, Any]], tail: str = "") -> None:

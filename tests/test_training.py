@@ -371,7 +371,7 @@ def test_missing_or_damaged_run(tmp_path: Path, prepare: object, message: str) -
 
 def test_output_that_is_taken(small_run: Path, tmp_path: Path) -> None:
     recipe = recipes.load("fashion")
-    with pytest.raises(NetinnetError, match="holds a run already"):
+    with pytest.raises(NetinnetError, match="holds a finished run already"):
         runs.create(recipe, network_for(recipe), small_run)
     (tmp_path / "x").write_text("")
     with pytest.raises(NetinnetError, match="is not empty"):

@@ -184,5 +184,8 @@ def load_tensors(path: Path) -> tuple[dict[str, npt.NDArray[Any]], dict[str, str
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError, TypeError, AttributeError) as error:
-        raise ModelError(f"{path}: not a safetensors file, or damaged ({error})") from error
+        raise ModelError(
+            f"{path}: not a safetensors file, or damaged ({error}); "
+            f"give a run folder or its model.safetensors"
+        ) from error
     return tensors, metadata

@@ -5,7 +5,22 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+
+def _whole_number(_kind: Any, tokens: Sequence[Any]) -> int:
+    """Digits only: a fraction is a mistake, not something to round."""
+    text = tokens[0].value
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError(f'unable to convert "{text}" into int') from None
+
+
+WholeNumber = Annotated[int, Parameter(converter=_whole_number)]
+"""The type of every flag that counts something."""
 
 WIDE = 200
 """Columns where the output is no terminal: nothing is wrapped or cut in a file or a pipe."""
@@ -38,7 +53,16 @@ def print_table(
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for i, header in enumerate(headers):
-        table.add_column(header, justify="right" if i in right else "left")
+        # On a narrow terminal the words are wrapped, never the names and numbers.
+        fixed = i == 0 or i in right
+        longest = max(len(header), *(len(row[i]) for row in rows))
+        table.add_column(
+            header,
+            justify="right" if i in right else "left",
+            no_wrap=fixed,
+            min_width=longest if fixed else None,
+            overflow="fold",
+        )
     for i, row in enumerate(rows):
         table.add_row(*row, end_section=bool(totals) and i == len(rows) - totals - 1)
     console().print(table)

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from netinnet.cli.console import console, print_json, print_table
+from netinnet.cli.console import WholeNumber, console, print_json, print_table
 from netinnet.errors import ModelError
 
 
@@ -17,7 +17,7 @@ def evaluate(
     *,
     dataset: str = "fashion-mnist",
     split: Literal["test", "train"] = "test",
-    examples: int | None = None,
+    examples: WholeNumber | None = None,
     data_dir: Path | None = None,
     json: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from netinnet.cli.console import print_json, print_table
+from netinnet.cli.console import WholeNumber, print_json, print_table
 from netinnet.errors import ImageError
 
 
@@ -17,7 +17,7 @@ def predict(
     /,
     *,
     model: Path | None = None,
-    top: int = 3,
+    top: WholeNumber = 3,
     json: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
     """Say what is in pictures: the most probable classes, from a trained model.
@@ -28,7 +28,8 @@ def predict(
     Parameters
     ----------
     images
-        Picture files: PNG, JPEG, WebP or BMP.
+        One or more picture files: PNG, JPEG, WebP or BMP. Of an animation the first frame counts;
+        transparent places become white.
     model
         A run folder or model file; the model shipped with netinnet if not given.
     top

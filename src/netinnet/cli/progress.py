@@ -134,6 +134,7 @@ class TrainingProgress:
             f"{event['device']}, {event['epochs']} epochs of {event['steps_per_epoch']:,} steps"
         )
         self._say(f"run: {event['run']}")
+        self.shown = time.monotonic()
         for caution in event["cautions"]:
             self.warnings.print(f"caution: {caution}")
         if self.quiet or not self.screen.is_terminal:

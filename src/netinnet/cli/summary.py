@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from netinnet import resources, zoo
-from netinnet.cli.console import megabytes, print_json, print_table
+from netinnet.cli.console import WholeNumber, megabytes, print_json, print_table
 
 
 def summary(
@@ -16,9 +16,9 @@ def summary(
     /,
     *,
     layers: Annotated[bool, Parameter(negative=())] = False,
-    image_size: int | None = None,
-    channels: int | None = None,
-    classes: int | None = None,
+    image_size: WholeNumber | None = None,
+    channels: WholeNumber | None = None,
+    classes: WholeNumber | None = None,
     logits_relu: bool | None = None,
     dropout: float | None = None,
     json: Annotated[bool, Parameter(negative=())] = False,

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import typing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 from docstring_parser import parse_from_object
 
-from netinnet.cli.console import print_json
+from netinnet.cli.console import WholeNumber, print_json
 from netinnet.errors import RecipeError
 from netinnet.training import recipe as recipes
 from netinnet.training.recipe import Recipe
+
+
+def _flag_type(hint: Any) -> Any:
+    """The field's type as a flag: whole numbers are not rounded."""
+    return WholeNumber if int in (hint, *typing.get_args(hint)) else hint
 
 
 def _overrides() -> Any:
@@ -24,7 +30,7 @@ def _overrides() -> Any:
     fields = [
         (
             name,
-            Annotated[hint | None, Parameter(help=helps[name], show_default=False)],
+            Annotated[_flag_type(hint) | None, Parameter(help=helps[name], show_default=False)],
             dataclasses.field(default=None),
         )
         for name, hint in recipes.field_types().items()

@@ -10,7 +10,6 @@ import base64
 import datetime
 import json
 import shlex
-import statistics
 import string
 import tomllib
 from collections.abc import Iterable, Sequence
@@ -191,12 +190,19 @@ def _warnings(facts: _Facts) -> str:
     return "\n".join(f'<p class="warning">{text}</p>' for text in texts)
 
 
+def _mean_speed(facts: _Facts, latest: Event) -> float | None:
+    """Training images per second so far: what a finished run has in its metrics."""
+    batch_size = tomllib.loads(facts.recipe).get("batch_size")
+    if not batch_size or not latest.get("seconds"):
+        return None
+    return float(latest["step"] * batch_size / latest["seconds"])
+
+
 def _headline(facts: _Facts) -> str:
     """The numbers that are asked for first, as cards."""
     evaluation, metrics = facts.last("evaluation"), facts.metrics
     latest = facts.last("progress", "evaluation")
-    speeds = [event["images_per_second"] for event in facts.all("progress")]
-    speed = metrics.get("images_per_second", statistics.median(speeds) if speeds else None)
+    speed = metrics.get("images_per_second", _mean_speed(facts, latest))
     cards = [
         (f"{name} {field}", text(evaluation[split].get(field)))
         for split, name in (("test", "test"), ("validation", "validation"))

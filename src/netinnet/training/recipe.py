@@ -92,7 +92,9 @@ class Recipe:
         for name, (low, high) in _RANGES.items():
             value = getattr(self, name)
             if value is not None and not low <= value <= high:
-                raise RecipeError(f"{name} must be between {low:g} and {high:g}, got {value:g}")
+                raise RecipeError(
+                    f"{name} must be between {low:.10g} and {high:.10g}, got {value:.10g}"
+                )
         for name in ("dropout", "momentum", "validation", "label_smoothing"):
             if (getattr(self, name) or 0.0) >= 1:
                 raise RecipeError(f"{name} must be below 1, got {getattr(self, name):g}")

@@ -162,6 +162,8 @@ def create(recipe: Recipe, network: Network, output: Path | None) -> Run:
     if output is None:
         output = _new_folder(recipe)
     run = Run(output)
+    if run.is_finished:
+        raise NetinnetError(f"{output} holds a finished run already; choose another --output")
     if run.recipe_file.exists():
         raise NetinnetError(
             f"{output} holds a run already; nin train --resume {shlex.quote(str(output))} goes on "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -77,7 +78,8 @@ def resume(
     if opened.is_finished:
         opened.remove_checkpoints()
         raise NetinnetError(
-            f"{folder}: the run is finished; nin evaluate {folder} shows its results"
+            f"{folder}: the run is finished; "
+            f"nin evaluate {shlex.quote(str(folder))} shows its results"
         )
     recipe = opened.recipe()
     first = next((e for e in opened.events() if e["event"] == "start"), {})
