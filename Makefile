@@ -2,17 +2,35 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# MXNet works on Python 3.11 with NumPy 1.23 only, so it has an environment of its own.
+MXNET_PYTHON ?= python3.11
+MXNET_VENV := .venv-mxnet
+MXNET_BIN := $(MXNET_VENV)/bin
+HAS_MXNET_PYTHON = [ -x $(MXNET_BIN)/python ] || $(MXNET_PYTHON) -c \
+	'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null
+NO_MXNET_PYTHON = MXNet needs Python 3.11, and $(MXNET_PYTHON) is none; \
+	make $@ MXNET_PYTHON=/path/to/python3.11 names one
 # A virtual environment is made once for each state of the files that decide what is in it.
-STAMP := $(VENV)/.installed-$(shell cat requirements/*.txt pyproject.toml | cksum | cut -d' ' -f1)
+STATE := $(shell cat requirements/*.txt pyproject.toml | cksum | cut -d' ' -f1)
+STAMP := $(VENV)/.installed-$(STATE)
+MXNET_STAMP := $(MXNET_VENV)/.installed-$(STATE)
+PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 TRAIN_FLAGS ?=
 
-.PHONY: train test test-slow lint types golden shipped-model clean
+.PHONY: train test test-mxnet test-slow lint types golden shipped-model clean
 
 train: $(STAMP)-train
 	$(BIN)/nin train $(TRAIN_FLAGS)
 
 test: $(STAMP)-test
 	$(BIN)/python -m pytest
+	@if $(HAS_MXNET_PYTHON); then $(MAKE) --no-print-directory test-mxnet; \
+	else echo "The tests with MXNet are left out. $(NO_MXNET_PYTHON)."; fi
+
+test-mxnet:
+	@$(HAS_MXNET_PYTHON) || { echo "$(NO_MXNET_PYTHON)." >&2; exit 2; }
+	@$(MAKE) --no-print-directory $(MXNET_STAMP)
+	$(MXNET_BIN)/python -m pytest
 
 test-slow: $(STAMP)-test
 	$(BIN)/python -m pytest -m slow
@@ -34,16 +52,24 @@ shipped-model: $(STAMP)-train
 	cp runs/shipped-model/model.safetensors src/netinnet/models/nin-small-fashion-mnist.safetensors
 
 clean:
-	rm -rf $(VENV) build src/*.egg-info
+	rm -rf $(VENV) $(MXNET_VENV) build src/*.egg-info
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(STAMP)-train: $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/train.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	$(BIN)/python $(PIP_INSTALL) -r requirements/train.txt
+	$(BIN)/python $(PIP_INSTALL) --no-deps --editable .
 	touch $@
 
 $(STAMP)-test: $(STAMP)-train
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/test.txt
+	$(BIN)/python $(PIP_INSTALL) -r requirements/test.txt -r requirements/frameworks.txt
+	touch $@
+
+$(MXNET_BIN)/python:
+	$(MXNET_PYTHON) -m venv $(MXNET_VENV)
+
+$(MXNET_STAMP): $(MXNET_BIN)/python
+	$(MXNET_BIN)/python $(PIP_INSTALL) -r requirements/mxnet.txt
+	$(MXNET_BIN)/python $(PIP_INSTALL) --no-deps --editable .
 	touch $@

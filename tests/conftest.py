@@ -11,13 +11,25 @@ import pytest
 
 from netinnet.data import datasets
 from netinnet.errors import DataError
+from netinnet.frameworks import FRAMEWORKS
 
 # The same sums in every process, on any number of cores.
 os.environ["OMP_NUM_THREADS"] = "2"
 
 ROOT = Path(__file__).parent.parent
-SMALL = ["--train-examples", "512", "--test-examples", "200", "--batch-size", "64", "--epochs", "2"]
+FRAMEWORK = next((name for name, found in FRAMEWORKS.items() if found.is_installed), "pytorch")
+"""What tests train with that are about training, not about a framework: the first there is."""
+SMALL = [
+    *("--train-examples", "512", "--test-examples", "200", "--batch-size", "64", "--epochs", "2"),
+    *("--framework", FRAMEWORK),
+]
 """Flags that shorten a training to seconds."""
+
+
+def needs(name: str) -> pytest.MarkDecorator:
+    """Skip a test where a framework is not installed; each runs in one of the environments."""
+    found = FRAMEWORKS[name]
+    return pytest.mark.skipif(not found.is_installed, reason=f"{found.title} is not installed")
 
 
 def nin(*arguments: str | Path, **options: object) -> subprocess.CompletedProcess[str]:

@@ -15,8 +15,10 @@ import pytest
 from PIL import Image
 
 from netinnet.data import datasets
-from tests.conftest import SMALL, nin
+from netinnet.frameworks import FRAMEWORKS
+from tests.conftest import FRAMEWORK, SMALL, nin
 
+TITLE = FRAMEWORKS[FRAMEWORK].title
 HEAVY = ("torch", "tensorflow", "jax", "mxnet", "onnx", "onnxruntime", "matplotlib", "PIL")
 
 
@@ -60,7 +62,7 @@ MISTAKES = {
         ["train", "--network", "lenet", "--dropout", "0.1"],
         "lenet has no option dropout: leave it out",
     ),
-    "device": (["train", *SMALL, "--device", "cuda:7"], "PyTorch has no device 'cuda:7' here"),
+    "device": (["train", *SMALL, "--device", "cuda:7"], f"{TITLE} has no device 'cuda:7' here"),
     "missing run": (["train", "--resume", "nowhere"], "nowhere: no such run folder"),
     "resume with field": (
         ["train", "--resume", "nowhere", "--seed", "1"],
@@ -209,14 +211,17 @@ def test_without_any_framework(shirt: Path, tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
     missing = nin("train", *SMALL, env=env, cwd=tmp_path)
     assert missing.returncode == 2
-    assert "PyTorch is not installed; pip install 'netinnet[pytorch]' installs it" in missing.stderr
+    assert (
+        f"{TITLE} is not installed; pip install 'netinnet[{FRAMEWORK}]' installs it"
+        in missing.stderr
+    )
 
 
 @pytest.mark.usefixtures("fashion_mnist")
 def test_plain_progress_and_last_lines(tmp_path: Path) -> None:
     done = nin("train", *SMALL, "--output", tmp_path / "run")
     lines = done.stdout.splitlines()
-    assert lines[0].startswith("nin-small (96,080 parameters), pytorch on ")
+    assert lines[0].startswith(f"nin-small (96,080 parameters), {FRAMEWORK} on ")
     assert any(line.startswith("epoch 1/2: loss ") for line in lines)
     assert lines[-3].startswith("loss ")
     assert "train acc" in lines[-3]

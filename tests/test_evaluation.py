@@ -86,7 +86,7 @@ def test_a_constant_added_to_all_logits_changes_nothing(
     logits, labels = _case(sizes)
     shifted = logits + np.float32(constant)
     # Rounding may make ties of small differences; the check needs logits that survive the sum.
-    if not np.array_equal(shifted - np.float32(constant), logits):
+    if not np.array_equal(shifted.astype(np.float64) - constant, logits):
         return
     one, other = evaluate(logits, labels), evaluate(shifted, labels)
     assert one.confusion == other.confusion

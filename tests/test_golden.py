@@ -22,6 +22,9 @@ COMMANDS = {
     "summary-nin": ["summary", "nin"],
     "summary-nin-small-layers": ["summary", "nin-small", "--layers"],
     "summary-lenet-json": ["summary", "lenet", "--json"],
+    "resources-help": ["resources", "--help"],
+    "resources-lenet": ["resources", "lenet", "--batch", "256", "--precision", "bfloat16"],
+    "resources-nin": ["resources", "nin"],
     "summary-nin-changed": [
         *("summary", "nin", "--image-size", "96", "--channels", "3"),
         *("--classes", "5", "--no-logits-relu", "--dropout", "0"),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -26,6 +25,7 @@ from netinnet.network import (
     nin_block,
     smallest_input,
 )
+from tests.conftest import needs
 
 
 @pytest.mark.parametrize("name", zoo.ZOO)
@@ -34,6 +34,7 @@ def test_json_round_trip(name: str) -> None:
     assert Network.from_json(net.to_json()) == net
 
 
+@needs("pytorch")
 @given(
     size=st.integers(1, 40),
     kernel=st.integers(1, 11),
@@ -41,6 +42,8 @@ def test_json_round_trip(name: str) -> None:
     padding=st.integers(0, 5),
 )
 def test_conv_shape_is_pytorchs(size: int, kernel: int, stride: int, padding: int) -> None:
+    import torch
+
     layer = Conv(3, kernel, stride, padding)
     native = torch.nn.Conv2d(2, 3, kernel, stride, padding)
     try:
@@ -52,8 +55,11 @@ def test_conv_shape_is_pytorchs(size: int, kernel: int, stride: int, padding: in
     assert tuple(native(torch.zeros(1, 2, size, size)).shape[1:]) == shape
 
 
+@needs("pytorch")
 @given(size=st.integers(1, 40), kernel=st.integers(1, 6), stride=st.integers(1, 4), data=st.data())
 def test_pool_shape_is_pytorchs(size: int, kernel: int, stride: int, data: st.DataObject) -> None:
+    import torch
+
     padding = data.draw(st.integers(0, kernel // 2))
     native = torch.nn.MaxPool2d(kernel, stride, padding)
     for kind in (MaxPool, AvgPool):

@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-import torch
 from onnx.reference import ReferenceEvaluator
-from torch.nn import functional as F
 
-from netinnet import zoo
+from netinnet import frameworks, zoo
 from netinnet.errors import FrameworkError, ImageError, ModelError
+from netinnet.frameworks.learner import LearnerSettings
 from netinnet.inference.onnx_graph import to_onnx
 from netinnet.inference.predictor import Predictor
 from netinnet.network import (
@@ -34,8 +33,10 @@ from netinnet.network import (
     Shape,
     Sigmoid,
 )
+from netinnet.optimizer import Optimizer
 from netinnet.preprocessing import prepare
 from netinnet.weights import Model, Weights, initial
+from tests.conftest import FRAMEWORK, needs
 
 # The smallest input that each network takes, where its own would be slow.
 SIZES = {"nin": 67, "nin-imagenet": 67, "alexnet": 65, "vgg11": 32, "vgg11-quarter": 32}
@@ -55,6 +56,21 @@ def _trained(network: Network) -> Model:
 def _pictures(count: int, height: int, width: int, channels: int) -> np.ndarray:
     rng = np.random.default_rng(height * 1000 + width)
     return rng.integers(0, 256, (count, height, width, channels), dtype=np.uint8)
+
+
+if frameworks.FRAMEWORKS["pytorch"].is_installed:
+    import torch
+    from torch.nn import functional as F
+
+
+def _expected_logits(model: Model, images: np.ndarray) -> np.ndarray:
+    """In float64 where PyTorch is, else those of the framework that is."""
+    if frameworks.FRAMEWORKS["pytorch"].is_installed:
+        return _torch_logits(model, images)
+    network = model.network
+    settings = LearnerSettings(network, Optimizer(), network.input)
+    learner = frameworks.adapter(FRAMEWORK).learner(settings, model.weights)
+    return learner.logits(prepare(images, network.input, network.preprocessing))
 
 
 def _torch_logits(model: Model, images: np.ndarray) -> np.ndarray:
@@ -113,7 +129,7 @@ def test_every_zoo_network_gives_the_logits_of_its_description(name: str) -> Non
     network = zoo.network(name, image_size=SIZES.get(name), logits_relu=None)
     model = _trained(zoo.with_preprocessing(network, Preprocessing((0.3,), (0.4,))))
     images = _pictures(2, network.input.height, network.input.width, network.input.channels)
-    want = _torch_logits(model, images)
+    want = _expected_logits(model, images)
     assert np.abs(want).max() > 0
     predictor = Predictor(model, threads=1)
     _assert_close(predictor.logits(images), want)
@@ -129,7 +145,7 @@ def test_the_reference_evaluator_agrees(name: str) -> None:
     images = _pictures(1, shape.height + 5, shape.width - 2, shape.channels)
     reference = ReferenceEvaluator(onnx.load_model_from_string(to_onnx(model)))
     (logits,) = reference.run(["logits"], {"pictures": images})
-    _assert_close(logits, _torch_logits(model, images))
+    _assert_close(logits, _expected_logits(model, images))
 
 
 @pytest.mark.parametrize("name", zoo.ZOO)
@@ -190,6 +206,7 @@ def test_resizing_is_the_definition_of_preprocessing(
     np.testing.assert_allclose(got, want.reshape(2, -1), atol=2e-6)
 
 
+@needs("pytorch")
 def test_layers_between_flat_and_mapped_values() -> None:
     """A description may go from features to n×1×1 and back without saying so."""
     blocks = (

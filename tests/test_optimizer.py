@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
-import torch
 
-from netinnet.frameworks.pytorch import FUNCTIONS
 from netinnet.optimizer import MUON_RATE, Optimizer, TensorRole
+
+torch = pytest.importorskip("torch")
+from netinnet.frameworks.pytorch_learner import FUNCTIONS  # noqa: E402
 
 SHAPE = (6, 4, 3, 3)
 

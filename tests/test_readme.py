@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from netinnet.data import datasets
-from tests.conftest import ROOT, SMALL
+from tests.conftest import ROOT, SMALL, needs
 
 BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
 PYTHON = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -35,6 +35,7 @@ def test_the_two_commands_are_there() -> None:
     assert {"make train", "make test"} <= set(commands())
 
 
+@needs("pytorch")
 @pytest.mark.skipif(not (ROOT / "Makefile").exists(), reason="needs the source tree")
 def test_commands_work(
     fashion_mnist: datasets.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -74,6 +75,7 @@ def test_commands_work(
             assert "the run is finished" in done.stderr
 
 
+@needs("pytorch")
 def test_python_examples_work(
     fashion_mnist: datasets.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,7 +6,6 @@ import itertools
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,9 +13,12 @@ from netinnet import frameworks, weights, zoo
 from netinnet.network import Block, Conv, Flatten, GlobalAvgPool, MaxPool, Network, ReLU, Shape
 from netinnet.preprocessing import resize
 from netinnet.rewrite import activation_behind_pool, fold_resize
+from tests.conftest import needs
 
 
 def outputs_and_gradient(net: Network, drawn: weights.Weights, x: np.ndarray) -> list[np.ndarray]:
+    import torch
+
     model = frameworks.adapter("pytorch").build(net, drawn).eval()
     y = model(torch.from_numpy(x).permute(0, 3, 1, 2))
     parameters = dict(model.named_parameters())
@@ -30,6 +32,7 @@ def assert_close(first: list[np.ndarray], second: list[np.ndarray]) -> None:
         assert np.abs(a - b).max() <= 2e-5 * max(np.abs(a).max(), 1e-6)
 
 
+@needs("pytorch")
 @pytest.mark.parametrize("name", ["nin", "nin-small", "nin-mnist", "alexnet", "lenet"])
 def test_activation_behind_pool(name: str) -> None:
     net = zoo.network(name, image_size=67 if name in ("nin", "alexnet") else None)
@@ -43,6 +46,7 @@ def test_activation_behind_pool(name: str) -> None:
         assert ("ReLU", "MaxPool") not in list(itertools.pairwise(kinds))
 
 
+@needs("pytorch")
 @settings(max_examples=40, deadline=None)
 @given(
     kernel=st.integers(1, 12),

@@ -23,10 +23,11 @@ from netinnet.training import run as runs
 from netinnet.training.cautions import cautions
 from netinnet.training.schedule import learning_rate
 from netinnet.training.start import network_for
-from tests.conftest import SMALL, nin
+from tests.conftest import FRAMEWORK, SMALL, needs, nin
 
 KILLS = 20
 DROPOUT_RUN = [
+    *("--framework", FRAMEWORK),
     *("--network", "nin-mnist", "--train-examples", "160", "--test-examples", "20"),
     *("--batch-size", "16", "--crop-padding", "2", "--validation", "0.1"),
     *("--checkpoint-seconds", "0", "--threads", "1"),
@@ -228,7 +229,8 @@ def test_a_run_belongs_to_one_process_and_one_recipe(tmp_path: Path) -> None:
 def test_what_cannot_be_trained_leaves_no_run(
     flags: list[str], message: str, tmp_path: Path
 ) -> None:
-    done = nin("train", "--train-examples", "160", *flags, "--output", tmp_path / "run")
+    start = ("train", "--framework", FRAMEWORK, "--train-examples", "160")
+    done = nin(*start, *flags, "--output", tmp_path / "run")
     assert done.returncode == 2
     assert message in done.stderr
     assert not (tmp_path / "run").exists()
@@ -270,7 +272,8 @@ def test_resume_of_a_finished_run(small_run: Path) -> None:
 def test_dead_classes_are_named(tmp_path: Path) -> None:
     # A rate far too high kills the ReLU behind the logits, as in the chapter's failed runs.
     done = nin(
-        *("train", "--recipe", "book", "--image-size", "67", "--learning-rate", "5"),
+        *("train", "--recipe", "book", "--framework", FRAMEWORK),
+        *("--image-size", "67", "--learning-rate", "5"),
         *("--train-examples", "256", "--test-examples", "100", "--epochs", "2"),
         *("--output", tmp_path / "run"),
     )
@@ -378,6 +381,7 @@ def test_output_that_is_taken(small_run: Path, tmp_path: Path) -> None:
         runs.create(recipe, network_for(recipe), tmp_path)
 
 
+@needs("pytorch")
 def test_python_api(fashion_mnist: datasets.Dataset, tmp_path: Path) -> None:
     import torch
 
@@ -400,6 +404,7 @@ def test_python_api(fashion_mnist: datasets.Dataset, tmp_path: Path) -> None:
     np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-5)
 
 
+@needs("pytorch")
 def test_build_gives_an_ordinary_module() -> None:
     import torch
 

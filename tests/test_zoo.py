@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from netinnet import frameworks, resources, weights, zoo
-from netinnet.network import Shape
+from netinnet.errors import NetworkError
+from netinnet.network import Conv, Shape
+from tests.conftest import FRAMEWORK, needs
 
 PARAMETERS = {
     "nin": 1_992_166,
@@ -51,8 +51,12 @@ def test_imagenet_file_is_29_mb() -> None:
     assert round(4 * resources.total_cost(zoo.network("nin-imagenet")).parameters / 2**20) == 29
 
 
+@needs("pytorch")
 @pytest.mark.parametrize("name", zoo.ZOO)
 def test_counts_are_the_native_models(name: str) -> None:
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
     net = zoo.network(name)
     model = frameworks.adapter("pytorch").build(net, weights.initial(net, 0))
     total = resources.total_cost(net)
@@ -65,8 +69,11 @@ def test_counts_are_the_native_models(name: str) -> None:
     assert counter.get_total_flops() == 2 * total.macs
 
 
+@needs("pytorch")
 @pytest.mark.parametrize("name", zoo.ZOO)
 def test_layer_shapes_are_the_native_models(name: str) -> None:
+    import torch
+
     net = zoo.network(name)
     with torch.device("meta"):
         adapter = frameworks.adapter("pytorch")
@@ -86,3 +93,93 @@ def test_other_inputs_and_classes(name: str) -> None:
     net = zoo.network(name, image_size=own + 9, channels=3, classes=7)
     assert net.input == Shape(3, own + 9, own + 9)
     assert net.output == Shape(7, 1, 1)
+
+
+OPTIONS: dict[str, tuple[str, dict[str, object], int]] = {
+    # Worked out by hand from the chapter's table: each 1×1 convolution of n channels has n² + n.
+    "no 1×1": ("nin", {"pointwise": 0}, 1_992_166 - 2 * (9_312 + 65_792 + 147_840 + 110)),
+    "one 1×1": ("nin", {"pointwise": 1}, 1_992_166 - (9_312 + 65_792 + 147_840 + 110)),
+    "as it is": ("nin", {"pointwise": 2, "head": "gap", "width": 1.0}, 1_992_166),
+    "three 1×1": ("nin", {"pointwise": 3}, 1_992_166 + (9_312 + 65_792 + 147_840 + 110)),
+    "gradual": (
+        "nin",
+        {"narrowing": "128-32"},
+        1_992_166 - 34_790 + (9 * 384 * 128 + 128) + (128 * 32 + 32) + (32 * 10 + 10),
+    ),
+    "narrowing decides for the last block": (
+        "nin",
+        {"narrowing": "10-10", "pointwise": 0},
+        1_992_166 - 2 * (9_312 + 65_792 + 147_840),
+    ),
+    "dense head": ("nin", {"head": "dense"}, 1_992_166 + 5 * 5 * 10 * 10 + 10),
+    "dense head, dropout": ("nin", {"head": "dense-dropout"}, 1_992_166 + 2_510),
+    "half as wide": (
+        "nin-small",
+        {"width": 0.5},
+        # Convolutions without biases, batch norm's two values a channel, ten biases at the end.
+        *(
+            9 * 24
+            + 24 * 16
+            + 16 * 16
+            + 2 * (24 + 16 + 16)
+            + 9 * 16 * 32
+            + 2 * 32 * 32
+            + 2 * 3 * 32
+            + 9 * 32 * 48
+            + 48 * 48
+            + 2 * 2 * 48
+            + 48 * 10,
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", OPTIONS)
+def test_options_change_the_parameters(case: str) -> None:
+    name, options, expected = OPTIONS[case]
+    net = zoo.network(name, **options)  # type: ignore[arg-type]
+    assert resources.total_cost(net).parameters == expected
+    adapter = frameworks.adapter(FRAMEWORK)
+    native = adapter.read(net, adapter.build(net, weights.initial(net, 0)))
+    assert sum(a.size for name, a in native.items() if weights.is_trained(name)) == expected
+
+
+@pytest.mark.parametrize("name", [name for name in zoo.ZOO if zoo.ZOO[name].is_nin])
+def test_fewer_pointwise_convolutions_keep_the_blocks_outputs(name: str) -> None:
+    blocks = [row.output for row in resources.block_costs(zoo.network(name))]
+    for pointwise in range(4):
+        changed = zoo.network(name, pointwise=pointwise)
+        assert [row.output for row in resources.block_costs(changed)] == blocks
+        for block in changed.blocks:
+            convs = [layer.kernel for layer in block.layers if isinstance(layer, Conv)]
+            assert not convs or convs[1:] == [1] * pointwise
+
+
+@pytest.mark.parametrize("name", zoo.ZOO)
+def test_width_scales_what_is_hidden(name: str) -> None:
+    net = zoo.network(name, width=0.25, image_size=max(67, zoo.ZOO[name].input.height))
+    own = zoo.network(name, image_size=net.input.height)
+    assert net.output == own.output
+    # A quarter of the channels is a sixteenth of the products between them.
+    assert 0.04 < resources.total_cost(net).macs / resources.total_cost(own).macs < 0.3
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("lenet", {"pointwise": 1}, "lenet has no option pointwise: leave it out"),
+        ("alexnet", {"narrowing": "128-32"}, "alexnet has no option narrowing"),
+        ("vgg11", {"head": "gap"}, "vgg11 has no option head"),
+        ("nin", {"head": "dens"}, "unknown head 'dens' (did you mean 'dense'?); known are gap"),
+        ("nin", {"narrowing": "128,32"}, "channel counts joined by hyphens, as in 128-32, got"),
+        ("nin", {"narrowing": "128-0"}, "channel counts joined by hyphens"),
+        ("nin", {"narrowing": ""}, "channel counts joined by hyphens"),
+        ("nin", {"pointwise": -1}, "pointwise must be at least 0, got -1"),
+        ("nin", {"width": 0.0}, "width must be above 0, got 0"),
+        ("nin", {"width": float("inf")}, "width must be above 0, got inf"),
+    ],
+)
+def test_options_that_cannot_be(name: str, options: dict[str, object], message: str) -> None:
+    with pytest.raises(NetworkError) as raised:
+        zoo.network(name, **options)  # type: ignore[arg-type]
+    assert message in str(raised.value)

@@ -19,7 +19,15 @@ from netinnet.errors import NetinnetError
 from netinnet.version import VERSION
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from netinnet.inference.predictor import Predictor
+    from netinnet.studies.ablation import ArmEffect
+    from netinnet.studies.comparison import NetworkFigures
+    from netinnet.studies.outcome import Outcome
+    from netinnet.studies.plan import Plan
+    from netinnet.studies.reliability import ArmReliability
+    from netinnet.studies.study import Report
     from netinnet.training.recipe import Recipe
     from netinnet.training.run import Run
     from netinnet.weights import Model
@@ -30,8 +38,11 @@ __all__ = [
     "Predictor",
     "Recipe",
     "__version__",
+    "ablate",
     "build",
+    "compare",
     "load",
+    "reliability",
     "resume",
     "train",
 ]
@@ -113,6 +124,121 @@ def resume(folder: str | Path, *, data_dir: str | Path | None = None) -> Run:
         listener=live.listener(),
         report=html.write,
     )
+
+
+def reliability(
+    recipe: str | Path | Recipe = "fashion",
+    *,
+    vary: Mapping[str, Sequence[Any]] | None = None,
+    seeds: int = 10,
+    first_seed: int = 0,
+    threshold: float = 0.8,
+    output: str | Path | None = None,
+    workers: int | None = None,
+    data_dir: str | Path | None = None,
+    quiet: bool = False,
+    **changes: Any,
+) -> list[ArmReliability]:
+    """Train a recipe over many seeds; one row for each arm: how many runs converged, and accuracy.
+
+    `vary` maps fields of the recipe to values, an arm for each combination:
+    {"logits_relu": [True, False]}. A run has converged when no class is dead and its test accuracy
+    is at least `threshold`. With the `output` of an earlier call the study goes on.
+    """
+    from netinnet.report import study_reliability
+    from netinnet.studies import plan as plans
+    from netinnet.studies import reliability as studies
+
+    plan = studies.plan(
+        _recipe(recipe, changes),
+        name=recipe.network if not isinstance(recipe, str | Path) else Path(recipe).stem,
+        vary=vary or {},
+        seeds=plans.seeds(seeds, first_seed),
+        threshold=threshold,
+    )
+    return studies.table(*_conduct(plan, study_reliability.write, output, workers, data_dir, quiet))
+
+
+def ablate(
+    *questions: str,
+    recipe: str | Path | Recipe = "fashion",
+    seeds: int = 5,
+    first_seed: int = 0,
+    output: str | Path | None = None,
+    workers: int | None = None,
+    data_dir: str | Path | None = None,
+    quiet: bool = False,
+    **changes: Any,
+) -> list[ArmEffect]:
+    """Change one thing of a NiN at a time; one row for each arm, the baseline first.
+
+    `questions` are those of `nin ablate`: "pointwise", "last-step", "dropout", "logits-relu",
+    "head"; all if none is named. With the `output` of an earlier call the study goes on.
+    """
+    from netinnet.report import study_ablation
+    from netinnet.studies import ablation as studies
+    from netinnet.studies import plan as plans
+
+    plan = studies.plan(
+        _recipe(recipe, changes), questions=questions, seeds=plans.seeds(seeds, first_seed)
+    )
+    return studies.table(*_conduct(plan, study_ablation.write, output, workers, data_dir, quiet))
+
+
+def compare(
+    *networks: str,
+    seeds: int = 3,
+    first_seed: int = 0,
+    output: str | Path | None = None,
+    workers: int | None = None,
+    data_dir: str | Path | None = None,
+    quiet: bool = False,
+    **changes: Any,
+) -> list[NetworkFigures]:
+    """Compare networks, each trained by its own recipe; one row for each.
+
+    `changes`, such as `epochs=2`, are the budget, the same for all. With the `output` of an earlier
+    call the study goes on.
+    """
+    from netinnet.report import study_comparison
+    from netinnet.studies import comparison as studies
+    from netinnet.studies import plan as plans
+
+    plan = studies.plan(networks, seeds=plans.seeds(seeds, first_seed), **changes)
+    return studies.table(*_conduct(plan, study_comparison.write, output, workers, data_dir, quiet))
+
+
+def _recipe(recipe: str | Path | Recipe, changes: dict[str, Any]) -> Recipe:
+    """The recipe named or given, with single fields changed."""
+    from netinnet.training import recipe as recipes
+
+    if isinstance(recipe, recipes.Recipe):
+        return recipe.replace(**changes)
+    return recipes.load(str(recipe), **changes)
+
+
+def _conduct(
+    plan: Plan,
+    report: Report,
+    output: str | Path | None,
+    workers: int | None,
+    data_dir: str | Path | None,
+    quiet: bool,
+) -> tuple[Plan, list[Outcome]]:
+    """Run a study with its progress on standard error."""
+    from netinnet.cli.study_progress import StudyProgress
+    from netinnet.studies import study
+
+    with StudyProgress(quiet=quiet) as progress:
+        plan, _, outcomes = study.conduct(
+            plan,
+            output=None if output is None else Path(output),
+            workers=workers,
+            data_dir=None if data_dir is None else Path(data_dir),
+            listener=progress,
+            report=report,
+        )
+    return plan, outcomes
 
 
 def __getattr__(name: str) -> Any:

@@ -48,6 +48,17 @@ def macs(layer: Layer, shape: Shape) -> int:
             return 0
 
 
+def training_macs(network: Network) -> list[int]:
+    """Multiply-accumulates of a training step for one image, one number a layer, in order.
+
+    Each layer with weights computes its output, the gradient of its weights and that of its input:
+    three times `macs`. The first one's input needs no gradient, so there it is twice.
+    """
+    forward = [macs(placed.layer, placed.input) for placed in network.placed_layers()]
+    first = next(i for i, count in enumerate(forward) if count)
+    return [(2 if i == first else 3) * count for i, count in enumerate(forward)]
+
+
 def describe(layer: Layer) -> str:
     """A few words: "conv 11×11, stride 4, 96"."""
     kind = type(layer).__name__

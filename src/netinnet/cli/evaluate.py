@@ -19,6 +19,7 @@ def evaluate(
     split: Literal["test", "train"] = "test",
     examples: WholeNumber | None = None,
     data_dir: Path | None = None,
+    framework: str | None = None,
     json: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
     """Measure a trained model on a data set: accuracy, loss, a table by class, the confusion.
@@ -35,6 +36,8 @@ def evaluate(
         Only the first so many pictures.
     data_dir
         Folder with the data set's files.
+    framework
+        Compute with this framework (`nin frameworks` lists them) instead of onnxruntime.
     json
         Print JSON.
     """
@@ -56,7 +59,7 @@ def evaluate(
             f"({', '.join(data.classes)}); choose another --dataset"
         )
     pictures = (data.test if split == "test" else data.train).take(slice(examples))
-    result = measure(Predictor(found).logits(pictures.images), pictures.labels)
+    result = measure(Predictor(found, framework=framework).logits(pictures.images), pictures.labels)
     if json:
         print_json(
             {"network": found.network.name, "dataset": dataset, "split": split}

@@ -27,8 +27,38 @@ app.command(
     name="summary",
     help="Show a network's layers and what they cost.",
 )
+app.command(
+    "netinnet.cli.resources:resources",
+    name="resources",
+    help="Show what a network costs: computation and memory, computed and measured.",
+)
+app.command(
+    "netinnet.cli.convert:convert",
+    name="convert",
+    help="Convert a model between frameworks' own files.",
+)
+app.command(
+    "netinnet.cli.frameworks:frameworks",
+    name="frameworks",
+    help="List the frameworks: which are installed, and how to get the others.",
+)
 app.command("netinnet.cli.zoo:zoo", name="zoo", help="List the networks.")
 app.command("netinnet.cli.data:data", name="data", help="List the data sets and check their files.")
+app.command(
+    "netinnet.cli.reliability:reliability",
+    name="reliability",
+    help="Train a recipe over many seeds and say how often it learns.",
+)
+app.command(
+    "netinnet.cli.ablate:ablate",
+    name="ablate",
+    help="Change one thing of a NiN at a time and compare.",
+)
+app.command(
+    "netinnet.cli.compare:compare",
+    name="compare",
+    help="Compare networks: size, speed and accuracy.",
+)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -18,6 +18,7 @@ def predict(
     *,
     model: Path | None = None,
     top: WholeNumber = 3,
+    framework: str | None = None,
     json: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
     """Say what is in pictures: the most probable classes, from a trained model.
@@ -34,6 +35,8 @@ def predict(
         A run folder or model file; the model shipped with netinnet if not given.
     top
         How many classes to show for each picture.
+    framework
+        Compute with this framework (`nin frameworks` lists them) instead of onnxruntime.
     json
         Print JSON.
     """
@@ -45,7 +48,7 @@ def predict(
         raise ImageError(f"--top must be at least 1, got {top}")
     # All pictures are read before the first answer: a bad one is known at once.
     read = [pictures.read(path) for path in images]
-    predictor = Predictor(model_files.find(model))
+    predictor = Predictor(model_files.find(model), framework=framework)
     answers = [predictor.predict(picture, top) for picture in read]
     if json:
         print_json(

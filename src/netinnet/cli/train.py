@@ -2,48 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
-import typing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 from cyclopts import Parameter
-from docstring_parser import parse_from_object
 
-from netinnet.cli.console import WholeNumber, print_json
+from netinnet.cli import recipe_flags
+from netinnet.cli.console import print_json
+from netinnet.cli.recipe_flags import RecipeFlags
 from netinnet.errors import RecipeError
 from netinnet.training import recipe as recipes
-from netinnet.training.recipe import Recipe
-
-
-def _flag_type(hint: Any) -> Any:
-    """The field's type as a flag: whole numbers are not rounded."""
-    return WholeNumber if int in (hint, *typing.get_args(hint)) else hint
-
-
-def _overrides() -> Any:
-    """A dataclass with every field of Recipe, none of them given: the command's flags.
-
-    Recipe stays the one place where a field, its type and its help are written.
-    """
-    helps = {p.arg_name: p.description for p in parse_from_object(Recipe).params}
-    fields = [
-        (
-            name,
-            Annotated[_flag_type(hint) | None, Parameter(help=helps[name], show_default=False)],
-            dataclasses.field(default=None),
-        )
-        for name, hint in recipes.field_types().items()
-    ]
-    made = dataclasses.make_dataclass("Overrides", fields, frozen=True, kw_only=True)
-    made.__module__ = __name__
-    return made
-
-
-if TYPE_CHECKING:
-    Overrides = Any
-else:
-    Overrides = _overrides()
 
 
 def train(
@@ -54,9 +22,7 @@ def train(
     data_dir: Path | None = None,
     quiet: Annotated[bool, Parameter(negative=())] = False,
     json: Annotated[bool, Parameter(negative=())] = False,
-    overrides: Annotated[
-        Overrides | None, Parameter(name="*", group="Fields of the recipe")
-    ] = None,
+    overrides: RecipeFlags = None,
 ) -> None:
     """Train a network and watch it learn.
 
@@ -68,7 +34,7 @@ def train(
     Parameters
     ----------
     recipe
-        A shipped recipe, `fashion` (the default) or `book`, or the path of a TOML file.
+        A shipped recipe, such as `fashion` (the default) or `book`, or the path of a TOML file.
     output
         Folder of the run; runs/DATE-NETWORK-FRAMEWORK if not given.
     resume
@@ -84,7 +50,7 @@ def train(
     from netinnet.report import html
     from netinnet.training import start
 
-    changes = {k: v for k, v in vars(overrides or Overrides()).items() if v is not None}
+    changes = recipe_flags.given(overrides)
     given = {"output": output, "recipe": recipe, **changes}
     taken = [name for name, value in given.items() if value is not None]
     if resume is not None and taken:

@@ -20,16 +20,42 @@ class Framework:
     """How to find a framework without importing it."""
 
     title: str
-    package: str
+    packages: tuple[str, ...]
+    """What must be importable; the first is the framework itself."""
     install: str
+    needs: str = ""
+    """What a command can't put right: the Python and NumPy it works with."""
+
+    @property
+    def missing(self) -> str | None:
+        """The first package that is not installed."""
+        for package in self.packages:
+            if importlib.util.find_spec(package) is None:
+                return package
+        return None
 
     @property
     def is_installed(self) -> bool:
-        return importlib.util.find_spec(self.package) is not None
+        return self.missing is None
+
+    @property
+    def remedy(self) -> str:
+        """What installs it, as half a sentence."""
+        return f"{self.install} installs it{self.needs and f' ({self.needs})'}"
 
 
 FRAMEWORKS: dict[str, Framework] = {
-    "pytorch": Framework("PyTorch", "torch", "pip install 'netinnet[pytorch]'"),
+    "pytorch": Framework("PyTorch", ("torch",), "pip install 'netinnet[pytorch]'"),
+    "tensorflow": Framework(
+        "TensorFlow", ("tensorflow", "keras"), "pip install 'netinnet[tensorflow]'"
+    ),
+    "jax": Framework("JAX", ("jax", "flax", "optax"), "pip install 'netinnet[jax]'"),
+    "mxnet": Framework(
+        "MXNet",
+        ("mxnet",),
+        "pip install 'netinnet[mxnet]'",
+        "in an environment of its own: Python 3.11 and NumPy below 1.24",
+    ),
 }
 
 
@@ -47,12 +73,11 @@ def adapter(name: str) -> Adapter:
     """Import the adapter. Raises FrameworkError where the framework is missing or broken."""
     found = framework(name)
     if not found.is_installed:
-        raise FrameworkError(f"{found.title} is not installed; {found.install} installs it")
+        raise FrameworkError(f"{found.title} is not installed; {found.remedy}")
     try:
         return cast(Adapter, importlib.import_module(f"netinnet.frameworks.{name}"))
     except Exception as error:  # a broken installation can fail in any way
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise FrameworkError(
-            f"{found.title} is installed but does not import ({reason[0]}); "
-            f"{found.install} puts it right"
+            f"{found.title} is installed but does not import ({reason[0]}); {found.remedy}"
         ) from error

@@ -9,9 +9,10 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from netinnet.network import Conv, Linear, Network, Shape
-from netinnet.optimizer import Optimizer, TensorRole
-from netinnet.weights import Array, Weights, is_trained, shapes
+from netinnet.errors import FrameworkError
+from netinnet.network import Network, Shape
+from netinnet.optimizer import Optimizer
+from netinnet.weights import Array, Weights
 
 
 @dataclass(frozen=True)
@@ -58,23 +59,28 @@ class Adapter(Protocol):
 
     def version(self) -> str: ...
 
+    def devices(self) -> tuple[str, ...]:
+        """Names of the devices there are, the one that `auto` picks first."""
+
     def build(self, network: Network, weights: Mapping[str, Array]) -> Any:
         """The framework's own model object with these weights, in its own layout."""
+
+    def block(self, model: Any, name: str) -> Any:
+        """One block of a model that `build` made, by its name; it can be used by itself."""
+
+    def read(self, network: Network, model: Any) -> Weights:
+        """The canonical weights of a model that `build` made: its inverse."""
 
     def learner(self, settings: LearnerSettings, weights: Mapping[str, Array]) -> Learner: ...
 
 
-def trained_shapes(network: Network) -> dict[str, tuple[int, ...]]:
-    """Names and canonical shapes of the tensors that the optimiser changes."""
-    return {name: shape for name, shape in shapes(network).items() if is_trained(name)}
-
-
-def roles(network: Network) -> dict[str, TensorRole]:
-    """What the optimiser must know of each trained tensor, in canonical layout."""
-    last = [
-        placed.name for placed in network.placed_layers() if isinstance(placed.layer, Conv | Linear)
-    ][-1]
-    return {
-        name: TensorRole(shape, is_logits=name.startswith(f"{last}."))
-        for name, shape in trained_shapes(network).items()
-    }
+def pick_device(title: str, wanted: str, devices: tuple[str, ...]) -> str:
+    """The device asked for, or the first there is for `auto`. Raises FrameworkError."""
+    if wanted == "auto":
+        return devices[0]
+    for kind in ("cuda", "gpu"):
+        if wanted in ("cuda", "gpu") and f"{kind}:0" in devices:
+            return f"{kind}:0"
+    if wanted not in devices:
+        raise FrameworkError(f"{title} has no device '{wanted}' here; it has {', '.join(devices)}")
+    return wanted

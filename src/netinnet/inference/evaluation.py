@@ -91,6 +91,11 @@ def cross_entropy(
     return losses
 
 
+def softmax(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Probabilities (float32) of each row (n×k); every row sums to 1."""
+    return np.exp(_log_softmax(logits)).astype(np.float32)
+
+
 def dead_classes(logits: npt.NDArray[np.float32]) -> tuple[int, ...]:
     """Classes whose logit is exactly 0 in every row (n×k): behind a ReLU they can't learn any more.
 

@@ -1,20 +1,29 @@
-"""Predicting with onnxruntime on the CPU: pictures in, class names and probabilities out."""
+"""Predicting: pictures in, class names and probabilities out.
+
+By onnxruntime on the CPU, or by any framework that is installed.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
+from netinnet import frameworks
 from netinnet.errors import FrameworkError, ImageError
-from netinnet.inference.onnx_graph import INPUT, LOGITS, PROBABILITIES, to_onnx
+from netinnet.frameworks.learner import Learner, LearnerSettings
+from netinnet.inference.evaluation import softmax
+from netinnet.inference.onnx_graph import INPUT, LOGITS, to_onnx
+from netinnet.network import Shape
+from netinnet.optimizer import Optimizer
+from netinnet.preprocessing import normalise
 from netinnet.weights import Model
 
 Pictures = npt.NDArray[np.uint8]
 Array = npt.NDArray[np.float32]
+Engine = Callable[[Pictures], Array]
+"""Logits of a batch of pictures."""
 
 _ONLY_ERRORS = 3
 """onnxruntime's severities: 2 warning, 3 error."""
@@ -31,13 +40,19 @@ class Prediction:
 class Predictor:
     """A model ready to predict. Pictures are uint8 of any size; the model resizes them itself.
 
-    `threads` is the number of CPU threads for one call, None for onnxruntime's choice. Raises
-    FrameworkError where onnxruntime is not installed.
+    `threads` is the number of CPU threads for one call, None for the engine's choice. The engine is
+    onnxruntime, or the `framework` given. Raises FrameworkError where that is not installed.
     """
 
-    def __init__(self, model: Model, threads: int | None = None) -> None:
+    def __init__(
+        self, model: Model, threads: int | None = None, framework: str | None = None
+    ) -> None:
         self.network = model.network
-        self._session = _session(to_onnx(model), threads)
+        self._compute: Engine = (
+            _onnxruntime(model, threads)
+            if framework is None
+            else _Native(model, framework, threads).logits
+        )
 
     def logits(self, images: Pictures, batch_size: int = 250) -> Array:
         """Logits (float32, n×classes) of pictures n×h×w×c that have the network's channels.
@@ -45,11 +60,15 @@ class Predictor:
         `batch_size` pictures are computed at a time: memory grows with it, the result does not
         depend on it. Raises ImageError for pictures of another type or shape.
         """
-        return self._run(LOGITS, images, batch_size)
+        self._check(images)
+        rows = np.empty((len(images), len(self.network.classes)), np.float32)
+        for batch in _slices(len(images), batch_size):
+            rows[batch] = self._compute(np.ascontiguousarray(images[batch]))
+        return rows
 
     def probabilities(self, images: Pictures, batch_size: int = 250) -> Array:
         """Like `logits`, behind the softmax: every row sums to 1."""
-        return self._run(PROBABILITIES, images, batch_size)
+        return softmax(self.logits(images, batch_size))
 
     def predict(self, picture: Pictures, top: int = 5) -> list[Prediction]:
         """The `top` most probable classes of one picture h×w×c, the most probable first.
@@ -63,14 +82,6 @@ class Predictor:
         row = self.probabilities(converted[None])[0]
         order = np.argsort(-row, kind="stable")[:top]
         return [Prediction(self.network.classes[i], float(row[i])) for i in order]
-
-    def _run(self, output: str, images: Pictures, batch_size: int) -> Array:
-        self._check(images)
-        rows = np.empty((len(images), len(self.network.classes)), np.float32)
-        for batch in _slices(len(images), batch_size):
-            feed = {INPUT: np.ascontiguousarray(images[batch])}
-            rows[batch] = self._session.run([output], feed)[0]
-        return rows
 
     def _check(self, images: Pictures) -> None:
         channels = self.network.input.channels
@@ -88,8 +99,26 @@ def _slices(count: int, size: int) -> Iterator[slice]:
         yield slice(start, start + size)
 
 
-def _session(graph: bytes, threads: int | None) -> Any:
-    """An onnxruntime session on the CPU that reports errors only."""
+class _Native:
+    """Logits by a framework's learner, one for each size of picture: it resizes them itself."""
+
+    def __init__(self, model: Model, framework: str, threads: int | None) -> None:
+        self.model, self.threads = model, threads
+        self.adapter = frameworks.adapter(framework)
+        self.learners: dict[Shape, Learner] = {}
+
+    def logits(self, images: Pictures) -> Array:
+        _, height, width, channels = images.shape
+        size = Shape(channels, height, width)
+        network = self.model.network
+        if size not in self.learners:
+            settings = LearnerSettings(network, Optimizer(), size, threads=self.threads)
+            self.learners = {size: self.adapter.learner(settings, self.model.weights)}
+        return self.learners[size].logits(normalise(images, network.preprocessing))
+
+
+def _onnxruntime(model: Model, threads: int | None) -> Engine:
+    """Logits by an onnxruntime session on the CPU that reports errors only."""
     try:
         import onnxruntime
     except ImportError as error:
@@ -100,4 +129,12 @@ def _session(graph: bytes, threads: int | None) -> Any:
     options.log_severity_level = _ONLY_ERRORS
     if threads is not None:
         options.intra_op_num_threads = threads
-    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(
+        to_onnx(model), options, providers=["CPUExecutionProvider"]
+    )
+
+    def logits(images: Pictures) -> Array:
+        computed: Array = session.run([LOGITS], {INPUT: images})[0]
+        return computed
+
+    return logits

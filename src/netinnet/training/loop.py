@@ -15,7 +15,6 @@ import shlex
 import signal
 import time
 from collections.abc import Callable
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -346,12 +345,12 @@ def _check_batches(recipe: Recipe, network: Network, count: int) -> None:
 
 def versions(framework: str) -> dict[str, Any]:
     """Versions that decide a run's numbers."""
-    package = frameworks.FRAMEWORKS[framework].package
+    package = frameworks.FRAMEWORKS[framework].packages[0]
     return {
         "netinnet": VERSION,
         "python": platform.python_version(),
         "numpy": np.__version__,
-        package: metadata.version(package),
+        package: frameworks.adapter(framework).version(),
     }
 
 

@@ -45,6 +45,15 @@ class Recipe:
     """Whether a ReLU stands behind the logits; as the network has it if not given."""
     dropout: float | None = None
     """Dropout rate, from 0 to below 1; the network's own if not given."""
+    pointwise: int | None = None
+    """Number of 1×1 convolutions in each block; as the network has it if not given."""
+    narrowing: str | None = None
+    """Channels in the last block before the classes, like 128-32; its own if not given."""
+    head: str | None = None
+    """What makes logits of the last maps: `gap` (global average pool; the network's own), or a
+    fully connected layer without or with dropout before it: `dense`, `dense-dropout`."""
+    width: float | None = None
+    """Factor on the network's hidden channels; 1 if not given."""
     initialisation: str = "he"
     """How weights start: `he` (normal) or `xavier` (uniform)."""
     normalise: bool = True
@@ -100,7 +109,7 @@ class Recipe:
                 raise RecipeError(f"{name} must be below 1, got {getattr(self, name):g}")
         for name, choices in _choices().items():
             value = getattr(self, name)
-            if value not in choices:
+            if value is not None and value not in choices:
                 raise RecipeError(
                     f"unknown {name} '{value}'{nearest(value, choices)}; "
                     f"known are {', '.join(choices)}"
@@ -125,6 +134,8 @@ class Recipe:
 _RANGES: dict[str, tuple[float, float]] = {
     "image_size": (1, 4096),
     "dropout": (0, 1),
+    "pointwise": (0, 8),
+    "width": (0.01, 16),
     "epochs": (1, 100_000),
     "batch_size": (1, 65_536),
     "learning_rate": (1e-9, 1000),
@@ -147,6 +158,7 @@ def _choices() -> dict[str, tuple[str, ...]]:
         "network": tuple(zoo.ZOO),
         "dataset": tuple(DATASETS),
         "framework": tuple(FRAMEWORKS),
+        "head": zoo.HEADS,
         "initialisation": INITIALISATIONS,
         "optimizer": optimizer.KINDS,
         "schedule": SCHEDULES,

@@ -36,6 +36,10 @@ def network_for(recipe: Recipe) -> Network:
         classes=data.classes,
         logits_relu=recipe.logits_relu,
         dropout=recipe.dropout,
+        pointwise=recipe.pointwise,
+        narrowing=recipe.narrowing,
+        head=recipe.head,
+        width=recipe.width,
         preprocessing=Preprocessing(data.mean, data.std) if recipe.normalise else None,
     )
 

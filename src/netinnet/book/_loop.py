@@ -1,0 +1,166 @@
+"""The loop of `train_ch6`, the same for every framework: epochs, figures, curve, dead logits."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Callable, Collection
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from netinnet.book._common import EPOCHS, EXAMPLES, limit
+from netinnet.data.fashion_mnist import CLASSES
+from netinnet.errors import DataError, NetinnetError
+from netinnet.inference.evaluation import cross_entropy
+from netinnet.report import live
+
+Step = Callable[[Any, Any], tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]]
+"""Takes a batch's images and labels as the iterator gives them; returns logits (n×k) and labels
+(n) in NumPy. One that trains returns the logits from before the weights were changed."""
+
+OnStep = Callable[[int, float, float, float], None]
+"""Called after each batch with its number from 1, its loss, accuracy and seconds."""
+
+LONG_SECONDS = 120.0
+"""A training that takes longer says so at its second step."""
+
+
+class Tally:
+    """Sums over the batches of an epoch."""
+
+    def __init__(self) -> None:
+        self.seen = self.correct = 0
+        self.loss_sum = self.seconds = 0.0
+        self.alive: npt.NDArray[np.bool_] = np.zeros(1, np.bool_)
+
+    def add(
+        self, logits: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]
+    ) -> tuple[float, float]:
+        """Count a batch in; return its mean loss and its accuracy."""
+        losses = cross_entropy(logits, labels)
+        correct = int((logits.argmax(1) == labels).sum())
+        self.alive = self.alive | (logits != 0).any(axis=0)
+        self.seen += len(labels)
+        self.loss_sum += float(losses.sum())
+        self.correct += correct
+        return float(losses.mean()), correct / len(labels)
+
+    @property
+    def loss(self) -> float:
+        """Mean cross-entropy in nats."""
+        return self.loss_sum / self.seen
+
+    @property
+    def accuracy(self) -> float:
+        return self.correct / self.seen
+
+
+def check(num_epochs: int, lr: float) -> None:
+    """Raise NetinnetError for what can't train, before anything is built."""
+    if not isinstance(num_epochs, int | np.integer) or num_epochs < 1:
+        raise NetinnetError(f"num_epochs is {num_epochs!r}; a whole number from 1 would be right")
+    if not (isinstance(lr, int | float | np.floating) and math.isfinite(lr) and lr > 0):
+        raise NetinnetError(f"lr is {lr!r}; a learning rate above 0 would be right, such as 0.1")
+    limit(EPOCHS)
+
+
+def train(
+    step: Step,
+    predict: Step,
+    train_iter: Collection[Any],
+    test_iter: Collection[Any],
+    num_epochs: int,
+    device: str,
+) -> None:
+    """Train for `num_epochs`, or the fewer that the environment allows; draw and print.
+
+    In a notebook the learning curve is drawn while the training goes on, on a terminal there is a
+    line an epoch. The last line has the loss, the accuracies and the training examples a second,
+    drawing and evaluation not counted. Raises NetinnetError where the numbers are no longer finite.
+    """
+    num_epochs = min(num_epochs, limit(EPOCHS) or num_epochs)
+    show = live.listener()
+    in_notebook = isinstance(show, live.NotebookCurve)
+    steps = len(train_iter)
+    seconds, seen = 0.0, 0
+    dead: set[int] = set()
+
+    for epoch in range(1, num_epochs + 1):
+
+        def on_step(i: int, loss: float, accuracy: float, took: float, epoch: int = epoch) -> None:
+            if not math.isfinite(loss):
+                raise NetinnetError(
+                    f"the training diverged at step {i} of epoch {epoch}: its numbers are no "
+                    f"longer finite; a smaller lr would be right"
+                )
+            if (epoch, i) == (1, 2):  # the first step is partly the framework's warming up
+                _estimate(took * (steps * num_epochs - 2))
+            done = epoch - 1 + i / steps
+            show(
+                {
+                    "event": "progress",
+                    "step": round(done * steps),
+                    "epoch": done,
+                    "loss": loss,
+                    "accuracy": accuracy,
+                }
+            )
+
+        training = _pass(step, train_iter, on_step)
+        test = _pass(predict, test_iter)
+        seconds, seen = seconds + training.seconds, seen + training.seen
+        show(
+            {
+                "event": "evaluation",
+                "epoch": epoch,
+                "train": {"loss": training.loss, "accuracy": training.accuracy},
+                "test": {"loss": test.loss, "accuracy": test.accuracy},
+            }
+        )
+        figures = (
+            f"loss {training.loss:.3f}, train acc {training.accuracy:.3f}, "
+            f"test acc {test.accuracy:.3f}"
+        )
+        if not in_notebook:
+            print(f"epoch {epoch}/{num_epochs}: {figures}", flush=True)
+        found = {int(k) for k in np.flatnonzero(~training.alive)}
+        _warn(sorted(found - dead), epoch)
+        dead |= found
+    print(f"{figures}, {seen / seconds:.1f} examples/sec on {device}", flush=True)
+
+
+def _pass(step: Step, batches: Collection[Any], on_step: OnStep | None = None) -> Tally:
+    """Go through all batches once."""
+    tally = Tally()
+    began = time.perf_counter()
+    for i, (images, labels) in enumerate(batches, 1):
+        loss, accuracy = tally.add(*step(images, labels))
+        took = time.perf_counter() - began
+        tally.seconds += took
+        if on_step is not None:
+            on_step(i, loss, accuracy, took)
+        began = time.perf_counter()
+    if not tally.seen:
+        raise DataError("an iterator gave no batch; one at least would be right")
+    return tally
+
+
+def _estimate(seconds: float) -> None:
+    if seconds > LONG_SECONDS:
+        words = f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+        print(f"this will take about {words} here; {EPOCHS} and {EXAMPLES} shorten it", flush=True)
+
+
+def _warn(dead: list[int], epoch: int) -> None:
+    """Say which logits were exactly 0 for all pictures of an epoch, and what to do about it."""
+    for k in dead:
+        name = f"{k} ({CLASSES[k]})" if k < len(CLASSES) else str(k)
+        print(
+            f"warning: class {name} is dead: its logit was 0 for every picture of epoch {epoch}, "
+            f"so it learns nothing; leave out the last ReLU, or start again with another seed",
+            file=sys.stderr,
+            flush=True,
+        )

@@ -1,0 +1,119 @@
+"""`nin convert`: a model from one framework's file to another's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from netinnet.cli.console import WholeNumber, print_json
+from netinnet.errors import ModelError
+from netinnet.network import Network
+
+FormatName = Literal["netinnet", "pytorch", "flax", "keras", "mxnet", "onnx"]
+
+
+def convert(
+    source: Path,
+    target: Path,
+    /,
+    *,
+    network: str | None = None,
+    dataset: str | None = None,
+    image_size: WholeNumber | None = None,
+    channels: WholeNumber | None = None,
+    classes: WholeNumber | None = None,
+    source_format: Annotated[FormatName | None, Parameter(name="--from")] = None,
+    target_format: Annotated[FormatName | None, Parameter(name="--to")] = None,
+    json: Annotated[bool, Parameter(negative=())] = False,
+) -> None:
+    """Convert a trained model between frameworks' own files.
+
+    The kind of a file follows from its name: `.safetensors` (netinnet's own; with `--to`, a PyTorch
+    state dict or a Flax state), `.keras` and `.weights.h5` (Keras), `.params` (MXNet), `.onnx`
+    (written only). Weights that other code trained need `--network`: their layers are taken in
+    order, and each one's shape is checked. Nothing is ever unpickled.
+
+    Parameters
+    ----------
+    source
+        A run folder, a model file, or a framework's own file.
+    target
+        The file to write.
+    network
+        What a framework's own file belongs to: a network of the zoo, or a run folder or model file
+        whose network it is.
+    dataset
+        Take the class names and channels from this data set (with a network of the zoo).
+    image_size
+        Height and width of the network's input in pixels (with a network of the zoo).
+    channels
+        Input channels (with a network of the zoo).
+    classes
+        Number of classes (with a network of the zoo).
+    source_format
+        Format of the source, where its name leaves it open.
+    target_format
+        Format of the target, where its name leaves it open.
+    json
+        Print JSON.
+    """
+    from netinnet import resources
+    from netinnet.formats import convert as formats
+
+    described = _network(network, dataset, image_size, channels, classes)
+    model = formats.read(source, described, source_format)
+    if described is not None and model.network != described:
+        raise ModelError(
+            f"{source}: has its own network, {model.network.name}; leave out --network"
+        )
+    written = formats.write(target, model, target_format)
+    count = resources.total_cost(model.network).parameters
+    if json:
+        print_json(
+            {
+                "file": str(target),
+                "format": written,
+                "network": model.network.name,
+                "parameters": count,
+            }
+        )
+        return
+    print(f"{target}: {model.network.name}, {count:,} parameters, {written}")
+
+
+def _network(
+    name: str | None,
+    dataset: str | None,
+    image_size: int | None,
+    channels: int | None,
+    classes: int | None,
+) -> Network | None:
+    from netinnet import zoo
+    from netinnet.data import datasets
+    from netinnet.inference import model_files
+
+    options = {
+        "--dataset": dataset,
+        "--image-size": image_size,
+        "--channels": channels,
+        "--classes": classes,
+    }
+    given = [flag for flag, value in options.items() if value is not None]
+    if name is None or name not in zoo.ZOO:
+        if given:
+            raise ModelError(f"{given[0]} goes with --network and a network of the zoo")
+        if name is None:
+            return None
+        if not Path(name).exists():
+            zoo.entry(name)  # says what the zoo has
+        return model_files.find(Path(name)).network
+    if dataset is not None and (channels or classes):
+        raise ModelError("--dataset says what the channels and classes are; leave those out")
+    if dataset is None:
+        return zoo.network(name, image_size=image_size, channels=channels, classes=classes)
+    found = datasets.find(dataset)
+    return zoo.network(
+        name, image_size=image_size, channels=found.shape.channels, classes=found.classes
+    )

@@ -1,0 +1,59 @@
+"""The fields of a recipe as flags, for every command that trains."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+from docstring_parser import parse_from_object
+
+from netinnet.cli.console import WholeNumber
+from netinnet.errors import RecipeError
+from netinnet.training import recipe as recipes
+from netinnet.training.recipe import Recipe
+
+
+def _flag_type(hint: Any) -> Any:
+    """The field's type as a flag: whole numbers are not rounded."""
+    return WholeNumber if int in (hint, *typing.get_args(hint)) else hint
+
+
+def _overrides() -> Any:
+    """A dataclass with every field of Recipe, none of them given: the command's flags.
+
+    Recipe stays the one place where a field, its type and its help are written.
+    """
+    helps = {p.arg_name: p.description for p in parse_from_object(Recipe).params}
+    fields = [
+        (
+            name,
+            Annotated[_flag_type(hint) | None, Parameter(help=helps[name], show_default=False)],
+            dataclasses.field(default=None),
+        )
+        for name, hint in recipes.field_types().items()
+    ]
+    made = dataclasses.make_dataclass("Overrides", fields, frozen=True, kw_only=True)
+    made.__module__ = __name__
+    return made
+
+
+if TYPE_CHECKING:
+    Overrides = Any
+else:
+    Overrides = _overrides()
+
+RecipeFlags = Annotated[Overrides | None, Parameter(name="*", group="Fields of the recipe")]
+"""The type of a command's parameter that takes them; its default is None."""
+
+
+def given(flags: Any) -> dict[str, Any]:
+    """The fields that were given, by name."""
+    return {name: value for name, value in vars(flags or Overrides()).items() if value is not None}
+
+
+def refuse_seed(changes: dict[str, Any]) -> None:
+    """Raise RecipeError where a study's recipe is given a seed of its own."""
+    if "seed" in changes:
+        raise RecipeError("a study has many seeds; --seeds and --first-seed say which")

@@ -1,0 +1,116 @@
+"""What the commands that run a study have in common: resuming, dry runs, progress."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from netinnet.cli.console import print_json, print_table
+from netinnet.cli.study_progress import StudyProgress, counted
+from netinnet.errors import NetinnetError, RecipeError
+from netinnet.report.study_page import mean_and_spread
+from netinnet.studies import plan as plans
+from netinnet.studies import study
+from netinnet.studies.outcome import Outcome
+from netinnet.studies.plan import Plan
+from netinnet.studies.statistics import Summary
+
+
+def resumed(
+    folder: Path, kind: str, given: dict[str, Any], seeds: int | None, first_seed: int
+) -> Plan:
+    """The plan of a folder's study, with more seeds if some are given.
+
+    Raises NetinnetError where it is another kind of study, or where `given` has what it decides.
+    """
+    taken = [name for name, value in given.items() if value not in (None, ())]
+    if taken:
+        flag = f"--{taken[-1]}".replace("_", "-")
+        raise RecipeError(f"--resume goes on with the study's own plan; leave out {flag}")
+    found = plans.load(folder)
+    if found.kind != kind:
+        raise NetinnetError(f"{folder}: this study goes on with nin {found.kind} --resume")
+    if seeds is None:
+        return found
+    more = plans.seeds(seeds, first_seed)
+    return dataclasses.replace(found, seeds=tuple(dict.fromkeys((*found.seeds, *more))))
+
+
+def show_plan(plan: Plan, *, workers: int | None, data_dir: Path | None, json: bool) -> None:
+    """Print the plan of a study: arms, sizes, steps."""
+    costs = study.costs(plan, study.load_data(plan, data_dir))
+    runs = len(plan.arms) * len(plan.seeds)
+    count = workers or study.default_workers(plan)
+    if json:
+        print_json(
+            {
+                "kind": plan.kind,
+                **plan.settings,
+                "runs": runs,
+                "seeds": list(plan.seeds),
+                "workers": count,
+                "arms": [dataclasses.asdict(cost) for cost in costs],
+            }
+        )
+        return
+    print_table(
+        ("arm", "parameters", "MACs", "steps a run", "pictures a run"),
+        [
+            (c.arm, f"{c.parameters:,}", f"{c.macs:,}", f"{c.steps:,}", f"{c.images:,}")
+            for c in costs
+        ],
+        right=(1, 2, 3, 4),
+    )
+    # A training step is a forward pass and about two more for the gradients.
+    total = 3 * sum(c.macs * c.images for c in costs) * len(plan.seeds)
+    print(
+        f"{counted(runs, 'run')}: {counted(len(plan.arms), 'arm')}, "
+        f"{counted(len(plan.seeds), 'seed')}, {count} at a time; "
+        f"about {total:.2g} multiply-accumulates.\n"
+        "How long that takes here is not known before the first steps; the study then says it."
+    )
+
+
+def conduct(
+    plan: Plan,
+    report: study.Report,
+    *,
+    output: Path | None,
+    workers: int | None,
+    data_dir: Path | None,
+    quiet: bool,
+) -> tuple[Plan, Path, list[Outcome]]:
+    """Run the study with its progress on standard error."""
+    with StudyProgress(quiet=quiet) as progress:
+        return study.conduct(
+            plan,
+            output=output,
+            workers=workers,
+            data_dir=data_dir,
+            listener=progress,
+            report=report,
+        )
+
+
+def millions(count: int) -> str:
+    """Multiply-accumulates as "10.8 M"."""
+    return f"{count / 1e6:,.1f} M"
+
+
+def accuracy(found: Summary | None, runs: int) -> str:
+    """ "0.9213 ± 0.0015", and of how many of the runs where some are missing."""
+    text = mean_and_spread(found)
+    done = found.count if found else 0
+    return text if done == runs else f"{text} ({done} of {runs} runs)"
+
+
+def as_json(value: Any) -> Any:
+    """Dataclasses and paths as plain data."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: as_json(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, list | tuple):
+        return [as_json(item) for item in value]
+    if isinstance(value, dict):
+        return {key: as_json(item) for key, item in value.items()}
+    return str(value) if isinstance(value, Path) else value

@@ -1,0 +1,101 @@
+"""Progress of a study on standard error: a bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import Any
+
+from netinnet.cli.console import console
+from netinnet.cli.progress import duration, show_data_progress
+
+PLAIN_SECONDS = 60.0
+"""Seconds between plain progress lines."""
+
+
+def counted(number: int, what: str) -> str:
+    """ "1 run", "2 runs"."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+class StudyProgress:
+    """Listens to a study's events and shows them."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self.quiet = quiet
+        self.screen = console(stderr=True)
+        self.data = show_data_progress(self.screen)
+        self.on_data: Any = None
+        self.bar: Any = None
+        self.task: Any = None
+        self.shown = time.monotonic()
+        self.estimated = False
+
+    def __enter__(self) -> StudyProgress:
+        self.on_data = self.data.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.data.__exit__(None, None, None)
+        if self.bar is not None:
+            self.bar.stop()
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        handler = getattr(self, f"_on_{event['event']}", None)
+        if handler is not None and not self.quiet:
+            handler(event)
+
+    def _on_data(self, event: dict[str, Any]) -> None:
+        self.on_data(event["what"], event["done"], event["total"])
+
+    def _on_study_start(self, event: dict[str, Any]) -> None:
+        self.screen.print(
+            f"{counted(event['runs'], 'run')}: {counted(event['arms'], 'arm')}, "
+            f"{counted(event['seeds'], 'seed')}; {event['workers']} at a time"
+            + (f", {event['done']} done" if event["done"] else "")
+        )
+        self.screen.print(f"study: {event['study']}")
+        if not self.screen.is_terminal:
+            return
+        from rich import progress
+
+        self.bar = progress.Progress(
+            progress.TextColumn("{task.description}"),
+            progress.BarColumn(),
+            progress.TextColumn("{task.completed}/{task.total} runs"),
+            progress.TextColumn("{task.fields[left]}"),
+            console=self.screen,
+        )
+        self.bar.start()
+        self.task = self.bar.add_task("study", total=event["runs"], left="")
+
+    def _on_study_progress(self, event: dict[str, Any]) -> None:
+        seconds = event["seconds_left"]
+        left = "time left not known yet" if seconds is None else f"about {duration(seconds)} left"
+        if seconds is not None and not self.estimated:
+            self.estimated = True
+            self.screen.print(f"this will take about {duration(seconds)} here")
+        if self.bar is not None:
+            self.bar.update(self.task, completed=event["done"], left=left)
+        elif time.monotonic() - self.shown >= PLAIN_SECONDS:
+            self.shown = time.monotonic()
+            self.screen.print(f"{event['done']}/{event['runs']} runs, {left}")
+
+    def _on_run_end(self, event: dict[str, Any]) -> None:
+        found = event["outcome"]
+        text = f"{found.arm}, seed {found.seed}: "
+        if found.state == "finished":
+            text += f"test acc {found.test_accuracy:.4f}, {duration(found.wall_seconds)}"
+        else:
+            text += f"{found.state}: {found.reason}"
+        if found.dead:
+            text += f", dead: {', '.join(dead.name for dead in found.dead)}"
+        self.screen.print(text)
+
+    def _on_report_failed(self, event: dict[str, Any]) -> None:
+        self.screen.print(f"warning: the report could not be written: {event['reason']}")

@@ -1,0 +1,135 @@
+"""Weights of any origin to canonical ones: layers matched by name, or else by order and shape.
+
+A file that plain code made (the chapter's, say) calls its layers `0.2` or `sequential_1/conv2d`.
+The n-th convolution in it is the network's n-th, and so for linear layers and batch norms; every
+shape is checked in the framework's own axis order.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from netinnet.errors import ModelError
+from netinnet.frameworks.layout import NativeTensor, native_tensors
+from netinnet.network import Network
+from netinnet.weights import Weights
+
+Tensors = dict[str, npt.NDArray[Any]]
+Layers = dict[str, Tensors]
+"""The arrays of each layer, by the names that the file has for both."""
+
+WORDS = {"conv": "convolution", "linear": "linear layer", "norm": "batch norm"}
+
+
+def to_canonical(network: Network, framework: str, layers: Layers, where: str) -> Weights:
+    """Canonical weights of `network` from a framework's layers.
+
+    Raises ModelError where a layer is missing or too many, or has another shape: the message names
+    the layer, what was expected and what was found.
+    """
+    tensors = native_tensors(network, framework)
+    pairs = _by_name(tensors, layers) or _by_order(network, tensors, layers, where)
+    found: Weights = {}
+    for name, tensor in tensors.items():
+        theirs = pairs[tensor.layer]
+        if tensor.name not in layers[theirs]:
+            raise ModelError(
+                f"{where}: layer {theirs} should be {tensor.layer} of {network.name}, "
+                f"but has no {tensor.name}; it has {', '.join(layers[theirs])}"
+            )
+        array = layers[theirs][tensor.name]
+        if array.shape != tensor.shape:
+            raise ModelError(
+                f"{where}: layer {theirs} should be {tensor.layer} of {network.name}, with "
+                f"{tensor.name} {_by(tensor.shape)}; it has {_by(array.shape)}"
+            )
+        if not np.issubdtype(array.dtype, np.floating):
+            raise ModelError(f"{where}: {tensor.name} of layer {theirs} is {array.dtype}, no float")
+        canonical = tensor.to_canonical(array.astype(np.float32))
+        found[name] = np.ascontiguousarray(canonical)
+    _nothing_left(tensors, pairs, layers, where)
+    return found
+
+
+def from_canonical(network: Network, framework: str, weights: Weights) -> Layers:
+    """Canonical weights as a framework's layers, under the description's layer names."""
+    layers: Layers = {}
+    for name, tensor in native_tensors(network, framework).items():
+        layers.setdefault(tensor.layer, {})[tensor.name] = tensor.to_native(weights[name])
+    return layers
+
+
+def grouped(tensors: Mapping[str, npt.NDArray[Any]], separator: str = ".") -> Layers:
+    """Tensors called LAYER.TENSOR as layers; numbers in names count as numbers."""
+    layers: Layers = {}
+    for name in sorted(tensors, key=natural):
+        layer, _, tensor = name.rpartition(separator)
+        layers.setdefault(layer, {})[tensor] = tensors[name]
+    return layers
+
+
+def natural(name: str) -> list[tuple[int, int | str]]:
+    """A key that sorts `conv2d`, `conv2d_2`, `conv2d_10` in this order."""
+    parts = re.split(r"(\d+)", name)
+    return [(0, int(part)) if part.isdigit() else (1, part) for part in parts if part]
+
+
+def _by(shape: tuple[int, ...]) -> str:
+    return "×".join(map(str, shape)) or "a single number"
+
+
+def _by_name(tensors: Mapping[str, NativeTensor], layers: Layers) -> dict[str, str] | None:
+    """Each layer as itself, where the file has the description's names."""
+    names = {tensor.layer for tensor in tensors.values()}
+    return {name: name for name in names} if names == set(layers) else None
+
+
+def _kind(tensors: Tensors) -> str | None:
+    """What a layer is, by the number of axes of its arrays."""
+    axes = sorted((array.ndim for array in tensors.values()), reverse=True)
+    if axes[0] == 4:
+        return "conv"
+    if axes[0] == 2:
+        return "linear"
+    return "norm" if axes.count(1) >= 2 else None
+
+
+def _by_order(
+    network: Network, tensors: Mapping[str, NativeTensor], layers: Layers, where: str
+) -> dict[str, str]:
+    """The n-th layer of each kind as the n-th."""
+    ours = {tensor.layer: tensor.kind for tensor in tensors.values()}
+    theirs = {name: _kind(arrays) for name, arrays in layers.items()}
+    pairs: dict[str, str] = {}
+    for kind, word in WORDS.items():
+        expected = [name for name, k in ours.items() if k == kind]
+        found = [name for name, k in theirs.items() if k == kind]
+        pairs |= dict(zip(expected, found, strict=False))
+        if len(expected) == len(found):
+            continue
+        many = f"{network.name} has {len(expected)} {word}s, the file {len(found)}"
+        if len(found) < len(expected):
+            raise ModelError(f"{where}: {many}; {expected[len(found)]} has no counterpart")
+        raise ModelError(f"{where}: {many}; layer {found[len(expected)]} has no counterpart")
+    return pairs
+
+
+def _nothing_left(
+    tensors: Mapping[str, NativeTensor], pairs: Mapping[str, str], layers: Layers, where: str
+) -> None:
+    """Raises ModelError for a bias that the network does not have."""
+    for layer, theirs in pairs.items():
+        known = {tensor.name for tensor in tensors.values() if tensor.layer == layer}
+        for extra in layers[theirs].keys() - known - IGNORED:
+            raise ModelError(
+                f"{where}: layer {theirs} has a {extra}, but {layer} has none in this network"
+            )
+
+
+IGNORED = {"num_batches_tracked"}
+"""PyTorch counts batches; nothing depends on it."""

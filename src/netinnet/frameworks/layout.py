@@ -1,0 +1,152 @@
+"""Where each framework keeps what: tensor names and axis orders, as a table.
+
+Canonical weights (`weights.py`) have PyTorch's names and axes. A framework differs in two ways:
+what it calls a tensor, and whether channels come last. With channels last, a convolution's kernel
+is (row, column, input, output), and a linear layer behind a Flatten counts its inputs in the order
+row, column, channel; both are the same reversal of the canonical (output, channel, row, column).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from netinnet.network import Conv, Flatten, Linear, Network, Shape
+from netinnet.optimizer import TensorRole
+from netinnet.weights import Array, is_trained, shapes
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A framework's conventions. `names` has those tensor names that differ, by kind of layer."""
+
+    names: Mapping[str, Mapping[str, str]]
+    channels_last: bool
+
+
+LAYOUTS: dict[str, Layout] = {
+    "pytorch": Layout({}, channels_last=False),
+    "tensorflow": Layout(
+        {
+            "conv": {"weight": "kernel"},
+            "linear": {"weight": "kernel"},
+            "norm": {
+                "weight": "gamma",
+                "bias": "beta",
+                "running_mean": "moving_mean",
+                "running_var": "moving_variance",
+            },
+        },
+        channels_last=True,
+    ),
+    "jax": Layout(
+        {
+            "conv": {"weight": "kernel"},
+            "linear": {"weight": "kernel"},
+            "norm": {"weight": "scale", "running_mean": "mean", "running_var": "var"},
+        },
+        channels_last=True,
+    ),
+    "mxnet": Layout({"norm": {"weight": "gamma", "bias": "beta"}}, channels_last=False),
+}
+"""Each framework's conventions."""
+
+
+@dataclass(frozen=True)
+class NativeTensor:
+    """One tensor of a network, as a framework keeps it."""
+
+    canonical: str
+    """Its canonical name: `block1.conv1.weight`."""
+    layer: str
+    """Its layer: `block1.conv1`."""
+    kind: str
+    """The kind of that layer: `conv`, `linear` or `norm`."""
+    name: str
+    """What the framework calls it within the layer: `kernel`."""
+    shape: tuple[int, ...]
+    """Its shape in the framework."""
+    role: TensorRole | None
+    """What the optimiser must know of it; None for running statistics."""
+    canonical_shape: tuple[int, ...]
+    matrix: tuple[int, int, int, int] | None
+    """(output, channel, row, column) where the framework reverses the axes, else None."""
+
+    def to_native(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """The canonical array (or one of its shape) as the framework keeps it."""
+        if self.matrix is None:
+            return array
+        reversed_axes = array.reshape(self.matrix).transpose(2, 3, 1, 0)
+        return np.ascontiguousarray(reversed_axes).reshape(self.shape)
+
+    def to_canonical(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """The inverse of `to_native`."""
+        if self.matrix is None:
+            return array
+        outputs, channels, rows, columns = self.matrix
+        straight = array.reshape(rows, columns, channels, outputs).transpose(3, 2, 0, 1)
+        return np.ascontiguousarray(straight).reshape(self.canonical_shape)
+
+
+def native_tensors(network: Network, framework: str) -> dict[str, NativeTensor]:
+    """Every tensor of the network in layer order, by canonical name."""
+    layout = LAYOUTS[framework]
+    matrices = _matrices(network)
+    kinds = {placed.name: placed.layer.kind for placed in network.placed_layers()}
+    logits = [name for name, kind in kinds.items() if kind in ("conv", "linear")][-1]
+    found: dict[str, NativeTensor] = {}
+    for name, shape in shapes(network).items():
+        layer, tensor = name.rsplit(".", 1)
+        matrix = matrices.get(name) if layout.channels_last else None
+        native_shape = _reversed(matrix, len(shape)) if matrix else shape
+        role = TensorRole(native_shape, len(shape) - 1 if matrix else 0, layer == logits)
+        found[name] = NativeTensor(
+            canonical=name,
+            layer=layer,
+            kind=kinds[layer],
+            name=layout.names.get(kinds[layer], {}).get(tensor, tensor),
+            shape=native_shape,
+            role=role if is_trained(name) else None,
+            canonical_shape=shape,
+            matrix=matrix,
+        )
+    return found
+
+
+def native_weights(
+    network: Network, framework: str, weights: Mapping[str, Array]
+) -> dict[str, npt.NDArray[Any]]:
+    """Canonical weights in the framework's axis orders, still by canonical name."""
+    return {
+        name: tensor.to_native(weights[name])
+        for name, tensor in native_tensors(network, framework).items()
+    }
+
+
+def _reversed(matrix: tuple[int, int, int, int], rank: int) -> tuple[int, ...]:
+    outputs, channels, rows, columns = matrix
+    if rank == 4:
+        return (rows, columns, channels, outputs)
+    return (rows * columns * channels, outputs)
+
+
+def _matrices(network: Network) -> dict[str, tuple[int, int, int, int]]:
+    """(output, channel, row, column) of each kernel; a linear layer sees what was flattened."""
+    found: dict[str, tuple[int, int, int, int]] = {}
+    flattened: Shape | None = None
+    for name, _, layer, shape, _ in network.placed_layers():
+        match layer:
+            case Conv(channels, kernel):
+                found[f"{name}.weight"] = (channels, shape.channels, kernel, kernel)
+            case Linear(features):
+                found[f"{name}.weight"] = (features, *(flattened or shape))
+                flattened = None
+            case Flatten():
+                flattened = flattened or shape
+            case _:
+                pass
+    return found

@@ -1,0 +1,267 @@
+"""PyTorch's learner: the rewritten network in channels-last layout, and the layers it adds."""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from netinnet.frameworks import pytorch
+from netinnet.frameworks.layout import native_tensors
+from netinnet.frameworks.learner import LearnerSettings, pick_device
+from netinnet.network import BatchNorm, Layer, Shape
+from netinnet.optimizer import ArrayFunctions
+from netinnet.preprocessing import resize_matrix
+from netinnet.rewrite import ResizedConv, activation_behind_pool, fold_resize
+from netinnet.weights import Array, Weights
+
+FUNCTIONS = ArrayFunctions(sum=torch.sum, reshape=torch.reshape, transpose=torch.t)
+
+
+class PyTorchLearner:
+    """Trains the rewritten network: same function, same weights, less work."""
+
+    def __init__(self, settings: LearnerSettings, weights: Mapping[str, Array]) -> None:
+        if settings.threads:
+            torch.set_num_threads(settings.threads)
+        self.threads = torch.get_num_threads()
+        self._device = torch.device(pick_device("PyTorch", settings.device, pytorch.devices()))
+        self.device = str(self._device)
+        if self._device.type == "cuda":
+            # cuBLAS is deterministic only with a fixed workspace, set before its first use.
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+            torch.use_deterministic_algorithms(True)
+        self._settings = settings
+        self._model = training_model(settings, weights).to(self._device)
+        self._roles = {
+            name: tensor.role
+            for name, tensor in native_tensors(settings.network, "pytorch").items()
+            if tensor.role
+        }
+        parameters = dict(self._model.named_parameters())
+        self._parameters = {name: parameters[name] for name in self._roles}
+        self._state = {
+            name: tuple(
+                torch.zeros_like(self._parameters[name])
+                for _ in range(settings.optimizer.state_size(role))
+            )
+            for name, role in self._roles.items()
+        }
+
+    def _batch(self, images: Array) -> Tensor:
+        # n×h×w×c in memory is what PyTorch calls channels-last, so this is a view.
+        return torch.from_numpy(images).to(self._device).permute(0, 3, 1, 2)
+
+    def step(
+        self, images: Array, labels: npt.NDArray[np.int64], rate: float, step: int, seed: int
+    ) -> Array:
+        torch.manual_seed(seed)
+        self._model.train()
+        logits: Tensor = self._model(self._batch(images))
+        loss = F.cross_entropy(
+            logits,
+            torch.from_numpy(labels).to(self._device),
+            label_smoothing=self._settings.label_smoothing,
+        )
+        gradients = torch.autograd.grad(loss, list(self._parameters.values()))
+        with torch.no_grad():
+            for (name, parameter), gradient in zip(
+                self._parameters.items(), gradients, strict=True
+            ):
+                updated, self._state[name] = self._settings.optimizer.update(
+                    FUNCTIONS, self._roles[name], parameter, gradient, self._state[name], rate, step
+                )
+                parameter.copy_(updated)
+        return cast(Array, logits.detach().cpu().numpy())
+
+    def logits(self, images: Array) -> Array:
+        self._model.eval()
+        with torch.inference_mode():
+            return cast(Array, self._model(self._batch(images)).cpu().numpy())
+
+    def weights(self) -> Weights:
+        return pytorch.read(self._settings.network, self._model)
+
+    def set_weights(self, weights: Mapping[str, Array]) -> None:
+        pytorch.load(self._model, weights)
+
+    def optimizer_state(self) -> dict[str, Array]:
+        return {
+            f"{i}/{name}": array.cpu().contiguous().numpy().copy()
+            for name, arrays in self._state.items()
+            for i, array in enumerate(arrays)
+        }
+
+    def set_optimizer_state(self, state: Mapping[str, Array]) -> None:
+        for name, arrays in self._state.items():
+            for i, array in enumerate(arrays):
+                array.copy_(torch.tensor(state[f"{i}/{name}"]))
+
+
+def training_model(settings: LearnerSettings, weights: Mapping[str, Array]) -> nn.Sequential:
+    """The network behind its resizing, rewritten, in channels-last layout, ReLU in place."""
+    network, source = settings.network, settings.source
+    folded = fold_resize(network, source)
+    model = pytorch.assemble(activation_behind_pool(folded or network), _module)
+    pytorch.load(model, weights)
+    if folded is None and source != network.input:
+        model = _WithResize(model, _Resize(source, network.input))
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    for module in model.modules():
+        if isinstance(module, nn.ReLU):
+            module.inplace = True
+    return model
+
+
+def _module(layer: Layer, shape: Shape) -> nn.Module:
+    """The module of one layer in training: the native one, or one of those below."""
+    match layer:
+        case ResizedConv():
+            return _ResizedConv(layer, shape)
+        case BatchNorm(epsilon, momentum):
+            return _BatchNorm(shape.channels, epsilon, momentum)
+    return pytorch.module(layer, shape)
+
+
+class _WithResize(nn.Sequential):
+    """A model behind a resizing, with the model's own tensor names."""
+
+    def __init__(self, model: nn.Sequential, resize: _Resize) -> None:
+        super().__init__(OrderedDict(model.named_children()))
+        object.__setattr__(self, "_resize", resize)
+
+    def forward(self, x: Tensor) -> Tensor:
+        resize = cast(_Resize, self.__dict__["_resize"])
+        return cast(Tensor, super().forward(resize(x)))  # type: ignore[no-untyped-call]
+
+
+class _ResizedConv(nn.Module):
+    """`rewrite.ResizedConv` as one matrix product over patches of the small picture."""
+
+    def __init__(self, layer: ResizedConv, shape: Shape) -> None:
+        super().__init__()
+        kernel = (layer.channels, shape.channels, layer.kernel, layer.kernel)
+        self.weight = nn.Parameter(torch.empty(kernel))
+        self.bias = nn.Parameter(torch.empty(layer.channels)) if layer.bias else None
+        taps, self.first = layer.taps()
+        self.register_buffer("taps", torch.from_numpy(taps), persistent=False)
+        self.phases, self.stride, self.size = layer.phases, layer.source_stride, taps.shape[2]
+        out = layer.output(shape)
+        self.out = (out.height, out.width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        taps = cast(Tensor, self.taps)
+        # One small kernel for each output phase (p, q): rows (channel, t, s), columns (p, q, out).
+        kernels = torch.einsum("pkt,ockl,qls->ctspqo", taps, self.weight, taps)
+        steps = [-(-n // self.phases) for n in self.out]
+        before = -self.first
+        after = [
+            max(0, (count - 1) * self.stride + self.size - before - n)
+            for count, n in zip(steps, x.shape[2:], strict=True)
+        ]
+        x = F.pad(x, (before, after[1], before, after[0]), mode="replicate")
+        patches = x.unfold(2, self.size, self.stride).unfold(3, self.size, self.stride)
+        patches = patches[:, :, : steps[0], : steps[1]].permute(0, 2, 3, 1, 4, 5)
+        rows = patches.reshape(-1, kernels.shape[:3].numel())
+        products = kernels.reshape(rows.shape[1], -1)
+        if self.bias is None:
+            y = rows @ products
+        else:
+            y = torch.addmm(self.bias.repeat(self.phases**2), rows, products)
+        y = y.reshape(-1, *steps, self.phases, self.phases, self.weight.shape[0])
+        y = y.permute(0, 1, 3, 2, 4, 5).reshape(
+            y.shape[0], steps[0] * self.phases, steps[1] * self.phases, -1
+        )
+        return y[:, : self.out[0], : self.out[1]].permute(0, 3, 1, 2)
+
+
+class _Resize(nn.Module):
+    """Bilinear resizing as two matrix products (see `preprocessing.resize_matrix`)."""
+
+    def __init__(self, source: Shape, target: Shape) -> None:
+        super().__init__()
+        for name, n, m in (
+            ("rows", source.height, target.height),
+            ("columns", source.width, target.width),
+        ):
+            self.register_buffer(name, torch.tensor(resize_matrix(n, m)), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows, columns = cast(Tensor, self.rows), cast(Tensor, self.columns)
+        return rows @ x @ columns.T
+
+
+class _BatchNorm(nn.BatchNorm2d):
+    """Batch norm with exact sums in training on a CPU.
+
+    PyTorch's own adds up hundreds of thousands of float32 values one by one: its means are wrong by
+    2e-5, a hundred times what the other layers lose. That decides which of two equal pixels a pool
+    takes, so that no two frameworks would learn alike. Sums of sums cost little more.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or x.device.type != "cpu":
+            return super().forward(x)
+        y, mean, variance = _Normalise.apply(  # type: ignore[no-untyped-call]
+            x, self.weight, self.bias, self.eps
+        )
+        n = x.numel() // x.shape[1]
+        with torch.no_grad():
+            momentum = cast(float, self.momentum)
+            cast(Tensor, self.running_mean).lerp_(mean, momentum)
+            cast(Tensor, self.running_var).lerp_(variance * (n / (n - 1)), momentum)
+        return cast(Tensor, y)
+
+
+class _Normalise(torch.autograd.Function):
+    """Normalised x, and the mean and (biased) variance of each channel.
+
+    Within, arrays are n×positions×channels, as channels-last memory is.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, epsilon: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        rows = _rows(x)
+        mean = rows.mean(1).mean(0)
+        # The squared differences in one pass, without the differences in memory.
+        squares = F.mse_loss(rows, mean.expand_as(rows), reduction="none")
+        variance = squares.mean(1).mean(0)
+        scale = (variance + epsilon).rsqrt()
+        # No view of another tensor: the ReLU behind it works in place.
+        y = torch.empty(x.shape, dtype=x.dtype, memory_format=torch.channels_last)
+        offset = bias - mean * scale * weight
+        torch.addcmul(offset, rows, scale * weight, out=_rows(y))
+        ctx.save_for_backward(x, weight, mean, scale)
+        ctx.mark_non_differentiable(mean, variance)
+        return y, mean, variance
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        x, weight, mean, scale = ctx.saved_tensors
+        rows, of_y = _rows(x), _rows(gradient)
+        count = rows.shape[0] * rows.shape[1]
+        of_bias = of_y.sum(1).sum(0)
+        products = rows * of_y
+        of_weight = (products.sum(1).sum(0) - mean * of_bias) * scale
+        # x - mean stands for the normalised x here; both sums are over it.
+        slope = -weight * scale * scale * of_weight / count
+        offset = -weight * scale * of_bias / count - mean * slope
+        of_x = torch.addcmul(offset, rows, slope, out=products).addcmul_(of_y, weight * scale)
+        n, channels, height, width = x.shape
+        of_x = of_x.reshape(n, height, width, channels).permute(0, 3, 1, 2)
+        return of_x, of_weight, of_bias, None
+
+
+def _rows(x: Tensor) -> Tensor:
+    """n×c×h×w to n×positions×c: a view of channels-last memory."""
+    n, channels, height, width = x.shape
+    return x.permute(0, 2, 3, 1).reshape(n, height * width, channels)

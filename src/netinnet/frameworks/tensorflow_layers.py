@@ -1,0 +1,198 @@
+"""Every layer of the description as TensorFlow operations, in channels-last layout.
+
+The learner's forward pass, in training and prediction. Keras's own layers are not used for it: its
+batch norm keeps the biased variance, and its graph for training is slower.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from netinnet import network as description
+from netinnet.errors import FrameworkError
+from netinnet.network import Layer, Network
+from netinnet.rewrite import ResizedConv
+
+Tensor = Any
+"""`tf.Tensor` or `tf.Variable`; TensorFlow has no types."""
+Tensors = Mapping[str, Tensor]
+
+
+class TrainingMode:
+    """Asks `forward` for a pass in training: dropout drawn from the seed, batch statistics."""
+
+    def __init__(self, seed: Tensor) -> None:
+        self.seed = seed
+        self.statistics: dict[str, Tensor] = {}
+        """The running statistics after this pass, by canonical name; `forward` fills them in."""
+
+
+def forward(
+    network: Network, tensors: Tensors, images: Tensor, training: TrainingMode | None = None
+) -> Tensor:
+    """Logits n×classes for images n×h×w×c; `tensors` by canonical name, in TensorFlow's layout."""
+    x = images
+    for number, placed in enumerate(network.placed_layers()):
+        own = {
+            name: tensors[f"{placed.name}.{name}"]
+            for name in ("weight", "bias", "running_mean", "running_var")
+            if f"{placed.name}.{name}" in tensors
+        }
+        match placed.layer:
+            case description.BatchNorm() as layer if training:
+                x, new = _normalised_by_batch(layer, own, x)
+                training.statistics |= {f"{placed.name}.{name}": new[name] for name in new}
+            case description.Dropout(rate) if training:
+                seed = tf.stack([training.seed, number])
+                x = tf.nn.experimental.stateless_dropout(x, rate, seed)
+            case layer:
+                x = _apply(layer, own, x)
+    return tf.reshape(x, (-1, len(network.classes)))
+
+
+def _apply(layer: Layer, own: Tensors, x: Tensor) -> Tensor:
+    match layer:
+        case ResizedConv():
+            return _resized_conv(layer, own, x)
+        case description.Conv(_, kernel, stride, padding):
+            if is_same(layer):
+                return _biased(tf.nn.conv2d(x, own["weight"], stride, "SAME"), own)
+            x = _padded(x, padding)
+            return _biased(tf.nn.conv2d(x, own["weight"], stride, "VALID"), own)
+        case description.BatchNorm(epsilon):
+            scale = own["weight"] * tf.math.rsqrt(own["running_var"] + epsilon)
+            return x * scale + (own["bias"] - own["running_mean"] * scale)
+        case description.ReLU():
+            return tf.nn.relu(x)
+        case description.Sigmoid():
+            return tf.sigmoid(x)
+        case description.MaxPool(kernel, stride, padding):
+            return tf.nn.max_pool2d(_padded(x, padding, -np.inf), kernel, stride, "VALID")
+        case description.AvgPool(kernel, stride, padding):
+            return tf.nn.avg_pool2d(_padded(x, padding), kernel, stride, "VALID")
+        case description.GlobalAvgPool():
+            return tf.reduce_mean(x, (1, 2), keepdims=True)
+        case description.Dropout():
+            return x
+        case description.Flatten():
+            return tf.reshape(x, (-1, x.shape[1:].num_elements()))
+        case description.Linear():
+            return _biased(x @ own["weight"], own)
+    raise FrameworkError(f"TensorFlow: no operation for layer {type(layer).__name__}")
+
+
+def _padded(x: Tensor, padding: int, value: float = 0.0) -> Tensor:
+    """The same padding on all four sides.
+
+    In front of the operation, whose own explicit padding has no fast kernels on CPUs.
+    """
+    if not padding:
+        return x
+    return tf.pad(x, [[0, 0], [padding] * 2, [padding] * 2, [0, 0]], constant_values=value)
+
+
+def is_same(layer: Layer) -> bool:
+    """Whether the layer's padding is what TensorFlow calls "same", for pictures of any size.
+
+    With a stride that one pads by need, more at the end than at the start; and it leaves padding
+    out of an average.
+    """
+    match layer:
+        case description.Conv(_, kernel, 1, padding) | description.MaxPool(kernel, 1, padding):
+            return padding > 0 and 2 * padding == kernel - 1
+    return False
+
+
+def _biased(x: Tensor, own: Tensors) -> Tensor:
+    return tf.nn.bias_add(x, own["bias"]) if "bias" in own else x
+
+
+def _normalised_by_batch(
+    layer: description.BatchNorm, own: Tensors, x: Tensor
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The output by the batch's own statistics, and the running statistics after it."""
+    mean, variance = _statistics(tf.stop_gradient(x))
+    count = tf.cast(tf.size(x) / x.shape[3], tf.float32)
+    newest = {"running_mean": mean, "running_var": variance * (count / (count - 1))}
+    fixed = {"epsilon": layer.epsilon, "data_format": "NHWC"}
+
+    @tf.custom_gradient  # type: ignore[untyped-decorator]
+    def normalise(x: Tensor, scale: Tensor, offset: Tensor) -> Any:
+        y = tf.raw_ops.FusedBatchNormV3(
+            x=x,
+            scale=scale,
+            offset=offset,
+            mean=mean,
+            variance=variance,
+            is_training=False,
+            **fixed,
+        ).y
+
+        def gradient(of_y: Tensor) -> tuple[Tensor, ...]:
+            found = tf.raw_ops.FusedBatchNormGradV3(
+                y_backprop=of_y,
+                x=x,
+                scale=scale,
+                reserve_space_1=mean,
+                reserve_space_2=variance,
+                reserve_space_3=tf.zeros(0),
+                **fixed,
+            )
+            return found.x_backprop, found.scale_backprop, found.offset_backprop
+
+        return y, gradient
+
+    y = normalise(x, tf.convert_to_tensor(own["weight"]), tf.convert_to_tensor(own["bias"]))
+    return y, {
+        name: own[name] + layer.momentum * (value - own[name]) for name, value in newest.items()
+    }
+
+
+def _statistics(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and (biased) variance of each channel.
+
+    TensorFlow's batch norm adds up a batch's hundreds of thousands of float32 values one by one:
+    its variances are wrong by 1e-5, a hundred times what the other layers lose, and that decides
+    for many a pixel on which side of a ReLU it falls. Here each column of the pictures is a channel
+    of its own first; sums of sums are exact to 3e-7.
+    """
+    _, _, columns, channels = x.shape
+    parts = columns * channels
+    x = tf.reshape(x, (-1, 1, 1, parts))
+    zero, one = tf.zeros(parts), tf.ones(parts)
+    of = tf.raw_ops.FusedBatchNormV3(x=x, scale=one, offset=zero, mean=zero, variance=one)
+    count = tf.cast(tf.shape(x)[0], tf.float32)
+    means = tf.reshape(of.batch_mean, (columns, channels))
+    variances = tf.reshape(of.batch_variance, (columns, channels)) * ((count - 1) / count)
+    mean = tf.reduce_mean(means, 0)
+    return mean, tf.reduce_mean(variances + tf.math.squared_difference(means, mean), 0)
+
+
+def _resized_conv(layer: ResizedConv, own: Tensors, x: Tensor) -> Tensor:
+    """`rewrite.ResizedConv` as one matrix product over patches of the small picture."""
+    taps, first = layer.taps()
+    phases, stride, size = layer.phases, layer.source_stride, taps.shape[2]
+    out = layer.output(description.Shape(x.shape[3], x.shape[1], x.shape[2]))
+    steps = [-(-n // phases) for n in (out.height, out.width)]
+    # One small kernel for each output phase (p, q): rows (t, s, channel), columns (p, q, out).
+    kernels = tf.einsum("pkt,klco,qls->tscpqo", taps, own["weight"], taps)
+    for axis, count in enumerate(steps, start=1):
+        # Beyond the border the border repeats.
+        places = tf.range(first, (count - 1) * stride + size + first)
+        x = tf.gather(x, tf.clip_by_value(places, 0, x.shape[axis] - 1), axis=axis)
+    window, strides = [1, size, size, 1], [1, stride, stride, 1]
+    patches = tf.image.extract_patches(x, window, strides, [1, 1, 1, 1], "VALID")
+    products = tf.reshape(kernels, (patches.shape[3], -1))
+    y = tf.reshape(patches, (-1, patches.shape[3])) @ products
+    if "bias" in own:
+        y = tf.nn.bias_add(y, tf.tile(own["bias"], [phases**2]))
+    y = tf.reshape(y, (-1, *steps, phases**2 * layer.channels))
+    if phases > 1:
+        y = tf.nn.depth_to_space(y, phases)
+    if y.shape[1:3] != (out.height, out.width):
+        y = y[:, : out.height, : out.width]
+    return y

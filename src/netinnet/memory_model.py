@@ -1,0 +1,293 @@
+"""Memory of a training step and of a prediction, computed from the description alone.
+
+What is modelled is the step of `nin train` in PyTorch on a CPU: the network with its activations
+behind the max pools (`rewrite.activation_behind_pool`), ReLU in place, a batch at the network's own
+input size. Each tensor is followed from the layer that makes it to its last use:
+
+- Forward, a layer makes its output. What its backward pass will read is stored: a convolution, a
+  linear layer, batch norm and a pool keep their input, ReLU and sigmoid their output, a max pool
+  the positions of its maxima (int64), dropout its mask, batch norm two statistics a channel. What
+  two layers keep is there once. Everything else goes when the next layer has read it; the input of
+  a block is held until the block is done.
+- Backward, a layer has the gradient of its output, makes that of its input, and the gradients of
+  its weights, which stay. What only this layer had stored then goes. The first layer with weights
+  makes no gradient of its input.
+- The update has all gradients, and what the update rule makes (`optimizer_cost`).
+- A prediction stores nothing: it has the weights, a layer's input and output, its block's input.
+- Workspace: a convolution copies its kernel into the library's own layout, backward the kernel's
+  gradient too. Batch norm makes the gradient of its input twice. A max pool makes its positions in
+  prediction too. Buffers of single threads are not counted; they do not grow with the batch (about
+  5 MB a thread for the chapter's 11×11 convolution, far less for others).
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from netinnet import optimizer_cost
+from netinnet.frameworks.layout import native_tensors
+from netinnet.network import (
+    AvgPool,
+    BatchNorm,
+    Conv,
+    Dropout,
+    Flatten,
+    GlobalAvgPool,
+    Linear,
+    MaxPool,
+    Network,
+    PlacedLayer,
+    ReLU,
+    Sigmoid,
+)
+from netinnet.optimizer import Optimizer
+from netinnet.rewrite import activation_behind_pool
+from netinnet.weights import shapes
+
+VALUE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+"""Bytes of a value by precision. All tensors have it but a max pool's positions."""
+
+_POSITION_BYTES = 8
+
+
+@dataclass(frozen=True)
+class Moment:
+    """The bytes that are live while one layer runs, or while one tensor is updated."""
+
+    phase: str
+    """`prediction`, or the phase of a training step: `forward`, `backward` or `update`."""
+    at: str
+    """The layer, or the tensor that is updated."""
+    weights: int
+    """All weights, running statistics included."""
+    input: int
+    """The batch of pictures."""
+    gradients: int = 0
+    """Gradients of the weights made so far."""
+    optimizer_state: int = 0
+    stored: int = 0
+    """Activations, positions and masks for the layers whose backward pass is still to come."""
+    passing: int = 0
+    """Activations, or their gradients, on the way from one layer to the next."""
+    workspace: int = 0
+    """What the layer or the update needs only while it runs."""
+
+    @property
+    def total(self) -> int:
+        return sum(value for value in vars(self).values() if isinstance(value, int))
+
+
+@dataclass(frozen=True)
+class LayerMemory:
+    """One layer's part, in bytes for the whole batch."""
+
+    name: str
+    stored: int
+    """What this layer makes and leaves for backward passes."""
+    training: int
+    """All that is live while it runs in a training step: the larger of its two passes."""
+    prediction: int
+    """All that is live while it runs in a prediction."""
+
+
+@dataclass(frozen=True)
+class MemoryModel:
+    """All moments of a training step and of a prediction, and each layer's part."""
+
+    training: tuple[Moment, ...]
+    prediction: tuple[Moment, ...]
+    layers: tuple[LayerMemory, ...]
+    update_flops: int
+    """FLOPs of the matrix products of one update of all weights; only Muon has any."""
+
+    @property
+    def training_peak(self) -> Moment:
+        return max(self.training, key=lambda moment: moment.total)
+
+    @property
+    def prediction_peak(self) -> Moment:
+        return max(self.prediction, key=lambda moment: moment.total)
+
+
+def executed(network: Network) -> Network:
+    """The network as the learner runs it: the layers and names that the figures are for."""
+    return activation_behind_pool(network)
+
+
+def model(
+    network: Network, batch: int, optimizer: Optimizer, precision: str = "float32"
+) -> MemoryModel:
+    """Memory for a batch of that many pictures. `precision` is a key of VALUE_BYTES."""
+    value = VALUE_BYTES[precision]
+    run = executed(network)
+    roles = {n: t.role for n, t in native_tensors(network, "pytorch").items() if t.role}
+    gradients = {name: value * math.prod(role.shape) for name, role in roles.items()}
+    state = sum(optimizer.state_size(role) * gradients[name] for name, role in roles.items())
+    resting = Moment(
+        phase="prediction",
+        at="",
+        weights=value * sum(map(math.prod, shapes(network).values())),
+        input=value * batch * network.input.size,
+    )
+    prediction = tuple(_forward(_flow(run, batch, value, training=False), resting))
+    flow = _flow(run, batch, value, training=True)
+    resting = replace(resting, phase="forward", optimizer_state=state)
+    logits = value * batch * network.output.size
+    forward = tuple(_forward(flow, resting))
+    backward = tuple(_backward(flow, resting, gradients, logits))
+    resting = replace(resting, phase="update", gradients=sum(gradients.values()), passing=logits)
+    updates = list(optimizer_cost.updates(optimizer, roles))
+    update = tuple(replace(resting, at=u.name, workspace=value * u.values) for u in updates)
+    layers = tuple(
+        LayerMemory(
+            moment.at,
+            _stored_by(flow, i),
+            max(m.total for m in forward + backward if m.at == moment.at),
+            moment.total,
+        )
+        for i, moment in enumerate(prediction)
+    )
+    update_flops = sum(u.flops for u in updates)
+    return MemoryModel(forward + backward + update, prediction, layers, update_flops)
+
+
+@dataclass(frozen=True)
+class _Needs:
+    """What the two passes of one layer take, in bytes."""
+
+    output: int
+    """Its output; 0 where that is in the input's memory."""
+    gradient: int
+    """The gradient of its input; 0 where that is in the memory of the output's gradient."""
+    keeps_input: bool = False
+    keeps_output: bool = False
+    keeps_more: int = 0
+    forward: int = 0
+    """Workspace of the forward pass."""
+    backward: int = 0
+
+
+def _needs(placed: PlacedLayer, batch: int, value: int, training: bool) -> _Needs:
+    layer, channels = placed.layer, placed.input.channels
+    x, y = (value * batch * shape.size for shape in (placed.input, placed.output))
+    match layer:
+        case Conv():
+            kernel = value * layer.channels * channels * layer.kernel**2
+            return _Needs(y, x, keeps_input=True, forward=kernel, backward=2 * kernel)
+        case Linear() | AvgPool():
+            return _Needs(y, x, keeps_input=True)
+        case BatchNorm():
+            statistics = 2 * value * channels if training else 0
+            return _Needs(y, x, keeps_input=True, keeps_more=statistics, backward=x)
+        case ReLU():
+            return _Needs(0, x, keeps_output=True)
+        case Sigmoid():
+            return _Needs(y, x, keeps_output=True)
+        case MaxPool():
+            positions = _POSITION_BYTES * batch * placed.output.size
+            if training:
+                return _Needs(y, x, keeps_input=True, keeps_more=positions)
+            return _Needs(y, x, forward=positions)
+        case GlobalAvgPool():
+            return _Needs(y, x)
+        case Dropout():
+            return _Needs(y, x, keeps_more=y) if training and layer.rate else _Needs(0, 0)
+        case Flatten():
+            # Channels are last in memory and the flat order wants them first: that is a copy.
+            is_view = 1 in (channels, placed.input.size // channels)
+            return _Needs(0 if is_view else y, 0)
+    raise AssertionError(f"no memory model for layer {type(layer).__name__}")
+
+
+@dataclass(frozen=True)
+class _Tensor:
+    """An activation, by the number of the layer that makes it; -1 is the input of the network.
+
+    The input is counted by itself, so here it has no bytes.
+    """
+
+    maker: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A layer in the flow of activations."""
+
+    layer: PlacedLayer
+    needs: _Needs
+    reads: _Tensor
+    makes: _Tensor
+    keeps: frozenset[_Tensor]
+
+
+def _flow(network: Network, batch: int, value: int, training: bool) -> list[_Place]:
+    """The layers in order, with the tensors that they read, make and keep."""
+    flow: list[_Place] = []
+    x = _Tensor(-1, 0)
+    for i, placed in enumerate(network.placed_layers()):
+        needs = _needs(placed, batch, value, training)
+        y = _Tensor(i, needs.output) if needs.output else x
+        kept = {x} if needs.keeps_input else set()
+        if needs.keeps_output:
+            kept.add(y)
+        flow.append(_Place(placed, needs, x, y, frozenset(kept if training else ())))
+        x = y
+    return flow
+
+
+def _stored(flow: list[_Place]) -> tuple[set[_Tensor], int]:
+    """The tensors that these layers keep, and the bytes of everything that they keep."""
+    tensors = set(itertools.chain.from_iterable(place.keeps for place in flow))
+    more = sum(place.needs.keeps_more for place in flow)
+    return tensors, more + sum(tensor.bytes for tensor in tensors)
+
+
+def _stored_by(flow: list[_Place], i: int) -> int:
+    """What layer `i` makes that is stored."""
+    tensors, _ = _stored(flow)
+    return flow[i].needs.keeps_more + sum(t.bytes for t in tensors if t.maker == i)
+
+
+def _forward(flow: list[_Place], resting: Moment) -> Iterator[Moment]:
+    held = flow[0].reads
+    for i, place in enumerate(flow):
+        if place.layer.block != flow[i - 1].layer.block:
+            held = place.reads
+        tensors, stored = _stored(flow[: i + 1])
+        passing = {held, place.reads, place.makes} - tensors
+        yield replace(
+            resting,
+            at=place.layer.name,
+            stored=stored,
+            passing=sum(tensor.bytes for tensor in passing),
+            workspace=place.needs.forward,
+        )
+
+
+def _backward(
+    flow: list[_Place], resting: Moment, gradients: Mapping[str, int], logits: int
+) -> Iterator[Moment]:
+    """From the loss back to the first layer with weights. The logits stay: a step returns them."""
+    own = [
+        sum(size for name, size in gradients.items() if name.startswith(f"{place.layer.name}."))
+        for place in flow
+    ]
+    first = next(i for i, size in enumerate(own) if size)
+    arriving = logits
+    for i in range(len(flow) - 1, first - 1, -1):
+        needs = flow[i].needs
+        leaving = needs.gradient if i > first else 0
+        yield replace(
+            resting,
+            phase="backward",
+            at=flow[i].layer.name,
+            gradients=sum(own[i:]),
+            stored=_stored(flow[: i + 1])[1],
+            passing=logits + arriving + leaving,
+            workspace=needs.backward,
+        )
+        arriving = leaving or arriving

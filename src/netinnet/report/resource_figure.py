@@ -1,0 +1,70 @@
+"""The figure of `nin resources`: memory and multiply-accumulates, layer by layer."""
+
+from __future__ import annotations
+
+from netinnet import memory_model, resources
+from netinnet.memory_model import MemoryModel
+from netinnet.network import Network
+from netinnet.report.figures import _GREY, Format, _bytes, _figure, _tidy
+
+_DARK, _LIGHT = "#2f5f8f", "#d9c39a"
+"""Two colours that differ in lightness, so that they do in grey too."""
+
+
+def resource_bars(
+    network: Network, memory: MemoryModel, batch: int, precision: str, form: Format = "svg"
+) -> bytes:
+    """Three columns with a row a layer, the first at the top: what it keeps, what is live, MACs.
+
+    Memory is for the batch and precision that `memory` was made for, MACs are for one picture.
+    """
+    rows = resources.layer_costs(memory_model.executed(network))
+    value = memory_model.VALUE_BYTES[precision]
+    stored = [layer.stored / 1e6 for layer in memory.layers]
+    weights = [2 * value * row.parameters / 1e6 for row in rows]
+    places = range(len(rows))
+    with_weights = [i for i in places if weights[i]]
+    figure = _figure(10.0, 1.8 + 0.21 * len(rows))
+    figure.suptitle(f"{network.name}, batch {batch:,}, {precision}", fontsize=10)
+    kept, live, macs = figure.subplots(1, 3, sharey=True)
+
+    kept.barh(places, stored, height=0.7, color=_DARK, label="activations for the backward pass")
+    kept.barh(
+        with_weights,
+        [weights[i] for i in with_weights],
+        left=[stored[i] for i in with_weights],
+        height=0.7,
+        color=_LIGHT,
+        edgecolor=_GREY,
+        linewidth=0.5,
+        hatch="////",
+        label="weights and their gradients",
+    )
+    kept.set_xlabel("kept by the layer (MB)")
+    kept.set_yticks(places, [row.name for row in rows])
+    kept.set_ylim(len(rows) - 0.4, -0.6)
+
+    for name, line, marker in (("training", "-", "o"), ("prediction", "--", "s")):
+        live.plot(
+            [getattr(layer, name) / 1e6 for layer in memory.layers],
+            places,
+            color=_GREY if name == "training" else _DARK,
+            linestyle=line,
+            linewidth=1.2,
+            marker=marker,
+            markersize=4,
+            markerfacecolor="black" if name == "training" else "white",
+            label=name,
+        )
+    live.set_xlabel("live while the layer runs (MB)")
+    macs.barh(places, [row.macs / 1e6 for row in rows], height=0.7, color=_DARK)
+    macs.set_xlabel("MACs of one picture (10⁶)")
+    for axes in (kept, live, macs):
+        _tidy(axes)
+        axes.set_xlim(0, 1.04 * axes.dataLim.x1)
+        axes.tick_params(axis="y", length=0, labelsize=8)
+    for axes in (kept, live):
+        axes.legend(
+            loc="lower left", bbox_to_anchor=(0, 1), frameon=False, fontsize=8.5, borderaxespad=0.2
+        )
+    return _bytes(figure, form)

@@ -1,0 +1,103 @@
+"""The page of an ablation: every arm beside the baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from netinnet.report import study_figures
+from netinnet.report.study_figures import Curve
+from netinnet.report.study_page import (
+    Page,
+    difference,
+    duration,
+    figure,
+    lost_runs,
+    mean_and_spread,
+    runs_section,
+    section,
+    text_table,
+)
+from netinnet.studies import ablation
+from netinnet.studies.ablation import QUESTIONS, ArmEffect
+from netinnet.studies.outcome import Outcome
+from netinnet.studies.plan import Plan
+
+
+def write(folder: Path, plan: Plan, outcomes: Sequence[Outcome], state: str) -> Path:
+    """Write report.html into the study's folder and return its path."""
+    rows = ablation.table(plan, outcomes)
+    baseline = rows[0]
+    cards = [
+        ("baseline test accuracy (%)", mean_and_spread(baseline.accuracy, ".2f", 100)),
+        ("baseline parameters", f"{baseline.parameters:,}"),
+    ]
+    questions = [name for name in QUESTIONS if any(row.question == name for row in rows)]
+    page = Page(
+        f"Ablation of {plan.arms[0].recipe.network}",
+        cards,
+        (
+            _effects(rows),
+            *(
+                _question(name, [r for r in rows if r.question in (None, name)])
+                for name in questions
+            ),
+            _curves(rows, questions),
+            runs_section(folder, outcomes),
+        ),
+        lost_runs(outcomes),
+    )
+    return page.write(folder, plan, outcomes, state)
+
+
+def _arms(rows: Sequence[ArmEffect], question: str) -> list[ArmEffect]:
+    """The arms of one question, the baseline first."""
+    return [row for row in rows if row.question in (None, question)]
+
+
+def _effects(rows: Sequence[ArmEffect]) -> str:
+    shown = [(row.arm, row.difference) for row in rows if row.difference is not None]
+    if not shown:
+        return ""
+    caption = (
+        "Mean difference from the baseline, seed by seed, with Student's 95 % interval. Where the "
+        "interval holds 0, the runs do not tell the arm from the baseline. In the tables below, "
+        "accuracy is that on the test pictures, mean ± standard deviation; MACs and activations "
+        "(float32) are those of one picture in a forward pass; time is that of a training."
+    )
+    svg = study_figures.effects(shown)
+    return section("What each change does", figure(svg, "Differences from the baseline", caption))
+
+
+def _question(name: str, rows: Sequence[ArmEffect]) -> str:
+    header = ["arm", "runs", "accuracy (%)", "against baseline (points)", "parameters", "MACs"]
+    header += ["activations", "time"]
+    cells = [
+        [
+            row.arm,
+            str(row.accuracy.count if row.accuracy else 0),
+            mean_and_spread(row.accuracy, ".2f", 100),
+            difference(row.difference, "+.2f", 100),
+            f"{row.parameters:,}",
+            f"{row.macs:,}",
+            f"{row.activation_bytes / 1024:,.0f} KiB",
+            duration(row.seconds.mean) if row.seconds else "–",
+        ]
+        for row in rows
+    ]
+    return section(QUESTIONS[name].title, text_table(header, cells, numbers=range(1, 8)))
+
+
+def _curves(rows: Sequence[ArmEffect], questions: Sequence[str]) -> str:
+    panels = []
+    for name in questions:
+        curves = [
+            Curve(row.arm, [[p.test_accuracy for p in o.curve] for o in row.runs if o.curve])
+            for row in _arms(rows, name)
+        ]
+        panels.append((name, [curve for curve in curves if curve.accuracies]))
+    if not any(curves for _, curves in panels):
+        return ""
+    svg = study_figures.curves_with_bands(panels)
+    caption = "Mean test accuracy after each epoch; the band is one standard deviation each way."
+    return section("Learning curves", figure(svg, "Learning curves of all arms", caption))

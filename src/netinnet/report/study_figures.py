@@ -1,0 +1,213 @@
+"""Figures of studies, in the style of `figures`: they must be readable in print and in grey."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from netinnet.report.figures import _GREY, Format, _bytes, _figure, _short, _tidy
+from netinnet.studies.statistics import Interval, Summary
+
+COLOURS = ("#0b5fa5", "#d1670b", "#3f8f5f", "#8b4a8b", "#6b6b6b", "#b8860b", "#2a9d9d", "#a03030")
+_LINES = ("-", "--", ":", "-.")
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+
+
+@dataclass(frozen=True)
+class Dots:
+    """The accuracies of one arm's finished runs, and whether each has a dead class."""
+
+    name: str
+    accuracies: Sequence[float]
+    has_dead: Sequence[bool]
+
+
+def accuracy_strips(arms: Sequence[Dots], threshold: float, form: Format = "svg") -> bytes:
+    """Every run as a dot on its arm's line; a cross is a run with dead classes."""
+    figure = _figure(8.0, 1.1 + 0.55 * max(len(arms), 2))
+    axes = figure.subplots()
+    for row, arm in enumerate(arms):
+        # Runs of equal accuracy are set beside each other, in the order of their seeds.
+        spread = (np.arange(len(arm.accuracies)) * 0.618034 % 1 - 0.5) * 0.5
+        for is_dead, marker, colour in ((False, "o", COLOURS[0]), (True, "x", COLOURS[1])):
+            chosen = np.array(arm.has_dead, bool) == is_dead
+            axes.scatter(
+                np.array(arm.accuracies, float)[chosen],
+                row + spread[chosen],
+                s=26,
+                marker=marker,
+                linewidths=1.4,
+                facecolors="none" if marker == "o" else colour,
+                edgecolors=colour if marker == "o" else None,
+            )
+    axes.axvline(threshold, color=_GREY, linewidth=1, linestyle=":")
+    axes.set_yticks(range(len(arms)), [_short(arm.name, 44) for arm in arms], fontsize=9)
+    axes.set_ylim(max(len(arms), 1) - 0.5, -0.5)
+    axes.set_xlim(0, 1)
+    _percent_axis(axes.xaxis)
+    axes.set_xlabel("test accuracy (%)")
+    _tidy(axes)
+    axes.grid(visible=False, axis="y")
+    axes.tick_params(axis="y", length=0)
+    handles = [
+        axes.scatter([], [], s=26, marker="o", facecolors="none", edgecolors=COLOURS[0]),
+        axes.scatter([], [], s=26, marker="x", color=COLOURS[1]),
+    ]
+    labels = ["all classes alive", "with dead classes"]
+    figure.legend(handles, labels, loc="outside upper center", ncols=2, frameon=False, fontsize=9)
+    return _bytes(figure, form)
+
+
+def dead_and_accuracy(
+    points: Sequence[tuple[int, float]], classes: int, best: float, form: Format = "svg"
+) -> bytes:
+    """Test accuracy over the number of dead classes of each run.
+
+    The line is what is left of `best` where each dead class costs its share of the pictures.
+    """
+    figure = _figure(6.4, 3.6)
+    axes = figure.subplots()
+    counts = np.arange(classes + 1)
+    expected = np.maximum(best * (1 - counts / classes), 1 / classes)
+    axes.plot(
+        counts,
+        expected,
+        color=_GREY,
+        linestyle="--",
+        linewidth=1,
+        label="best accuracy × share of classes alive",
+    )
+    spread = (np.arange(len(points)) * 0.618034 % 1 - 0.5) * 0.3
+    axes.scatter(
+        np.array([count for count, _ in points], float) + spread,
+        [accuracy for _, accuracy in points],
+        s=26,
+        facecolors="none",
+        edgecolors=COLOURS[0],
+        label="one run",
+    )
+    axes.set_xticks(counts)
+    axes.set_xlabel(f"dead classes (of {classes})")
+    axes.set_ylim(0, 1)
+    _percent_axis(axes.yaxis)
+    axes.set_ylabel("test accuracy (%)")
+    _tidy(axes)
+    axes.legend(frameon=False, fontsize=9)
+    return _bytes(figure, form)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One arm's test accuracy after each epoch (1, 2, …) in every run: runs × epochs."""
+
+    name: str
+    accuracies: Sequence[Sequence[float]]
+
+
+def curves_with_bands(panels: Sequence[tuple[str, Sequence[Curve]]], form: Format = "svg") -> bytes:
+    """A panel for each title: mean test accuracy over the epochs, ± one standard deviation.
+
+    Where runs have different numbers of epochs, only epochs that all have are drawn.
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    columns = min(2, len(panels))
+    rows = -(-len(panels) // columns)
+    figure = _figure(4.6 * columns + (1.6 if columns == 1 else 0), 3.3 * rows)
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for axes in grid.flat[len(panels) :]:
+        axes.set_visible(False)
+    for axes, (title, curves) in zip(grid.flat, panels, strict=False):
+        for i, curve in enumerate(curves):
+            length = min(len(run) for run in curve.accuracies)
+            values = np.array([run[:length] for run in curve.accuracies])
+            epochs = np.arange(1, length + 1)
+            mean = values.mean(axis=0)
+            colour = COLOURS[i % len(COLOURS)]
+            if len(values) > 1:
+                sd = values.std(axis=0, ddof=1)
+                axes.fill_between(epochs, mean - sd, mean + sd, color=colour, alpha=0.15, lw=0)
+            axes.plot(
+                epochs,
+                mean,
+                color=colour,
+                linestyle=_LINES[i % len(_LINES)],
+                marker=_MARKERS[i % len(_MARKERS)],
+                markersize=4,
+                linewidth=1.4,
+                label=_short(curve.name, 32),
+            )
+        axes.set_ylim(top=min(axes.get_ylim()[1], 1))
+        axes.set_title(title, fontsize=10, loc="left")
+        _percent_axis(axes.yaxis)
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        axes.set_xlabel("epoch")
+        axes.set_ylabel("test accuracy (%)")
+        _tidy(axes)
+        axes.legend(frameon=False, fontsize=8)
+    return _bytes(figure, form)
+
+
+def effects(rows: Sequence[tuple[str, Interval]], form: Format = "svg") -> bytes:
+    """Differences from the baseline with their intervals, in percentage points."""
+    figure = _figure(7.6, 1.0 + 0.34 * max(len(rows), 2))
+    axes = figure.subplots()
+    for i, (_, found) in enumerate(rows):
+        if found.low is not None and found.high is not None:
+            axes.plot([100 * found.low, 100 * found.high], [i, i], color=COLOURS[0], linewidth=1.6)
+        axes.plot(100 * found.estimate, i, "o", color=COLOURS[0], markersize=5)
+    axes.axvline(0, color=_GREY, linewidth=1)
+    axes.set_yticks(range(len(rows)), [_short(name, 40) for name, _ in rows], fontsize=9)
+    axes.set_ylim(max(len(rows), 1) - 0.5, -0.5)
+    axes.set_xlabel("test accuracy against the baseline (percentage points), 95 % interval")
+    _tidy(axes)
+    axes.tick_params(axis="y", length=0)
+    return _bytes(figure, form)
+
+
+@dataclass(frozen=True)
+class Place:
+    """A network in the comparison: its cost along the x axes, its accuracy along y."""
+
+    name: str
+    parameters: int
+    seconds: float
+    accuracy: Summary
+
+
+def accuracy_against_cost(places: Sequence[Place], form: Format = "svg") -> bytes:
+    """Accuracy over parameters and over training time, both on logarithmic axes."""
+    figure = _figure(9.0, 3.8)
+    panels: Any = figure.subplots(1, 2, sharey=True)
+    for axes, field, label in (
+        (panels[0], "parameters", "parameters"),
+        (panels[1], "seconds", "training time (s)"),
+    ):
+        for i, place in enumerate(places):
+            axes.errorbar(
+                getattr(place, field),
+                place.accuracy.mean,
+                yerr=place.accuracy.sd or 0,
+                marker=_MARKERS[i % len(_MARKERS)],
+                color=COLOURS[i % len(COLOURS)],
+                markersize=7,
+                capsize=3,
+                linestyle="none",
+                label=_short(place.name, 24),
+            )
+        axes.set_xscale("log")
+        axes.margins(x=0.15, y=0.15)
+        axes.set_xlabel(label)
+        _percent_axis(axes.yaxis)
+        _tidy(axes)
+    panels[0].set_ylabel("test accuracy (%), mean ± sd")
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=5, frameon=False, fontsize=9)
+    return _bytes(figure, form)
+
+
+def _percent_axis(axis: Any) -> None:
+    axis.set_major_formatter(lambda value, _: f"{100 * value:g}")

@@ -1,0 +1,152 @@
+"""The page of a study: one HTML file in the style of a run's report, with the parts they share."""
+
+from __future__ import annotations
+
+import datetime
+import shlex
+import string
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from importlib import resources as package_files
+from pathlib import Path
+from urllib.parse import quote
+
+from netinnet.files import write_text
+from netinnet.report.html import _captioned, _image
+from netinnet.report.html import _duration as duration
+from netinnet.report.html import _section as section
+from netinnet.report.html import _table as text_table
+from netinnet.studies.outcome import DeadClass, Outcome
+from netinnet.studies.plan import Plan
+from netinnet.studies.statistics import Interval, Summary
+
+__all__ = ["Page", "duration", "section", "text_table"]  # the last three for the pages' modules
+
+REFRESH_SECONDS = 60
+"""How often the page of an unfinished study reloads itself."""
+
+
+@dataclass(frozen=True)
+class Page:
+    """What a study's page shows. `cards` are names and values, `sections` HTML."""
+
+    title: str
+    cards: Sequence[tuple[str, str]]
+    sections: Sequence[str]
+    warnings: Sequence[str] = ()
+
+    def write(self, folder: Path, plan: Plan, outcomes: Sequence[Outcome], state: str) -> Path:
+        """Write report.html into the study's folder."""
+        template = package_files.files("netinnet.report").joinpath("page.html").read_text("utf-8")
+        refresh = f'<meta http-equiv="refresh" content="{REFRESH_SECONDS}">'
+        cards = "".join(
+            f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>"
+            for name, value in self.cards
+        )
+        recipe = section(
+            "Plan",
+            f"<details><summary>study.toml</summary><pre>{escape(plan.to_toml().strip())}</pre>"
+            "</details>",
+        )
+        arms = f"{len(plan.arms)} {'arm' if len(plan.arms) == 1 else 'arms'}"
+        seeds = f"{len(plan.seeds)} {'seed' if len(plan.seeds) == 1 else 'seeds'}"
+        text = string.Template(template).substitute(
+            refresh=refresh if state == "running" else "",
+            title=escape(self.title),
+            subtitle=escape(f"{arms}, {seeds}; {folder}"),
+            state=_state(folder, plan, outcomes, state),
+            warnings="\n".join(f'<p class="warning">{escape(text)}</p>' for text in self.warnings),
+            headline=f'<dl class="cards">{cards}</dl>',
+            sections="\n".join([*(part for part in self.sections if part), recipe]),
+        )
+        path = folder / "report.html"
+        write_text(path, text)
+        return path
+
+
+def _state(folder: Path, plan: Plan, outcomes: Sequence[Outcome], state: str) -> str:
+    done = sum(outcome.is_settled for outcome in outcomes)
+    of = f"{done} of {len(outcomes)} runs done"
+    now = datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    if state == "interrupted":
+        command = f"nin {plan.kind} --resume {shlex.quote(str(folder))}"
+        return f"Interrupted: {of}; <code>{escape(command)}</code> goes on"
+    if state == "running":
+        bar = f'<progress value="{done}" max="{max(len(outcomes), 1)}"></progress>'
+        return f"Running: {of} (as of {now}){bar}"
+    return f"Finished: {of} (written {now})"
+
+
+def figure(svg: bytes, alternative: str, caption: str) -> str:
+    """A figure with its caption, all of it in the page."""
+    return _captioned(_image(svg, alternative), caption)
+
+
+def runs_section(folder: Path, outcomes: Sequence[Outcome]) -> str:
+    """Every run in a table that unfolds, each with a link to its own report."""
+    lines = []
+    for o in outcomes:
+        cells = (
+            _percent(o.test_accuracy),
+            "–" if o.training_seconds is None else duration(o.training_seconds),
+            escape(", ".join(_dead(dead) for dead in o.dead)),
+        )
+        numbers = "".join(f"<td class='n'>{cell}</td>" for cell in cells[:2])
+        name = run_link(folder, o, f"{o.arm}, seed {o.seed}")
+        lines.append(f"<tr><td>{name}</td><td>{o.state}</td>{numbers}<td>{cells[2]}</td></tr>")
+    head = (
+        "<tr><th>run</th><th>state</th><th class='n'>test accuracy</th>"
+        "<th class='n'>training time</th><th>dead classes (first epoch)</th></tr>"
+    )
+    table = f"<table><thead>{head}</thead><tbody>{chr(10).join(lines)}</tbody></table>"
+    return section(
+        "Runs",
+        f'<details><summary>All {len(outcomes)} runs</summary><div class="scroll">{table}</div>'
+        "</details>",
+    )
+
+
+def _dead(dead: DeadClass) -> str:
+    return f"{dead.name} ({'in the last' if dead.epoch is None else dead.epoch})"
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{100 * share:.1f}%"
+
+
+def run_link(folder: Path, outcome: Outcome, text: str) -> str:
+    """A link to a run's own report, where there is one."""
+    report = outcome.folder / "report.html"
+    if not report.is_file():
+        return escape(text)
+    return f'<a href="{quote(report.relative_to(folder).as_posix())}">{escape(text)}</a>'
+
+
+def mean_and_spread(found: Summary | None, form: str = ".4f", scale: float = 1.0) -> str:
+    """ "0.9213 ± 0.0015", without a spread for one value; with a scale of 100, in per cent."""
+    if found is None:
+        return "–"
+    spread = "" if found.sd is None else f" ± {scale * found.sd:{form}}"
+    return f"{scale * found.mean:{form}}{spread}"
+
+
+def difference(found: Interval | None, form: str = "+.4f", scale: float = 1.0) -> str:
+    """ "+0.0042 (-0.0010 to +0.0094)"."""
+    if found is None:
+        return "–"
+    text = f"{scale * found.estimate:{form}}"
+    if found.low is None or found.high is None:
+        return text
+    return f"{text} ({scale * found.low:{form}} to {scale * found.high:{form}})"
+
+
+def lost_runs(outcomes: Sequence[Outcome]) -> list[str]:
+    """A warning for runs that diverged or failed."""
+    texts = []
+    for state in ("diverged", "failed"):
+        lost = [f"{o.arm}, seed {o.seed} ({o.reason})" for o in outcomes if o.state == state]
+        if lost:
+            more = f" and {len(lost) - 5} more" if len(lost) > 5 else ""
+            texts.append(f"{len(lost)} {state}: {'; '.join(lost[:5])}{more}.")
+    return texts

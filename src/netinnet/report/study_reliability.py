@@ -1,0 +1,154 @@
+"""The page of a reliability study: how many runs converged, and what died in the others."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+from netinnet.data import datasets
+from netinnet.report import study_figures
+from netinnet.report.study_figures import Curve, Dots
+from netinnet.report.study_page import (
+    Page,
+    figure,
+    lost_runs,
+    mean_and_spread,
+    runs_section,
+    section,
+    text_table,
+)
+from netinnet.studies import reliability
+from netinnet.studies.outcome import Outcome
+from netinnet.studies.plan import Plan
+from netinnet.studies.reliability import ArmReliability
+
+MOST_CARDS = 8
+
+
+def write(folder: Path, plan: Plan, outcomes: Sequence[Outcome], state: str) -> Path:
+    """Write report.html into the study's folder and return its path."""
+    rows = reliability.table(plan, outcomes)
+    cards = [(row.arm, f"{row.converged} of {row.ended}") for row in rows[:MOST_CARDS]]
+    networks = ", ".join(sorted({arm.recipe.network for arm in plan.arms}))
+    page = Page(
+        f"How reliably does {networks} learn?",
+        cards,
+        (
+            _arms(rows, plan.settings["threshold"]),
+            _accuracies(rows, plan.settings["threshold"]),
+            _dead_classes(plan, outcomes),
+            _when(outcomes),
+            _curves(rows),
+            runs_section(folder, outcomes),
+        ),
+        lost_runs(outcomes),
+    )
+    return page.write(folder, plan, outcomes, state)
+
+
+def _arms(rows: Sequence[ArmReliability], threshold: float) -> str:
+    header = ["arm", "converged", "share (95 %)", "test accuracy (%)", "median", "range"]
+    lost = [state for state in ("diverged", "failed") if any(getattr(row, state) for row in rows)]
+    header += ["dead", *lost]
+    cells = []
+    for row in rows:
+        share, found = row.share, row.accuracy
+        cells.append(
+            [
+                row.arm,
+                f"{row.converged} of {row.ended}",
+                f"{share.estimate:.2f} ({share.low:.2f}–{share.high:.2f})" if share else "–",
+                mean_and_spread(found, ".1f", 100),
+                f"{100 * found.median:.1f}" if found else "–",
+                f"{100 * found.minimum:.1f}–{100 * found.maximum:.1f}" if found else "–",
+                str(row.runs_with_dead_classes),
+                *(str(getattr(row, state)) for state in lost),
+            ]
+        )
+    note = (
+        f"A run has converged when its test accuracy is at least {threshold:g} and no class is "
+        "dead: its logit 0 for every test picture. “Dead” counts runs with such a class. The "
+        "interval of a share is Wilson's."
+    )
+    table = text_table(header, cells, numbers=range(1, len(header)))
+    return section("Arms", f'{table}<p class="soft">{note}</p>')
+
+
+def _accuracies(rows: Sequence[ArmReliability], threshold: float) -> str:
+    arms = []
+    for row in rows:
+        finished = [
+            (o.test_accuracy, bool(o.dead)) for o in row.runs if o.test_accuracy is not None
+        ]
+        arms.append(Dots(row.arm, [a for a, _ in finished], [dead for _, dead in finished]))
+    if not any(arm.accuracies for arm in arms):
+        return ""
+    svg = study_figures.accuracy_strips(arms, threshold)
+    caption = "Test accuracy of every finished run. The dotted line is the threshold."
+    return section("Accuracy of every run", figure(svg, "Test accuracy of every run", caption))
+
+
+def _dead_classes(plan: Plan, outcomes: Sequence[Outcome]) -> str:
+    """Accuracy by the number of dead classes: does one account for the other?"""
+    by_count: dict[int, list[float]] = defaultdict(list)
+    for o in outcomes:
+        if o.test_accuracy is not None:
+            by_count[len(o.dead)].append(o.test_accuracy)
+    if not set(by_count) - {0}:
+        text = "No finished run has a dead class." if by_count else "No run is finished yet."
+        return section("Dead classes", f"<p>{text}</p>")
+    classes = len(datasets.find(plan.arms[0].recipe.dataset).classes)
+    best = statistics.median(by_count[min(by_count)]) * classes / (classes - min(by_count))
+    points = [(count, a) for count in sorted(by_count) for a in by_count[count]]
+    svg = study_figures.dead_and_accuracy(points, classes, min(best, 1.0))
+    caption = (
+        "Each run's test accuracy over its number of dead classes. The dashed line: the median of "
+        "runs with the fewest dead classes, less the share of the pictures of dead classes."
+    )
+    table = text_table(
+        ["dead classes", "runs", "median accuracy (%)", "range"],
+        [
+            [
+                str(count),
+                str(len(found)),
+                f"{100 * statistics.median(found):.1f}",
+                f"{100 * min(found):.1f}–{100 * max(found):.1f}",
+            ]
+            for count, found in sorted(by_count.items())
+        ],
+        numbers=range(4),
+    )
+    image = figure(svg, "Accuracy and dead classes", caption)
+    return section("Dead classes", f'{image}<p></p><div class="narrow">{table}</div>')
+
+
+def _when(outcomes: Sequence[Outcome]) -> str:
+    """In which epochs the classes died that were dead in the end."""
+    dead = [found for o in outcomes for found in o.dead]
+    if not dead:
+        return ""
+    epochs = Counter(found.epoch for found in dead)
+    rows = [[str(epoch), str(epochs[epoch])] for epoch in sorted(e for e in epochs if e)]
+    if epochs[None]:
+        rows.append(["died within the last", str(epochs[None])])
+    note = (
+        "The first epoch in which a class that is dead in the end had a logit of 0 for every "
+        "training picture, and kept it."
+    )
+    table = text_table(["first dead epoch", "classes"], rows, numbers=(1,))
+    return section("When they died", f'<div class="narrow">{table}</div><p class="soft">{note}</p>')
+
+
+def _curves(rows: Sequence[ArmReliability]) -> str:
+    curves = [
+        Curve(row.arm, [[p.test_accuracy for p in o.curve] for o in row.runs if o.curve])
+        for row in rows
+    ]
+    shown = [curve for curve in curves if curve.accuracies]
+    if not shown:
+        return ""
+    svg = study_figures.curves_with_bands([("", shown)])
+    caption = "Mean test accuracy after each epoch; the band is one standard deviation each way."
+    return section("Learning curves", figure(svg, "Learning curves", caption))

@@ -1,0 +1,156 @@
+"""What is each part of a NiN good for? One thing changed at a time, over the same seeds.
+
+These are the chapter's exercises 2 (why two 1×1 convolutions in a block?) and 4 (what of 384
+channels becoming 10 in one step?), and the paper's comparison of heads (section 4.5).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from netinnet import resources, zoo
+from netinnet.errors import NetinnetError, nearest
+from netinnet.network import Network
+from netinnet.studies.outcome import Outcome, by_arm
+from netinnet.studies.plan import Arm, Plan, with_threads
+from netinnet.studies.statistics import Interval, Summary, paired_difference, summary
+from netinnet.training.recipe import Recipe
+from netinnet.training.start import network_for
+
+KIND = "ablate"
+BASELINE = "baseline"
+
+
+@dataclass(frozen=True)
+class Question:
+    """Something to find out: the field of the recipe that is changed, and its values."""
+
+    title: str
+    field: str
+    values: Callable[[Recipe, Network], Sequence[Any]]
+
+
+def _narrowings(recipe: Recipe, network: Network) -> list[str]:
+    """The last step direct (384 → 10 → 10 → 10) and gradual (384 → 128 → 32 → 10).
+
+    Gradual is by equal factors, rounded to powers of two.
+    """
+    blocks = [place for place in network.placed_layers() if place.block.startswith("block")]
+    before = next(p.input.channels for p in blocks if p.block == blocks[-1].block)
+    classes = len(network.classes)
+    steps = np.geomspace(before, classes, 4)[1:-1]
+    gradual = [2 ** round(float(np.log2(step))) for step in steps]
+    return [f"{classes}-{classes}", "-".join(map(str, gradual))]
+
+
+QUESTIONS: dict[str, Question] = {
+    "pointwise": Question(
+        "How many 1×1 convolutions in a block?", "pointwise", lambda recipe, network: (0, 1, 2, 3)
+    ),
+    "last-step": Question("The last step: direct or gradual?", "narrowing", _narrowings),
+    "dropout": Question("With or without dropout?", "dropout", lambda recipe, network: (0.0, 0.5)),
+    "logits-relu": Question(
+        "With or without a ReLU behind the last convolution?",
+        "logits_relu",
+        lambda recipe, network: (True, False),
+    ),
+    "head": Question(
+        "Global average pooling or a fully connected layer?",
+        "head",
+        lambda recipe, network: zoo.HEADS,
+    ),
+}
+
+
+@dataclass(frozen=True)
+class ArmEffect:
+    """What one arm's runs came to, beside the baseline.
+
+    `difference` is the mean of accuracy minus the baseline's over the seeds that finished in both,
+    with Student's 95 % interval; None for the baseline. `lost` runs diverged or failed and have no
+    accuracy. Costs are those of one picture in a forward pass; `seconds` are of training.
+    """
+
+    arm: str
+    question: str | None
+    runs: tuple[Outcome, ...]
+    accuracy: Summary | None
+    difference: Interval | None
+    lost: int
+    parameters: int
+    macs: int
+    activation_bytes: int
+    seconds: Summary | None
+
+
+def plan(recipe: Recipe, *, questions: Sequence[str], seeds: Sequence[int]) -> Plan:
+    """A study of the recipe as it is (`baseline`) and with one thing changed at a time.
+
+    Values that leave the network as it is are no arms of their own. Raises NetinnetError for an
+    unknown question or a network that is no NiN.
+    """
+    if not zoo.entry(recipe.network).is_nin:
+        raise NetinnetError(f"{recipe.network} is no NiN: it has none of what is left out here")
+    base = with_threads(recipe)
+    own = network_for(base)
+    arms = [Arm(BASELINE, base)]
+    for name in dict.fromkeys(questions or QUESTIONS):
+        if name not in QUESTIONS:
+            raise NetinnetError(
+                f"unknown question '{name}'{nearest(name, QUESTIONS)}; "
+                f"known are {', '.join(QUESTIONS)}"
+            )
+        question = QUESTIONS[name]
+        for value in question.values(base, own):
+            changed = base.replace(**{question.field: value})
+            if network_for(changed) != own:
+                arms.append(Arm(f"{name}={_text(value)}", changed))
+    return Plan(KIND, tuple(arms), tuple(seeds))
+
+
+def _text(value: Any) -> str:
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else f"{value}"
+
+
+def question_of(arm: str) -> str | None:
+    """The question that an arm belongs to; None for the baseline."""
+    return None if arm == BASELINE else arm.partition("=")[0]
+
+
+def table(plan: Plan, outcomes: Sequence[Outcome]) -> list[ArmEffect]:
+    """One row an arm, the baseline first."""
+    runs = by_arm(plan, outcomes)
+    baseline = _accuracies(runs[BASELINE])
+    rows = []
+    for arm in plan.arms:
+        found = runs[arm.name]
+        accuracies = _accuracies(found)
+        total = resources.total_cost(network_for(arm.recipe))
+        rows.append(
+            ArmEffect(
+                arm=arm.name,
+                question=question_of(arm.name),
+                runs=tuple(found),
+                accuracy=summary(list(accuracies.values())),
+                difference=None
+                if arm.name == BASELINE
+                else paired_difference(accuracies, baseline),
+                lost=sum(outcome.state in ("diverged", "failed") for outcome in found),
+                parameters=total.parameters,
+                macs=total.macs,
+                activation_bytes=total.activation_bytes,
+                seconds=summary(
+                    [o.training_seconds for o in found if o.training_seconds is not None]
+                ),
+            )
+        )
+    return rows
+
+
+def _accuracies(outcomes: Sequence[Outcome]) -> dict[int, float]:
+    """Test accuracy of each finished run by its seed."""
+    return {o.seed: o.test_accuracy for o in outcomes if o.test_accuracy is not None}

@@ -1,0 +1,105 @@
+"""Networks side by side on the same data: what each costs, and how well and how fast it learns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from netinnet import resources, zoo
+from netinnet.errors import NetinnetError, nearest
+from netinnet.studies.outcome import Outcome, by_arm
+from netinnet.studies.plan import Arm, Plan, with_threads
+from netinnet.studies.statistics import Summary, summary
+from netinnet.training import recipe as recipes
+from netinnet.training.recipe import Recipe
+from netinnet.training.start import network_for
+
+KIND = "compare"
+NETWORKS = ("nin-small", "lenet", "alexnet", "vgg11-quarter")
+"""What is compared where nothing is named."""
+_RECIPES = {"nin": "book", "nin-small": "fashion", "vgg11": "vgg11-quarter"}
+"""The shipped recipe of a network where it has another name; the rest learn by `fashion`."""
+
+
+@dataclass(frozen=True)
+class NetworkFigures:
+    """What one network costs and what its runs came to.
+
+    Parameters, multiply-accumulates and activation memory (float32) are computed from the
+    description, for one picture in a forward pass. `file_bytes` is the size of model.safetensors.
+    `images_per_second` and `seconds` are of training, `peak_memory_bytes` of the training process.
+    `lost` runs diverged or failed.
+    """
+
+    arm: str
+    network: str
+    image_size: int
+    runs: tuple[Outcome, ...]
+    parameters: int
+    macs: int
+    activation_bytes: int
+    accuracy: Summary | None
+    lost: int
+    file_bytes: int | None
+    peak_memory_bytes: int | None
+    images_per_second: Summary | None
+    seconds: Summary | None
+
+
+def recipe_of(name: str, **changes: Any) -> Recipe:
+    """The recipe that a network is compared with: its own, where one is shipped.
+
+    `name` may also be that of a shipped recipe or the path of a TOML file. Raises RecipeError or
+    NetinnetError for a name that is neither.
+    """
+    if name in recipes.shipped() or name.endswith(".toml"):
+        return recipes.load(name, **changes)
+    if name in zoo.ZOO:
+        return recipes.load(_RECIPES.get(name, "fashion"), **{"network": name, **changes})
+    known = (*zoo.ZOO, *recipes.shipped())
+    raise NetinnetError(
+        f"unknown network '{name}'{nearest(name, known)}; known are {', '.join(zoo.ZOO)}, "
+        f"or the path of a recipe"
+    )
+
+
+def plan(names: Sequence[str], *, seeds: Sequence[int], **changes: Any) -> Plan:
+    """A study of networks, each with its own recipe; `changes` (the budget) are for all of them."""
+    arms = [
+        Arm(Path(name).stem, with_threads(recipe_of(name, **changes))) for name in names or NETWORKS
+    ]
+    return Plan(KIND, tuple(arms), tuple(seeds))
+
+
+def table(plan: Plan, outcomes: Sequence[Outcome]) -> list[NetworkFigures]:
+    """One row a network, in the plan's order."""
+    runs = by_arm(plan, outcomes)
+    rows = []
+    for arm in plan.arms:
+        network = network_for(arm.recipe)
+        total = resources.total_cost(network)
+        found = [outcome for outcome in runs[arm.name] if outcome.state == "finished"]
+        rows.append(
+            NetworkFigures(
+                arm=arm.name,
+                network=network.name,
+                image_size=network.input.height,
+                runs=tuple(runs[arm.name]),
+                parameters=total.parameters,
+                macs=total.macs,
+                activation_bytes=total.activation_bytes,
+                accuracy=_summary(found, "test_accuracy"),
+                lost=sum(o.state in ("diverged", "failed") for o in runs[arm.name]),
+                file_bytes=found[0].model_bytes if found else None,
+                peak_memory_bytes=max((o.peak_memory_bytes or 0 for o in found), default=0) or None,
+                images_per_second=_summary(found, "images_per_second"),
+                seconds=_summary(found, "training_seconds"),
+            )
+        )
+    return rows
+
+
+def _summary(outcomes: Sequence[Outcome], field: str) -> Summary | None:
+    return summary([getattr(outcome, field) for outcome in outcomes])

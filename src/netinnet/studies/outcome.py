@@ -1,0 +1,166 @@
+"""What came of one run of a study, read from its folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from netinnet.data import datasets
+from netinnet.errors import ModelError
+from netinnet.files import write_text
+from netinnet.inference import evaluation
+from netinnet.inference.predictor import Predictor
+from netinnet.studies.plan import Job, Plan
+from netinnet.training.run import Event, Run
+
+OUTCOME_FILE = "outcome.json"
+
+
+@dataclass(frozen=True)
+class DeadClass:
+    """A class whose logit is exactly 0 for every test picture when the training has ended.
+
+    `epoch` and `step` are those at whose end it had first been 0 for all training pictures of an
+    epoch, and was in every epoch from then on; None where it died within the last epoch. `recall`
+    is its share of test pictures that were found: 0, except for the first class where all are dead.
+    """
+
+    name: str
+    epoch: int | None
+    step: int | None
+    recall: float | None
+
+
+@dataclass(frozen=True)
+class Point:
+    """The figures of one whole epoch; a loss that is not finite is None."""
+
+    epoch: int
+    seconds: float
+    train_loss: float | None
+    train_accuracy: float
+    test_loss: float | None
+    test_accuracy: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A run's result. Figures are None unless `state` is "finished".
+
+    `state` is "finished", "diverged" (its numbers were no longer finite), "failed" (`reason` says
+    why; it is tried again when the study goes on), or "unfinished".
+    """
+
+    arm: str
+    seed: int
+    folder: Path
+    state: str
+    reason: str = ""
+    test_accuracy: float | None = None
+    test_loss: float | None = None
+    train_accuracy: float | None = None
+    training_seconds: float | None = None
+    wall_seconds: float | None = None
+    images_per_second: float | None = None
+    model_bytes: int | None = None
+    peak_memory_bytes: int | None = None
+    dead: tuple[DeadClass, ...] = ()
+    curve: tuple[Point, ...] = ()
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the run needs no more training."""
+        return self.state in ("finished", "diverged")
+
+    def converged(self, threshold: float) -> bool:
+        """Whether no class is dead and the test accuracy is at least `threshold`."""
+        return not self.dead and self.test_accuracy is not None and self.test_accuracy >= threshold
+
+
+def by_arm(plan: Plan, outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:
+    """The outcomes of each arm, in the plan's order."""
+    found: dict[str, list[Outcome]] = {arm.name: [] for arm in plan.arms}
+    for result in outcomes:
+        found[result.arm].append(result)
+    return found
+
+
+def write(run: Run, judgement: dict[str, Any]) -> None:
+    write_text(run.folder / OUTCOME_FILE, json.dumps(judgement, ensure_ascii=False) + "\n")
+
+
+def judge(run: Run, data_dir: Path | None) -> None:
+    """Look for dead classes in a finished run: logits that are 0 for every test picture."""
+    recipe = run.recipe()
+    data = datasets.load(recipe.dataset, data_dir).limited(None, recipe.test_examples)
+    model = run.model()
+    logits = Predictor(model, recipe.threads).logits(data.test.images)
+    dead = [model.network.classes[i] for i in evaluation.dead_classes(logits)]
+    write(run, {"state": "finished", "dead_classes": dead})
+
+
+def read(job: Job, reason: str = "") -> Outcome:
+    """What the run's folder says. `reason` is why it failed in this sitting, "" if it did not."""
+    run = Run(job.folder)
+    try:
+        judgement = json.loads((job.folder / OUTCOME_FILE).read_text("utf-8"))
+    except OSError:
+        return Outcome(job.arm, job.seed, job.folder, "failed" if reason else "unfinished", reason)
+    except ValueError as error:
+        raise ModelError(f"{job.folder / OUTCOME_FILE}: damaged ({error})") from error
+    events = run.events()
+    curve = tuple(_point(event) for event in events if event["event"] == "evaluation")
+    if judgement["state"] == "diverged":
+        return Outcome(job.arm, job.seed, job.folder, "diverged", judgement["reason"], curve=curve)
+    metrics = run.metrics()
+    return Outcome(
+        job.arm,
+        job.seed,
+        job.folder,
+        "finished",
+        test_accuracy=metrics["test"]["accuracy"],
+        test_loss=metrics["test"]["loss"],
+        train_accuracy=metrics["train"]["accuracy"],
+        training_seconds=metrics["training_seconds"],
+        wall_seconds=metrics["wall_seconds"],
+        images_per_second=metrics["images_per_second"],
+        model_bytes=run.model_file.stat().st_size,
+        peak_memory_bytes=metrics["peak_memory_bytes"],
+        dead=_dead(judgement["dead_classes"], events, datasets.find(job.recipe.dataset).classes),
+        curve=curve,
+    )
+
+
+def _point(event: Event) -> Point:
+    return Point(
+        epoch=event["epoch"],
+        seconds=event["seconds"],
+        train_loss=event["train"]["loss"],
+        train_accuracy=event["train"]["accuracy"],
+        test_loss=event["test"]["loss"],
+        test_accuracy=event["test"]["accuracy"],
+    )
+
+
+def _dead(names: list[str], events: list[Event], classes: tuple[str, ...]) -> tuple[DeadClass, ...]:
+    """The dead classes with the first of the unbroken row of epochs in which they were dead."""
+    evaluations = [event for event in events if event["event"] == "evaluation"]
+    recall = evaluations[-1]["test"]["recall"]
+    found = []
+    for name in names:
+        steps = {
+            event["epoch"]: event["step"]
+            for event in events
+            if event["event"] == "dead_class" and event["class"] == name
+        }
+        first = None
+        for event in reversed(evaluations):
+            if event["epoch"] not in steps:
+                break
+            first = event["epoch"]
+        step = None if first is None else steps[first]
+        found.append(DeadClass(name, first, step, recall[classes.index(name)]))
+    return tuple(found)

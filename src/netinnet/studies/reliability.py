@@ -1,0 +1,79 @@
+"""How reliably does a recipe learn? Many seeds, and every run's end: accuracy and dead classes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from netinnet.errors import NetinnetError
+from netinnet.studies import plan as plans
+from netinnet.studies.outcome import Outcome, by_arm
+from netinnet.studies.plan import Plan, with_threads
+from netinnet.studies.statistics import Interval, Summary, share_interval, summary
+from netinnet.training.recipe import Recipe
+
+KIND = "reliability"
+THRESHOLD = 0.8
+"""Of the book's 193 published NiN runs, 84 end below it."""
+
+
+@dataclass(frozen=True)
+class ArmReliability:
+    """What one arm's runs came to.
+
+    A run has converged when no class is dead and its test accuracy is at least the threshold; one
+    that diverged or failed has not. `share` is the share of the `ended` runs that converged, with
+    Wilson's 95 % interval; `accuracy` is over the finished ones.
+    """
+
+    arm: str
+    runs: tuple[Outcome, ...]
+    ended: int
+    converged: int
+    share: Interval | None
+    accuracy: Summary | None
+    runs_with_dead_classes: int
+    diverged: int
+    failed: int
+
+
+def plan(
+    recipe: Recipe,
+    *,
+    name: str,
+    vary: Mapping[str, Sequence[Any]],
+    seeds: Sequence[int],
+    threshold: float = THRESHOLD,
+) -> Plan:
+    """A study of one recipe, or of a grid of arms, over seeds. `name` is that of a single arm."""
+    if not 0 <= threshold <= 1:
+        raise NetinnetError(f"--threshold must be between 0 and 1, got {threshold:g}")
+    arms = plans.grid(name, with_threads(recipe), vary)
+    return Plan(KIND, arms, tuple(seeds), {"threshold": threshold})
+
+
+def table(plan: Plan, outcomes: Sequence[Outcome]) -> list[ArmReliability]:
+    """One row an arm, in the plan's order."""
+    threshold = plan.settings["threshold"]
+    runs = by_arm(plan, outcomes)
+    rows = []
+    for arm in plan.arms:
+        found = runs[arm.name]
+        states = [outcome.state for outcome in found]
+        ended = len(found) - states.count("unfinished")
+        converged = sum(outcome.converged(threshold) for outcome in found)
+        rows.append(
+            ArmReliability(
+                arm=arm.name,
+                runs=tuple(found),
+                ended=ended,
+                converged=converged,
+                share=share_interval(converged, ended),
+                accuracy=summary([o.test_accuracy for o in found if o.test_accuracy is not None]),
+                runs_with_dead_classes=sum(bool(outcome.dead) for outcome in found),
+                diverged=states.count("diverged"),
+                failed=states.count("failed"),
+            )
+        )
+    return rows

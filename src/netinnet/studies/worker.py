@@ -1,0 +1,108 @@
+"""One run of a study in a process of its own: `python -m netinnet.studies.worker FOLDER [DATA]`.
+
+The folder holds a run that has been created, and perhaps trained in part. Events go to standard
+output as lines of JSON. When the parent dies, standard input ends, and the run saves and stops.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+from netinnet.data.dataset import Split
+from netinnet.errors import NetinnetError
+from netinnet.studies import outcome
+from netinnet.training import run as runs
+from netinnet.training import start
+from netinnet.training.interruption import Interrupted
+from netinnet.training.run import Event, Run
+
+SPOKEN_SECONDS = 0.5
+"""Least time between two progress events on standard output."""
+PATIENCE_SECONDS = 60.0
+"""How long a worker whose parent was killed may take to save and leave the folder."""
+_SPOKEN = ("start", "evaluation", "dead_class")
+
+
+class _Speaker:
+    """Passes events on to the parent, progress only now and then."""
+
+    def __init__(self) -> None:
+        self.spoken = 0.0
+
+    def __call__(self, event: Event) -> None:
+        now = time.monotonic()
+        if event["event"] == "progress":
+            if now - self.spoken < SPOKEN_SECONDS:
+                return
+            self.spoken = now
+        elif event["event"] not in _SPOKEN:
+            return
+        # Whoever listened may be gone; standard input says so too, and ends this process properly.
+        with contextlib.suppress(BrokenPipeError):
+            print(json.dumps(event), flush=True)
+
+
+def _report(folder: Path, pictures: Split) -> None:
+    """The run's page, once: when it is finished."""
+    from netinnet.report import html
+
+    if Run(folder).is_finished:
+        html.write(folder, pictures)
+
+
+def _stop_with_parent() -> None:
+    # Not sys.stdin.read(): a thread that holds its lock would keep the process from ending.
+    while os.read(0, 1):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _wait_for_folder(run: Run) -> None:
+    """Wait for a worker of a parent that was killed just now: it saves and leaves."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            with run.claimed():
+                return
+        except NetinnetError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
+
+
+def work(folder: Path, data_dir: Path | None) -> None:
+    """Train the run to its end and judge it; a training that diverges is a result too."""
+    run = runs.open_run(folder)
+    _wait_for_folder(run)
+    if not run.is_finished:
+        try:
+            start.resume(folder, data_dir=data_dir, listener=_Speaker(), report=_report)
+        except Interrupted:
+            raise
+        except NetinnetError as error:
+            if "the training diverged" not in str(error):
+                raise
+            outcome.write(run, {"state": "diverged", "reason": str(error)})
+            return
+    outcome.judge(run, data_dir)
+
+
+def main() -> None:
+    threading.Thread(target=_stop_with_parent, daemon=True).start()
+    folder, *rest = map(Path, sys.argv[1:])
+    try:
+        work(folder, rest[0] if rest else None)
+    except NetinnetError as error:
+        print(error, file=sys.stderr)
+        sys.exit(getattr(error, "status", 2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,134 @@
+"""Worker processes: each trains one run (studies/worker.py) and tells how far it is."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+from netinnet.files import cannot_write
+from netinnet.studies.plan import Job
+from netinnet.training.run import Event
+
+
+def cores() -> int:
+    """The cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@dataclass
+class _Worker:
+    job: Job
+    process: subprocess.Popen[str]
+    log: Path
+
+
+class Workers:
+    """Up to `count` runs at a time, each in a process of its own.
+
+    Leaving the `with` block ends those that are left, at once; their checkpoints stay.
+    """
+
+    def __init__(self, count: int, logs: Path, data_dir: Path | None = None) -> None:
+        self.count, self.logs, self.data_dir = count, logs, data_dir
+        self.at_work: dict[Path, _Worker] = {}
+        self._events: queue.SimpleQueue[tuple[Job, Event]] = queue.SimpleQueue()
+
+    def __enter__(self) -> Workers:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for worker in self.at_work.values():
+            worker.process.kill()
+            worker.process.wait()
+
+    @property
+    def has_room(self) -> bool:
+        return len(self.at_work) < self.count
+
+    def start(self, job: Job) -> None:
+        """Start a process for a run whose folder has been created."""
+        threads = str(job.recipe.threads or 1)
+        # Libraries that count threads for themselves would take all cores for each run.
+        names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+        log = self.logs / f"{job.folder.parent.name}-seed-{job.seed}.txt"
+        command = [sys.executable, "-m", "netinnet.studies.worker", str(job.folder)]
+        with _opened(log) as stderr:
+            process = subprocess.Popen(
+                command + ([] if self.data_dir is None else [str(self.data_dir)]),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                text=True,
+                encoding="utf-8",
+                env={**os.environ, **dict.fromkeys(names, threads)},
+                # Ctrl-C in the terminal is for the parent, which stops its workers in order.
+                start_new_session=True,
+            )
+        self.at_work[job.folder] = _Worker(job, process, log)
+        threading.Thread(target=self._listen, args=(job, process), daemon=True).start()
+
+    def _listen(self, job: Job, process: subprocess.Popen[str]) -> None:
+        assert process.stdout is not None
+        for line in process.stdout:
+            try:
+                event: Any = json.loads(line)
+            except ValueError:
+                continue  # a library that prints
+            if isinstance(event, dict) and "event" in event:
+                self._events.put((job, event))
+        self._events.put((job, {"event": "worker_end", "status": process.wait()}))
+
+    def next_event(self, timeout: float) -> tuple[Job, Event] | None:
+        """The next event of any run, None if there is none within `timeout` seconds.
+
+        The last of each is `worker_end` with the process's `status` and `reason`, the last line of
+        what it said on standard error; then its place is free.
+        """
+        try:
+            job, event = self._events.get(timeout=timeout)
+        except queue.Empty:
+            return None
+        if event["event"] == "worker_end":
+            worker = self.at_work.pop(job.folder)
+            for pipe in (worker.process.stdin, worker.process.stdout):
+                assert pipe is not None
+                pipe.close()
+            event["reason"] = _last_line(worker.log)
+        return job, event
+
+    def stop(self) -> None:
+        """Ask all runs to save and stop."""
+        for worker in self.at_work.values():
+            worker.process.terminate()
+
+
+def _opened(log: Path) -> IO[str]:
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        return log.open("w", encoding="utf-8")
+    except OSError as error:
+        raise cannot_write(log, error) from error
+
+
+def _last_line(log: Path) -> str:
+    """The last line of a log, or "" for an empty one, which is removed."""
+    lines = log.read_text("utf-8", errors="replace").split("\n")
+    said = [line.strip() for line in lines if line.strip()]
+    if not said:
+        log.unlink(missing_ok=True)
+    return said[-1] if said else ""

@@ -1,0 +1,159 @@
+"""What one framework computes, as a program: run by the interpreter that has the framework.
+
+    python tests/parity.py FRAMEWORK logits OUT.npz       logits of every zoo network (small inputs)
+    python tests/parity.py FRAMEWORK classes OUT.npz      classes of the 10,000 test pictures
+    python tests/parity.py FRAMEWORK train OUT.npz NETWORK STEPS OPTIMIZER
+                                                          losses and final weights, dropout off
+
+The tests compare the files of any two frameworks.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from netinnet import frameworks, weights, zoo
+from netinnet.data import batches, datasets
+from netinnet.frameworks.learner import LearnerSettings
+from netinnet.inference import evaluation
+from netinnet.network import BatchNorm, Dropout, Network, Preprocessing, Shape
+from netinnet.optimizer import Optimizer
+from netinnet.preprocessing import normalise
+
+SIZES = {"nin": 96, "nin-imagenet": 96, "alexnet": 96, "vgg11": 64, "vgg11-quarter": 64}
+"""Smaller inputs than the networks' own, where those are large."""
+BATCH = 128
+OPTIMIZERS = {
+    "sgd": Optimizer("sgd"),
+    "nesterov": Optimizer("sgd", 0.9, True, 5e-4),
+    "adamw": Optimizer("adamw", weight_decay=0.01),
+    "muon": Optimizer("muon", 0.9, True, 5e-4),
+}
+RATES = {"sgd": 0.01, "nesterov": 1e-3, "adamw": 1e-3, "muon": 2e-3}
+
+
+def drawn(network: Network, initialisation: str = "he") -> weights.Weights:
+    """Initial weights with statistics and biases that are not all 0 and 1."""
+    found = weights.initial(network, 0, initialisation)
+    rng = np.random.default_rng(1)
+    for name, array in found.items():
+        if array.ndim == 1:
+            found[name] = rng.uniform(0.5, 1.5, array.shape).astype(np.float32)
+        if name.endswith(("bias", "running_mean")):
+            found[name] = rng.normal(0, 0.1, array.shape).astype(np.float32)
+    return found
+
+
+def networks() -> dict[str, Network]:
+    return {name: zoo.network(name, image_size=SIZES.get(name)) for name in zoo.ZOO}
+
+
+def pictures(network: Network, count: int = 2) -> weights.Array:
+    height, width = network.input.height, network.input.width
+    shape = (count, height, width, network.input.channels)
+    return np.random.default_rng(0).uniform(0, 1, shape).astype(np.float32)
+
+
+def logits(framework: str) -> dict[str, np.ndarray]:
+    """Of the learner in prediction mode, and of the native model that `build` makes."""
+    adapter = frameworks.adapter(framework)
+    found = {}
+    for name, network in networks().items():
+        values = drawn(network)
+        learner = adapter.learner(LearnerSettings(network, Optimizer(), network.input), values)
+        found[f"learner/{name}"] = learner.logits(pictures(network))
+        model = adapter.build(network, values)
+        found[f"native/{name}"] = native(framework, model, pictures(network))
+        for tensor, value in adapter.read(network, model).items():
+            assert np.array_equal(value, values[tensor]), f"{name}: {tensor} came back changed"
+    return found
+
+
+def native(framework: str, model: object, images: weights.Array) -> np.ndarray:
+    """Logits of a native model as its users would get them."""
+    if framework == "pytorch":
+        import torch
+
+        with torch.inference_mode():
+            return model.eval()(torch.from_numpy(images).permute(0, 3, 1, 2)).numpy()  # type: ignore[attr-defined]
+    if framework == "tensorflow":
+        return np.asarray(model(images, training=False))  # type: ignore[operator]
+    if framework == "jax":
+        model.eval()  # type: ignore[attr-defined]
+        return np.asarray(model(images))  # type: ignore[operator]
+    from mxnet import np as mxnp
+
+    return model(mxnp.array(images.transpose(0, 3, 1, 2))).asnumpy()  # type: ignore[operator]
+
+
+def classes(framework: str) -> dict[str, np.ndarray]:
+    """Logits of the shipped model for all test pictures."""
+    from netinnet.inference import model_files
+
+    model = model_files.find(None)
+    test = datasets.load("fashion-mnist").test
+    learner = frameworks.adapter(framework).learner(
+        LearnerSettings(model.network, Optimizer(), model.network.input), model.weights
+    )
+    parts = [
+        learner.logits(normalise(test.images[i : i + 250], model.network.preprocessing))
+        for i in range(0, len(test), 250)
+    ]
+    return {"logits": np.concatenate(parts), "labels": test.labels}
+
+
+def without_dropout(network: Network) -> Network:
+    blocks = tuple(
+        dataclasses.replace(block, layers=kept)
+        for block in network.blocks
+        if (kept := tuple(layer for layer in block.layers if not isinstance(layer, Dropout)))
+    )
+    return dataclasses.replace(network, blocks=blocks)
+
+
+def train(framework: str, name: str, steps: int, optimizer: str) -> dict[str, np.ndarray]:
+    """Losses and final weights of a training on real batches, dropout off."""
+    data = datasets.load("fashion-mnist")
+    facts = datasets.DATASETS["fashion-mnist"]
+    network = without_dropout(
+        zoo.network(name, preprocessing=Preprocessing(facts.mean, facts.std), logits_relu=False)
+        if name.startswith("nin")
+        else zoo.network(name)
+    )
+    height, width, channels = data.train.images.shape[1:]
+    settings = LearnerSettings(
+        network, OPTIMIZERS[optimizer], Shape(channels, height, width), label_smoothing=0.1
+    )
+    learner = frameworks.adapter(framework).learner(settings, drawn(network, "xavier"))
+    losses = []
+    for step in range(1, steps + 1):
+        order = batches.order(len(data.train), 0, 0)[(step - 1) * BATCH : step * BATCH]
+        images = normalise(data.train.images[order], network.preprocessing)
+        labels = data.train.labels[order]
+        out = learner.step(images, labels, RATES[optimizer], step, step)
+        losses.append(evaluation.cross_entropy(out, labels).mean())
+    final = {f"weights/{name}": value for name, value in learner.weights().items()}
+    state = {f"state/{name}": value for name, value in learner.optimizer_state().items()}
+    has_norm = any(isinstance(p.layer, BatchNorm) for p in network.placed_layers())
+    assert has_norm == any(name.endswith("running_var") for name in final)
+    return {"losses": np.array(losses), **final, **state}
+
+
+def main() -> None:
+    framework, what, out, *rest = sys.argv[1:]
+    if what == "logits":
+        found = logits(framework)
+    elif what == "classes":
+        found = classes(framework)
+    else:
+        name, steps, optimizer = rest
+        found = train(framework, name, int(steps), optimizer)
+    np.savez(Path(out), **found)
+
+
+if __name__ == "__main__":
+    main()

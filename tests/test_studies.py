@@ -1,0 +1,517 @@
+"""Studies: the plan, statistics, runs in processes of their own, resuming, the page."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from netinnet.errors import NetinnetError, RecipeError
+from netinnet.studies import outcome, plan, reliability, statistics, study
+from netinnet.studies.estimate import Estimate
+from netinnet.studies.outcome import DeadClass, Outcome
+from netinnet.studies.plan import Arm, Job, Plan
+from netinnet.training import recipe as recipes
+from netinnet.training.run import Run
+from tests.conftest import nin
+
+TINY = ["--train-examples", "160", "--test-examples", "60", "--epochs", "1"]
+DYING = [
+    *("--recipe", "book", "--image-size", "67", "--learning-rate", "5"),
+    *("--train-examples", "256", "--test-examples", "100", "--epochs", "2"),
+    *("--vary", "logits_relu=true,false", "--seeds", "1"),
+]
+"""A rate far too high kills the ReLU behind the logits, as in the chapter's failed runs."""
+
+
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.fixture(scope="session")
+def dying_study(fashion_mnist: object, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished study of two runs, one of which has dead classes (about 15 s)."""
+    folder = tmp_path_factory.mktemp("study") / "study"
+    done = nin("reliability", *DYING, "--output", folder, "--json")
+    assert done.returncode == 0, done.stderr
+    (folder / "printed.json").write_text(done.stdout)
+    (folder / "said.txt").write_text(done.stderr)
+    return folder
+
+
+# Statistics
+
+
+@pytest.mark.parametrize(
+    ("probability", "degrees", "value"),
+    [
+        (0.975, 1, 12.7062),
+        (0.975, 2, 4.30265),
+        (0.975, 3, 3.18245),
+        (0.975, 4, 2.77645),
+        (0.975, 9, 2.26216),
+        (0.975, 30, 2.04227),
+        (0.975, 1000, 1.96234),
+        (0.95, 5, 2.01505),
+        (0.995, 7, 3.49948),
+        (0.5, 6, 0.0),
+    ],
+)
+def test_t_quantiles_are_the_tables(probability: float, degrees: int, value: float) -> None:
+    assert statistics.t_quantile(probability, degrees) == pytest.approx(value, abs=1e-4)
+
+
+def test_t_quantile_refuses_what_it_cannot() -> None:
+    with pytest.raises(ValueError, match="no such quantile"):
+        statistics.t_quantile(0.2, 3)
+
+
+@pytest.mark.parametrize(
+    ("count", "total", "low", "high"),
+    [(0, 10, 0.0, 0.2775), (8, 10, 0.4902, 0.9433), (10, 10, 0.7225, 1.0), (1, 2, 0.0945, 0.9055)],
+)
+def test_wilson_interval(count: int, total: int, low: float, high: float) -> None:
+    found = statistics.share_interval(count, total)
+    assert found is not None
+    assert found.estimate == count / total
+    assert (found.low, found.high) == pytest.approx((low, high), abs=1e-4)
+
+
+def test_paired_difference_is_over_common_seeds() -> None:
+    found = statistics.paired_difference({0: 0.9, 1: 0.8, 2: 0.7}, {0: 0.8, 1: 0.8, 3: 0.1})
+    assert found is not None
+    assert found.count == 2
+    assert found.estimate == pytest.approx(0.05)
+    # Student's t with one degree of freedom: 12.706 · (0.1 / √2) / √2.
+    assert found.high == pytest.approx(0.05 + 12.7062 * 0.05, abs=1e-4)
+    assert not found.excludes_zero
+    alone = statistics.paired_difference({4: 0.5}, {4: 0.4})
+    assert alone is not None
+    assert alone.low is None
+    assert statistics.paired_difference({1: 0.5}, {2: 0.5}) is None
+
+
+# The plan
+
+
+def test_grid_is_every_combination() -> None:
+    vary = plan.parse_vary(["logits_relu=true,false", "initialisation=xavier,he"])
+    arms = plan.grid("book", recipes.load("book"), vary)
+    assert [arm.name for arm in arms] == [
+        "logits_relu=true, initialisation=xavier",
+        "logits_relu=true, initialisation=he",
+        "logits_relu=false, initialisation=xavier",
+        "logits_relu=false, initialisation=he",
+    ]
+    assert [arm.recipe.logits_relu for arm in arms] == [True, True, False, False]
+    assert plan.grid("book", recipes.load("book"), {})[0].name == "book"
+
+
+def test_values_have_the_fields_types() -> None:
+    found = plan.parse_vary(["dropout=null,0.5", "pointwise=0,3", "narrowing=128-32,10-10"])
+    assert found == {
+        "dropout": [None, 0.5],
+        "pointwise": [0, 3],
+        "narrowing": ["128-32", "10-10"],
+    }
+
+
+def made(**changes: object) -> Plan:
+    base = recipes.load("book", image_size=67)
+    arms = plan.grid("book", base, {"logits_relu": [True, False]})
+    return dataclasses.replace(
+        Plan("reliability", arms, (0, 1), {"threshold": 0.8}),
+        **changes,  # type: ignore[arg-type]
+    )
+
+
+def test_plan_to_toml_and_back() -> None:
+    whole = made(arms=(Arm('a "b" ü', recipes.load("fashion", dropout=0.1)), *made().arms))
+    assert plan.from_toml(whole.to_toml(), "x") == whole
+
+
+def test_runs_are_seed_by_seed_in_folders_of_their_own(tmp_path: Path) -> None:
+    jobs = made().jobs(tmp_path)
+    assert [(job.arm, job.seed) for job in jobs] == [
+        ("logits_relu=true", 0),
+        ("logits_relu=false", 0),
+        ("logits_relu=true", 1),
+        ("logits_relu=false", 1),
+    ]
+    assert jobs[2].folder == tmp_path / "runs/logits_relu=true/seed-1"
+    assert jobs[2].recipe.seed == 1
+
+
+def test_a_study_grows_but_does_not_change(tmp_path: Path) -> None:
+    folder = tmp_path / "study"
+    assert plan.settle(made(), folder) == (made(), folder)
+    (folder / plan.PLAN_FILE).write_text(made().to_toml())
+    grown, _ = plan.settle(made(seeds=(1, 2)), folder)
+    assert grown.seeds == (0, 1, 2)
+    with pytest.raises(NetinnetError, match="holds another study; choose another --output"):
+        plan.settle(made(settings={"threshold": 0.9}), folder)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/file").write_text("")
+    with pytest.raises(NetinnetError, match="is not empty; choose another --output"):
+        plan.settle(made(), tmp_path / "other")
+
+
+MISTAKES = {
+    "seed": (["--seed", "3"], "a study has many seeds; --seeds and --first-seed say which"),
+    "unknown field": (["--vary", "logit_relu=true"], "(did you mean 'logits_relu'?)"),
+    "no values": (["--vary", "logits_relu"], "--vary takes a field and its values"),
+    "not a truth": (["--vary", "logits_relu=maybe"], "logits_relu must be true or false"),
+    "not a number": (["--vary", "epochs=1,x"], "--vary: epochs must be of type int, got 'x'"),
+    "twice": (["--vary", "epochs=1,1"], "epochs has a value twice: 1,1"),
+    "seed as arm": (["--vary", "seed=1,2"], "--vary: seed is no arm of a study"),
+    "out of range": (["--vary", "pointwise=1,9"], "pointwise must be between 0 and 8, got 9"),
+    "no such option": (["--network", "lenet", "--pointwise", "1"], "lenet has no option pointwise"),
+    "seeds": (["--seeds", "0"], "--seeds must be at least 1, got 0"),
+    "workers": (["--workers", "0"], "--workers must be at least 1, got 0"),
+    "threshold": (["--threshold", "80"], "--threshold must be between 0 and 1, got 80"),
+    "nothing to resume": (["--resume", "nowhere"], "nowhere: no study here, it has no study.toml"),
+    "too many": (["--seeds", "10001"], "a study may have 10,000 runs at most"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_one_line_and_leaves_no_folder(mistake: str, tmp_path: Path) -> None:
+    arguments, message = MISTAKES[mistake]
+    done = nin("reliability", *arguments, cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("kind = ", "not a TOML file"),
+        ('kind = "x"', "not the plan of a study"),
+        ('kind = "x"\nseeds = ["a"]\n[arms.b]\n', "seeds must be whole numbers"),
+        ('kind = "x"\nseeds = [0]\n[arms.b]\nepoch = 3\n', "arm b: unknown field 'epoch'"),
+        ('kind = "x"\nseeds = []\n[arms.b]\n', "at least 1 seed"),
+    ],
+)
+def test_a_damaged_plan_is_one_line(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "study.toml").write_text(text)
+    with pytest.raises(NetinnetError, match=message):
+        plan.load(tmp_path)
+
+
+@pytest.mark.usefixtures("fashion_mnist")
+def test_dry_run_prints_the_plan(tmp_path: Path) -> None:
+    flags = ["--recipe", "book", "--vary", "pointwise=1,2", "--seeds", "3", "--dry-run"]
+    found = json.loads(nin("reliability", *flags, "--json", cwd=tmp_path).stdout)
+    assert found["runs"] == 6
+    assert [arm["parameters"] for arm in found["arms"]] == [1_769_112, 1_992_166]
+    assert {arm["steps"] for arm in found["arms"]} == {4690}
+    shown = nin("reliability", *flags, cwd=tmp_path).stdout
+    assert "6 runs" in shown
+    assert "not known before the first steps" in shown
+    assert not list(tmp_path.iterdir())
+
+
+# Time left
+
+
+def test_estimate_learns_each_arms_speed(tmp_path: Path) -> None:
+    slow, fast = (
+        Job(name, 0, recipes.load("fashion"), tmp_path / name) for name in ("slow", "fast")
+    )
+    estimate = Estimate({"slow": 100.0, "fast": 10.0})
+    assert estimate.seconds_left([slow, fast], 1) is None
+    estimate.started(slow, 0.0)
+    estimate.saw(slow, 0.1, 10.0)
+    estimate.saw(slow, 0.2, 20.0)
+    # 10 units in 10 s: 80 are left, and 10 of the arm not seen yet, with 10 s to start it.
+    assert estimate.seconds_left([slow], 1) == pytest.approx(80)
+    assert estimate.seconds_left([slow, fast], 1) == pytest.approx(80 + 10 + 10)
+    assert estimate.seconds_left([slow, fast], 2) == pytest.approx(80)
+    # Killed and begun again: what was watched before is forgotten.
+    estimate.saw(slow, 0.0, 100.0)
+    assert estimate.seconds_left([slow], 1) is None
+
+
+# Results
+
+
+def run_of(
+    arm: str, seed: int, accuracy: float | None, *dead: str, state: str = "finished"
+) -> Outcome:
+    return Outcome(
+        arm,
+        seed,
+        Path("x"),
+        state,
+        test_accuracy=accuracy,
+        dead=tuple(DeadClass(name, 1, 5, 0.0) for name in dead),
+    )
+
+
+def test_converged_needs_accuracy_and_all_classes() -> None:
+    arm = "logits_relu=true"
+    rows = reliability.table(
+        made(),
+        [
+            run_of(arm, 0, 0.80),
+            run_of(arm, 1, 0.7999),
+            run_of(arm, 2, 0.85, "Bag"),
+            run_of(arm, 3, None, state="diverged"),
+            run_of(arm, 4, None, state="failed"),
+            run_of(arm, 5, None, state="unfinished"),
+        ],
+    )
+    row = rows[0]
+    assert (row.converged, row.ended, row.runs_with_dead_classes) == (1, 5, 1)
+    assert (row.diverged, row.failed) == (1, 1)
+    assert row.share is not None
+    assert row.share.estimate == 0.2
+    assert row.accuracy is not None
+    assert row.accuracy.count == 3
+    assert rows[1].share is None
+
+
+def test_first_dead_epoch_is_that_of_the_last_unbroken_row(tmp_path: Path) -> None:
+    (job,) = dataclasses.replace(made(), arms=made().arms[:1], seeds=(0,)).jobs(tmp_path)
+    run = Run(job.folder)
+    job.folder.mkdir(parents=True)
+    recall = [0.0] * 10
+    figures = {"loss": 1.0, "accuracy": 0.5, "recall": recall}
+    for epoch in (1, 2, 3, 4):
+        run.log(
+            {"event": "evaluation", "epoch": epoch, "step": 5 * epoch, "seconds": 1.0}
+            | {"train": figures, "test": figures}
+        )
+        # Dress dies, comes back, and dies for good; Coat dies within the last epoch.
+        if epoch != 2:
+            run.log({"event": "dead_class", "epoch": epoch, "step": 5 * epoch, "class": "Dress"})
+    metrics = {"test": figures, "train": figures, "training_seconds": 4.0, "wall_seconds": 5.0}
+    metrics |= {"images_per_second": 10.0, "peak_memory_bytes": None}
+    run.metrics_file.write_text(json.dumps(metrics))
+    run.model_file.write_text("")
+    outcome.write(run, {"state": "finished", "dead_classes": ["Dress", "Coat"]})
+    found = outcome.read(job)
+    assert found.dead == (
+        DeadClass("Dress", 3, 15, 0.0),
+        DeadClass("Coat", None, None, 0.0),
+    )
+    assert [point.epoch for point in found.curve] == [1, 2, 3, 4]
+
+
+# Whole studies
+
+
+def test_dead_classes_are_found(dying_study: Path) -> None:
+    printed = json.loads((dying_study / "printed.json").read_text())
+    with_relu, without = printed["arms"]
+    (run,) = with_relu["runs"]
+    assert run["state"] == "finished"
+    assert "Ankle boot" in [dead["name"] for dead in run["dead"]]
+    assert with_relu["runs_with_dead_classes"] == 1
+    assert (with_relu["converged"], with_relu["ended"]) == (0, 1)
+    assert all(not run["dead"] for run in without["runs"])
+    assert without["ended"] == 1
+    said = (dying_study / "said.txt").read_text()
+    assert "2 runs: 2 arms, 1 seed" in said
+    assert re.search(r"logits_relu=true, seed 0: test acc 0\.\d{4}, .*, dead: .*Ankle boot", said)
+
+
+def test_runs_are_ordinary_runs(dying_study: Path) -> None:
+    run = dying_study / "runs/logits_relu=true/seed-0"
+    assert {path.name for path in run.iterdir()} >= {
+        *("recipe.toml", "network.json", "events.jsonl", "metrics.json"),
+        *("model.safetensors", "model.onnx", "report.html", "outcome.json"),
+    }
+    assert nin("evaluate", run, "--examples", "100").returncode == 0
+    assert recipes.load(str(run / "recipe.toml")).threads == 1
+
+
+def test_the_page_needs_nothing_else(dying_study: Path) -> None:
+    page = (dying_study / "report.html").read_text()
+    assert 'src="data:image/svg+xml;base64,' in page
+    assert not re.search(r'(src|href)="(https?:|//)', page)
+    assert "Ankle boot" in page
+    assert "2 of 2 runs done" in page
+    assert 'http-equiv="refresh"' not in page
+    assert "runs/logits_relu%3Dtrue/seed-0/report.html" in page
+
+
+def test_finished_runs_are_not_run_again(dying_study: Path) -> None:
+    model = dying_study / "runs/logits_relu=true/seed-0/model.safetensors"
+    before = model.stat().st_mtime_ns
+    again = nin("reliability", "--resume", dying_study)
+    assert again.returncode == 0, again.stderr
+    assert "2 done" in again.stderr
+    assert "logits_relu=true" in again.stdout
+    same = nin("reliability", *DYING, "--output", dying_study, "--quiet")
+    assert same.returncode == 0
+    assert same.stderr == ""
+    assert model.stat().st_mtime_ns == before
+    wrong = nin("ablate", "--resume", dying_study)
+    assert wrong.returncode == 2
+    assert "this study goes on with nin reliability --resume" in wrong.stderr
+    decided = nin("reliability", "--resume", dying_study, "--epochs", "3")
+    assert "--resume goes on with the study's own plan; leave out --epochs" in decided.stderr
+
+
+@pytest.mark.usefixtures("fashion_mnist")
+def test_a_run_that_fails_is_not_the_end(tmp_path: Path) -> None:
+    # The last of two batches of 159 has one picture: batch norm of its 1×1 maps can't be.
+    flags = ["--image-size", "4", "--vary", "batch_size=159,32", "--seeds", "1"]
+    done = nin("reliability", *TINY, *flags, "--output", tmp_path / "study", "--json")
+    assert done.returncode == 0, done.stderr
+    failed, finished = json.loads(done.stdout)["arms"]
+    assert failed["failed"] == 1
+    assert "one value a channel" in failed["runs"][0]["reason"]
+    assert finished["runs"][0]["state"] == "finished"
+    assert "1 failed: batch_size=159, seed 0" in (tmp_path / "study/report.html").read_text()
+    alone = nin(
+        "reliability", *TINY, *flags[:2], "--batch-size", "159", "--seeds", "1", cwd=tmp_path
+    )
+    assert alone.returncode == 2
+    assert "every run failed" in alone.stderr.splitlines()[-1]
+
+
+LONG = [
+    *("--network", "nin-mnist", "--train-examples", "160", "--test-examples", "20"),
+    *("--batch-size", "16", "--epochs", "3", "--checkpoint-seconds", "0", "--threads", "1"),
+]
+
+
+def begin(folder: Path, *flags: str) -> subprocess.Popen[str]:
+    """Start a study of two runs side by side, as from a terminal."""
+    command = [sys.executable, "-m", "netinnet.cli.main", "reliability", *LONG]
+    return subprocess.Popen(
+        [*command, "--seeds", "2", "--workers", "2", "--output", str(folder), *flags],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def wait_for_steps(folder: Path, step: int) -> None:
+    """Until both runs have done so many steps."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        runs = [Run(path) for path in folder.glob("runs/*/seed-*")]
+        done = [max((e.get("step", 0) for e in run.events()), default=0) for run in runs]
+        if len(done) == 2 and min(done) >= step:
+            return
+        time.sleep(0.02)
+    raise AssertionError("the runs did not get so far")
+
+
+def workers_of(folder: Path) -> list[int]:
+    """Process numbers of the study's workers."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            text = (entry / "cmdline").read_bytes().decode(errors="replace")
+            if entry.name.isdigit() and "netinnet.studies.worker" in text and str(folder) in text:
+                found.append(int(entry.name))
+    return found
+
+
+def wait_for_no_workers(folder: Path) -> None:
+    deadline = time.monotonic() + 60
+    while workers_of(folder):
+        assert time.monotonic() < deadline, "the workers did not stop"
+        time.sleep(0.1)
+
+
+@pytest.fixture(scope="session")
+def undisturbed(fashion_mnist: object, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Digests of the models that `nin train` makes of the same recipes."""
+    found = []
+    for seed in ("0", "1"):
+        folder = tmp_path_factory.mktemp("alone") / "run"
+        done = nin("train", *LONG, "--seed", seed, "--output", folder, "--quiet")
+        assert done.returncode == 0, done.stderr
+        found.append(digest(folder / "model.safetensors"))
+    return found
+
+
+def models(folder: Path) -> list[str]:
+    return [digest(folder / f"runs/fashion/seed-{n}/model.safetensors") for n in (0, 1)]
+
+
+def test_kills_change_nothing(undisturbed: list[str], tmp_path: Path) -> None:
+    """The study's process killed, then a worker: the models are those of undisturbed runs."""
+    folder = tmp_path / "study"
+    process = begin(folder)
+    wait_for_steps(folder, 3)
+    process.kill()
+    process.communicate()
+    # The workers notice, save and stop; or the new study waits for them.
+    process = begin(folder)
+    wait_for_steps(folder, 6)
+    for number in workers_of(folder)[:1]:
+        os.kill(number, signal.SIGKILL)
+    said, _ = process.communicate(timeout=180)
+    assert process.returncode == 0, said
+    assert models(folder) == undisturbed
+    wait_for_no_workers(folder)
+    assert not list(folder.rglob("*.tmp"))
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(undisturbed: list[str], tmp_path: Path) -> None:
+    folder = tmp_path / "study"
+    process = begin(folder)
+    wait_for_steps(folder, 3)
+    second = nin("reliability", "--resume", folder)
+    assert second.returncode == 2
+    assert "another process is training in this folder" in second.stderr
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert f"0 of 2 runs done, all saved; nin reliability --resume {folder} goes on" in said
+    assert "Traceback" not in said
+    assert not workers_of(folder)
+    for run in folder.glob("runs/*/seed-*"):
+        assert Run(run).events()[-1]["event"] == "interrupted"
+    assert "Interrupted: 0 of 2 runs done" in (folder / "report.html").read_text()
+    done = nin("reliability", "--resume", folder)
+    assert done.returncode == 0, done.stderr
+    assert models(folder) == undisturbed
+
+
+@pytest.mark.usefixtures("fashion_mnist")
+def test_python_api(tmp_path: Path) -> None:
+    import netinnet
+
+    settings = {"train_examples": 64, "test_examples": 40, "epochs": 1, "quiet": True}
+    rows = netinnet.reliability(seeds=1, output=tmp_path / "study", **settings)
+    assert [(row.arm, row.ended) for row in rows] == [("fashion", 1)]
+    rows = netinnet.reliability(seeds=2, output=tmp_path / "study", **settings)
+    assert [outcome.seed for outcome in rows[0].runs] == [0, 1]
+    assert rows[0].accuracy is not None
+    assert rows[0].accuracy.count == 2
+
+
+def test_default_workers_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(study, "cores", lambda: 8)
+    base = recipes.load("fashion")
+    one = Plan("x", (Arm("a", plan.with_threads(base)),), (0,))
+    assert one.arms[0].recipe.threads == 1
+    assert study.default_workers(one) == 8
+    three = Plan("x", (Arm("a", plan.with_threads(base.replace(threads=3))),), (0,))
+    assert study.default_workers(three) == 2
+
+
+def test_two_arms_of_one_name() -> None:
+    with pytest.raises(NetinnetError, match="two arms have the same name"):
+        Plan("x", (Arm("a/b", recipes.load("book")), Arm("a-b", recipes.load("book"))), (0,))
+    with pytest.raises(RecipeError, match="unknown field"):
+        plan.grid("x", recipes.load("book"), {"epoch": [1]})
