@@ -244,7 +244,9 @@ class _ResizedConv(nnx.Module):
         y = y.reshape(-1, *steps, phases, phases, layer.channels).transpose(0, 1, 3, 2, 4, 5)
         y = y.reshape(-1, steps[0] * phases, steps[1] * phases, layer.channels)
         y = y[:, : self.out.height, : self.out.width]
-        return y + self.bias[...] if layer.bias else y
+        if layer.bias:
+            y = y + self.bias[...]
+        return y
 
 
 def _resized(images: jax.Array, shape: Shape) -> jax.Array:
