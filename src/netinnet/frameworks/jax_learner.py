@@ -72,21 +72,17 @@ class JaxLearner:
         chain = self._chain(values)
         chain.train()
         logits = chain(_resized(images, self._model.input), key)
-        return logits, self._statistics(values, chain, len(images))
+        return logits, self._statistics(chain)
 
-    def _statistics(self, values: Tensors, chain: Any, count: int) -> Tensors:
-        """New running statistics, with the unbiased variance (Flax keeps the biased one)."""
-        found: Tensors = {}
-        for place in self._model.placed_layers():
-            if not isinstance(place.layer, BatchNorm):
-                continue
-            norm = functools.reduce(getattr, place.name.split("."), chain)
-            found[f"{place.name}.running_mean"] = norm.mean[...]
-            kept = (1 - place.layer.momentum) * values[f"{place.name}.running_var"]
-            n = count * place.input.height * place.input.width
-            unbiased = (norm.var[...] - kept) * (n / (n - 1))
-            found[f"{place.name}.running_var"] = kept + unbiased
-        return found
+    def _statistics(self, chain: Any) -> Tensors:
+        """The running statistics that a call in training left behind."""
+        return {
+            name: getattr(functools.reduce(getattr, tensor.layer.split("."), chain), tensor.name)[
+                ...
+            ]
+            for name, tensor in self._tensors.items()
+            if tensor.role is None
+        }
 
     def _pure_step(
         self,
@@ -171,7 +167,7 @@ class JaxLearner:
             for name, arrays in self._state.items()
         }
 
-    def _put(self, array: npt.NDArray[Any]) -> jax.Array:
+    def _put(self, array: npt.NDArray[Any]) -> Any:
         # A copy: a donated argument must not share memory with NumPy.
         return jax.device_put(array.copy(), self._device)
 
@@ -195,25 +191,96 @@ def _use_threads(wanted: int | None) -> int:
 
 
 def _module(layer: Layer, shape: Shape, rngs: nnx.Rngs) -> Any:
-    """The module of one layer in training: the native one, or one that does less work.
+    """The module of one layer in training: the native one, or one that is faster on a CPU.
 
-    XLA's 1×1 convolution on a CPU is several times slower than the matrix product that it is.
+    XLA's convolution with a small kernel (1×1, or few input channels) is several times slower there
+    than the matrix product that it is.
     """
     match layer:
         case ResizedConv():
             return _ResizedConv(layer, shape)
-        case Conv(kernel=1, padding=0):
-            return jax_adapter.module(layer, shape, rngs, conv_general_dilated=_pointwise)
+        case Conv(kernel=kernel, padding=padding) if _is_small(kernel, padding, shape.channels):
+            return jax_adapter.module(layer, shape, rngs, conv_general_dilated=_matrix_product)
+        case BatchNorm(epsilon, momentum):
+            return _BatchNorm(shape.channels, momentum=1 - momentum, epsilon=epsilon, rngs=rngs)
     return jax_adapter.module(layer, shape, rngs)
 
 
-def _pointwise(
-    x: jax.Array, kernel: jax.Array, strides: tuple[int, int], *_: Any, **__: Any
+def _is_small(kernel: int, padding: int, channels: int) -> bool:
+    return (kernel == 1 and padding == 0) or kernel * kernel * channels <= _SMALL
+
+
+_SMALL = 64
+"""Most products an output of a convolution whose patches are worth being written out."""
+
+
+def _matrix_product(
+    x: jax.Array, kernel: jax.Array, strides: tuple[int, int], padding: Any, **_: Any
 ) -> jax.Array:
-    """A 1×1 convolution as the matrix product it is; takes the place of XLA's in `nnx.Conv`."""
-    x = x[:, :: strides[0], :: strides[1]]
-    product = x.reshape(-1, x.shape[-1]) @ kernel[0, 0]
-    return product.reshape(*x.shape[:-1], -1)
+    """A convolution as one matrix product over patches; takes XLA's place in `nnx.Conv`."""
+    size = kernel.shape[0]
+    x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
+    patches = jnp.concatenate(window_slices(x, size, strides[0]), axis=-1)
+    product = patches.reshape(-1, patches.shape[-1]) @ kernel.reshape(-1, kernel.shape[-1])
+    return product.reshape(*patches.shape[:-1], -1)
+
+
+class _BatchNorm(nnx.BatchNorm):
+    """Flax's, with the unbiased running variance, and a gradient written out.
+
+    The derived gradient goes over the pictures twice as often.
+    """
+
+    def __call__(self, x: jax.Array, *_: Any, **__: Any) -> jax.Array:
+        assert self.scale is not None
+        assert self.bias is not None
+        if self.use_running_average:
+            slope = self.scale[...] * jax.lax.rsqrt(self.var[...] + self.epsilon)
+            return (x - self.mean[...]) * slope + self.bias[...]
+        y, mean, variance = _normalised(x, self.scale[...], self.bias[...], self.epsilon)
+        n = x.size // x.shape[-1]
+        for running, latest in ((self.mean, mean), (self.var, variance * (n / (n - 1)))):
+            running[...] = self.momentum * running[...] + (1 - self.momentum) * latest
+        return y
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+def _normalised(
+    x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Normalised x, and the mean and (biased) variance of each channel."""
+    y, mean, variance = _normalised_forward(x, scale, bias, epsilon)[0]
+    return y, mean, variance
+
+
+def _normalised_forward(x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float) -> Any:
+    mean = _channel_mean(x)
+    difference = x - mean
+    variance = _channel_mean(difference * difference)
+    inverse = jax.lax.rsqrt(variance + epsilon)
+    y = difference * (inverse * scale) + bias
+    return (y, mean, variance), (x, mean, inverse, scale)
+
+
+def _normalised_backward(_epsilon: float, saved: Any, gradients: Any) -> Any:
+    x, mean, inverse, scale = saved
+    of_y = gradients[0]
+    normal = (x - mean) * inverse
+    of_bias = _channel_mean(of_y)
+    of_scale = _channel_mean(of_y * normal)
+    of_x = (scale * inverse) * (of_y - of_bias - normal * of_scale)
+    n = x.size // x.shape[-1]
+    return of_x, of_scale * n, of_bias * n
+
+
+_normalised.defvjp(_normalised_forward, _normalised_backward)
+
+
+def _channel_mean(x: jax.Array) -> jax.Array:
+    """Mean over pictures and positions, as a matrix product with ones for each picture."""
+    n, height, width, channels = x.shape
+    ones = jnp.full((n, 1, height * width), 1 / (height * width), x.dtype)
+    return jnp.matmul(ones, x.reshape(n, height * width, channels))[:, 0].mean(0)
 
 
 class _ResizedConv(nnx.Module):

@@ -108,9 +108,8 @@ def _keras() -> Any:
     remedy = "set the environment variable KERAS_BACKEND=tensorflow before Keras is imported"
     try:
         import keras
-    except (ImportError, ValueError) as error:  # the other framework is missing or unknown
-        reason = (str(error).splitlines() or [""])[0]
-        raise FrameworkError(f"Keras does not import ({reason}); {remedy}") from error
+    except ImportError as error:  # the other framework is missing
+        raise FrameworkError(f"Keras does not import ({error}); {remedy}") from error
     backend = keras.backend.backend()
     if backend != "tensorflow":
         raise FrameworkError(f"Keras runs on {backend} here, not on TensorFlow; {remedy}")

@@ -1,12 +1,13 @@
 """Every layer of the description as TensorFlow operations, in channels-last layout.
 
-The learner's forward pass, in training and prediction. Keras's own layers are not used for it: its
-batch norm keeps the biased variance, and its graph for training is slower.
+The learner's forward pass, in training and prediction. Keras has no part in it: its batch norm
+keeps the biased variance, and its graph in training has more operations.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -22,13 +23,14 @@ Tensor = Any
 Tensors = Mapping[str, Tensor]
 
 
+@dataclass
 class TrainingMode:
     """Asks `forward` for a pass in training: dropout drawn from the seed, batch statistics."""
 
-    def __init__(self, seed: Tensor) -> None:
-        self.seed = seed
-        self.statistics: dict[str, Tensor] = {}
-        """The running statistics after this pass, by canonical name; `forward` fills them in."""
+    seed: Tensor
+    on_cpu: bool = True
+    statistics: dict[str, Tensor] = field(default_factory=dict)
+    """The running statistics after this pass, by canonical name; `forward` fills them in."""
 
 
 def forward(
@@ -44,8 +46,11 @@ def forward(
         }
         match placed.layer:
             case description.BatchNorm() as layer if training:
-                x, new = _normalised_by_batch(layer, own, x)
-                training.statistics |= {f"{placed.name}.{name}": new[name] for name in new}
+                normalise = _normalise_exactly if training.on_cpu else _normalise
+                x, mean, variance = normalise(x, own["weight"], own["bias"], layer.epsilon)
+                for name, newest in (("running_mean", mean), ("running_var", variance)):
+                    running = own[name] + layer.momentum * (newest - own[name])
+                    training.statistics[f"{placed.name}.{name}"] = running
             case description.Dropout(rate) if training:
                 seed = tf.stack([training.seed, number])
                 x = tf.nn.experimental.stateless_dropout(x, rate, seed)
@@ -111,14 +116,27 @@ def _biased(x: Tensor, own: Tensors) -> Tensor:
     return tf.nn.bias_add(x, own["bias"]) if "bias" in own else x
 
 
-def _normalised_by_batch(
-    layer: description.BatchNorm, own: Tensors, x: Tensor
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """The output by the batch's own statistics, and the running statistics after it."""
-    mean, variance = _statistics(tf.stop_gradient(x))
+def _normalise(
+    x: Tensor, scale: Tensor, offset: Tensor, epsilon: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Batch norm in training: the output, and the mean and unbiased variance of each channel."""
+    unused = tf.zeros_like(scale)
+    found = tf.raw_ops.FusedBatchNormV3(
+        x=x, scale=scale, offset=offset, mean=unused, variance=unused, epsilon=epsilon
+    )
+    return found.y, found.batch_mean, found.batch_variance
+
+
+def _normalise_exactly(
+    x: Tensor, scale: Tensor, offset: Tensor, epsilon: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """`_normalise` on a CPU, whose kernel adds up a batch's many float32 values one by one.
+
+    Its variances are wrong by 1e-5, a hundred times what the other layers lose. That decides for
+    many a pixel on which side of a ReLU it falls, so that no two frameworks would learn alike.
+    """
+    mean, variance = _exact_statistics(tf.stop_gradient(x))
     count = tf.cast(tf.size(x) / x.shape[3], tf.float32)
-    newest = {"running_mean": mean, "running_var": variance * (count / (count - 1))}
-    fixed = {"epsilon": layer.epsilon, "data_format": "NHWC"}
 
     @tf.custom_gradient  # type: ignore[untyped-decorator]
     def normalise(x: Tensor, scale: Tensor, offset: Tensor) -> Any:
@@ -128,8 +146,8 @@ def _normalised_by_batch(
             offset=offset,
             mean=mean,
             variance=variance,
+            epsilon=epsilon,
             is_training=False,
-            **fixed,
         ).y
 
         def gradient(of_y: Tensor) -> tuple[Tensor, ...]:
@@ -140,34 +158,28 @@ def _normalised_by_batch(
                 reserve_space_1=mean,
                 reserve_space_2=variance,
                 reserve_space_3=tf.zeros(0),
-                **fixed,
+                epsilon=epsilon,
             )
             return found.x_backprop, found.scale_backprop, found.offset_backprop
 
         return y, gradient
 
-    y = normalise(x, tf.convert_to_tensor(own["weight"]), tf.convert_to_tensor(own["bias"]))
-    return y, {
-        name: own[name] + layer.momentum * (value - own[name]) for name, value in newest.items()
-    }
+    y = normalise(x, tf.convert_to_tensor(scale), tf.convert_to_tensor(offset))
+    return y, mean, variance * (count / (count - 1))
 
 
-def _statistics(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and (biased) variance of each channel.
+def _exact_statistics(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and biased variance of each channel, to 3e-7.
 
-    TensorFlow's batch norm adds up a batch's hundreds of thousands of float32 values one by one:
-    its variances are wrong by 1e-5, a hundred times what the other layers lose, and that decides
-    for many a pixel on which side of a ReLU it falls. Here each column of the pictures is a channel
-    of its own first; sums of sums are exact to 3e-7.
+    The same kernel, but with each column of the pictures as channels of its own: a sum of sums.
     """
     _, _, columns, channels = x.shape
-    parts = columns * channels
-    x = tf.reshape(x, (-1, 1, 1, parts))
-    zero, one = tf.zeros(parts), tf.ones(parts)
-    of = tf.raw_ops.FusedBatchNormV3(x=x, scale=one, offset=zero, mean=zero, variance=one)
-    count = tf.cast(tf.shape(x)[0], tf.float32)
-    means = tf.reshape(of.batch_mean, (columns, channels))
-    variances = tf.reshape(of.batch_variance, (columns, channels)) * ((count - 1) / count)
+    rows = tf.reshape(x, (-1, 1, 1, columns * channels))
+    zero = tf.zeros(columns * channels)
+    _, means, variances = _normalise(rows, zero, zero, 1.0)
+    count = tf.cast(tf.shape(rows)[0], tf.float32)
+    means = tf.reshape(means, (columns, channels))
+    variances = tf.reshape(variances, (columns, channels)) * ((count - 1) / count)
     mean = tf.reduce_mean(means, 0)
     return mean, tf.reduce_mean(variances + tf.math.squared_difference(means, mean), 0)
 

@@ -1,6 +1,6 @@
 """Training with TensorFlow: the rewritten network as one compiled step over plain variables.
 
-The layers are those of `tensorflow_layers`; Keras has no part in it.
+The layers are those of `tensorflow_layers`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class TensorFlowLearner:
         self._tensors = native_tensors(settings.network, "tensorflow")
         with tf.device(device):
             self._variables = {
-                name: tf.Variable(tensor.to_native(weights[name]), name=name.replace(".", "_"))
+                name: tf.Variable(tensor.to_native(weights[name]))
                 for name, tensor in self._tensors.items()
             }
             self._state = {
@@ -57,13 +57,9 @@ class TensorFlowLearner:
         self, images: Array, labels: npt.NDArray[np.int64], rate: float, step: int, seed: int
     ) -> Array:
         with tf.device(self.device):
-            return cast(
-                Array,
-                self._step(
-                    *map(tf.constant, (images, labels, rate, float(step))),
-                    tf.constant(seed, tf.int64),
-                ).numpy(),
-            )
+            numbers = tf.constant(rate), tf.constant(float(step)), tf.constant(seed, tf.int64)
+            logits = self._step(tf.constant(images), tf.constant(labels), *numbers)
+            return cast(Array, logits.numpy())
 
     def logits(self, images: Array) -> Array:
         with tf.device(self.device):
@@ -107,7 +103,7 @@ class TensorFlowLearner:
         """The graph of one step; returns the logits it was made from."""
         roles = {name: tensor.role for name, tensor in self._tensors.items() if tensor.role}
         trained = {name: self._variables[name] for name in roles}
-        training = TrainingMode(seed)
+        training = TrainingMode(seed, on_cpu=self.device == "cpu")
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(trained)
             logits = forward(self._network, self._variables, self._resized(images), training)
