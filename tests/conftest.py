@@ -19,11 +19,10 @@ FRAMEWORK = next((name for name, found in FRAMEWORKS.items() if found.is_install
 # The same sums in every process, on any number of cores. MXNet's threads wait for each other at
 # every small step, which takes ten times as long where another process computes too.
 os.environ["OMP_NUM_THREADS"] = "1" if FRAMEWORK == "mxnet" else "2"
-SMALL = [
-    *("--train-examples", "512", "--test-examples", "200", "--batch-size", "64", "--epochs", "2"),
-    *("--framework", FRAMEWORK),
-]
+SMALL = ["--train-examples", "512", "--test-examples", "200", "--batch-size", "64", "--epochs", "2"]
 """Flags that shorten a training to seconds."""
+QUICK = [*SMALL, "--framework", FRAMEWORK]
+"""Flags of a training that works in every environment, in seconds."""
 
 
 def needs(name: str) -> pytest.MarkDecorator:
@@ -57,6 +56,6 @@ def fashion_mnist() -> datasets.Dataset:
 def small_run(fashion_mnist: datasets.Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of the default recipe, shortened."""
     folder = tmp_path_factory.mktemp("small") / "run"
-    done = nin("train", *SMALL, "--output", folder, "--json")
+    done = nin("train", *QUICK, "--output", folder, "--json")
     assert done.returncode == 0, done.stderr
     return folder

@@ -16,9 +16,12 @@ from netinnet.studies.outcome import Outcome, Point
 from netinnet.studies.statistics import Interval, Summary
 from netinnet.training import recipe as recipes
 from netinnet.training.start import network_for
-from tests.conftest import nin
+from tests.conftest import FRAMEWORK, needs, nin
 
-TINY = ["--train-examples", "64", "--test-examples", "40", "--epochs", "1", "--batch-size", "32"]
+TINY = [
+    *("--train-examples", "64", "--test-examples", "40", "--epochs", "1", "--batch-size", "32"),
+    *("--framework", FRAMEWORK),
+]
 
 
 def finished(arm: str, seed: int, accuracy: float) -> Outcome:
@@ -138,6 +141,7 @@ def test_comparison_table() -> None:
     assert (small.parameters, small.accuracy, small.file_bytes) == (96_080, None, None)
 
 
+@needs("pytorch")
 @pytest.mark.usefixtures("fashion_mnist")
 def test_ablate_command(tmp_path: Path) -> None:
     """Four runs in processes of their own, about 10 s."""

@@ -16,7 +16,7 @@ from PIL import Image
 
 from netinnet.data import datasets
 from netinnet.frameworks import FRAMEWORKS
-from tests.conftest import FRAMEWORK, SMALL, nin
+from tests.conftest import FRAMEWORK, QUICK, nin
 
 TITLE = FRAMEWORKS[FRAMEWORK].title
 HEAVY = ("torch", "tensorflow", "jax", "mxnet", "onnx", "onnxruntime", "matplotlib", "PIL")
@@ -62,7 +62,7 @@ MISTAKES = {
         ["train", "--network", "lenet", "--dropout", "0.1"],
         "lenet has no option dropout: leave it out",
     ),
-    "device": (["train", *SMALL, "--device", "cuda:7"], f"{TITLE} has no device 'cuda:7' here"),
+    "device": (["train", *QUICK, "--device", "cuda:7"], f"{TITLE} has no device 'cuda:7' here"),
     "missing run": (["train", "--resume", "nowhere"], "nowhere: no such run folder"),
     "resume with field": (
         ["train", "--resume", "nowhere", "--seed", "1"],
@@ -209,7 +209,7 @@ def test_without_any_framework(shirt: Path, tmp_path: Path) -> None:
     for arguments in (["summary"], ["zoo"], ["data"], ["predict", str(shirt)], ["evaluate"]):
         done = nin(*arguments, env=env)
         assert done.returncode == 0, done.stderr
-    missing = nin("train", *SMALL, env=env, cwd=tmp_path)
+    missing = nin("train", *QUICK, env=env, cwd=tmp_path)
     assert missing.returncode == 2
     assert (
         f"{TITLE} is not installed; pip install 'netinnet[{FRAMEWORK}]' installs it"
@@ -219,7 +219,7 @@ def test_without_any_framework(shirt: Path, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("fashion_mnist")
 def test_plain_progress_and_last_lines(tmp_path: Path) -> None:
-    done = nin("train", *SMALL, "--output", tmp_path / "run")
+    done = nin("train", *QUICK, "--output", tmp_path / "run")
     lines = done.stdout.splitlines()
     assert lines[0].startswith(f"nin-small (96,080 parameters), {FRAMEWORK} on ")
     assert any(line.startswith("epoch 1/2: loss ") for line in lines)
@@ -228,6 +228,6 @@ def test_plain_progress_and_last_lines(tmp_path: Path) -> None:
     assert "test acc" in lines[-3]
     assert "images/s on" in lines[-2]
     assert lines[-1].startswith(f"run: {tmp_path / 'run'}")
-    quiet = nin("train", *SMALL, "--output", tmp_path / "quiet", "--quiet")
+    quiet = nin("train", *QUICK, "--output", tmp_path / "quiet", "--quiet")
     assert len(quiet.stdout.splitlines()) == 3
     assert quiet.stderr == ""

@@ -14,7 +14,7 @@ from netinnet.errors import FrameworkError
 from netinnet.network import Block, Conv, Flatten, GlobalAvgPool, MaxPool, Network, ReLU, Shape
 from netinnet.optimizer import Optimizer, TensorRole
 from netinnet.studies import measure
-from tests.conftest import nin
+from tests.conftest import needs, nin
 
 MOMENTUM = Optimizer("sgd", 0.9)
 
@@ -135,6 +135,7 @@ CASES = {
 }
 
 
+@needs("pytorch")
 @pytest.mark.parametrize("case", CASES)
 def test_measured_and_computed_agree(case: str) -> None:
     """Within 2 % in training; a prediction of two small pictures feels the threads' buffers."""
@@ -154,6 +155,7 @@ def test_measured_and_computed_agree(case: str) -> None:
     assert measured.process_training_bytes > measured.process_bytes
 
 
+@needs("pytorch")
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_networks_of_the_chapter(name: str) -> None:
@@ -164,6 +166,7 @@ def test_the_networks_of_the_chapter(name: str) -> None:
         assert found["measured"][key] == pytest.approx(found["total"][key], rel=within)
 
 
+@needs("pytorch")
 def test_the_command_measures() -> None:
     done = nin("resources", "lenet", "--batch", "16", "--measure")
     assert done.returncode == 0

@@ -23,7 +23,7 @@ from netinnet.studies.outcome import DeadClass, Outcome
 from netinnet.studies.plan import Arm, Job, Plan
 from netinnet.training import recipe as recipes
 from netinnet.training.run import Run
-from tests.conftest import nin
+from tests.conftest import needs, nin
 
 TINY = ["--train-examples", "160", "--test-examples", "60", "--epochs", "1"]
 DYING = [
@@ -184,6 +184,7 @@ MISTAKES = {
 }
 
 
+@needs("pytorch")
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_is_one_line_and_leaves_no_folder(mistake: str, tmp_path: Path) -> None:
     arguments, message = MISTAKES[mistake]
@@ -211,6 +212,7 @@ def test_a_damaged_plan_is_one_line(text: str, message: str, tmp_path: Path) -> 
 
 
 @pytest.mark.usefixtures("fashion_mnist")
+@needs("pytorch")
 def test_dry_run_prints_the_plan(tmp_path: Path) -> None:
     flags = ["--recipe", "book", "--vary", "pointwise=1,2", "--seeds", "3", "--dry-run"]
     found = json.loads(nin("reliability", *flags, "--json", cwd=tmp_path).stdout)
@@ -313,6 +315,7 @@ def test_first_dead_epoch_is_that_of_the_last_unbroken_row(tmp_path: Path) -> No
 # Whole studies
 
 
+@needs("pytorch")
 def test_dead_classes_are_found(dying_study: Path) -> None:
     printed = json.loads((dying_study / "printed.json").read_text())
     with_relu, without = printed["arms"]
@@ -328,6 +331,7 @@ def test_dead_classes_are_found(dying_study: Path) -> None:
     assert re.search(r"logits_relu=true, seed 0: test acc 0\.\d{4}, .*, dead: .*Ankle boot", said)
 
 
+@needs("pytorch")
 def test_runs_are_ordinary_runs(dying_study: Path) -> None:
     run = dying_study / "runs/logits_relu=true/seed-0"
     assert {path.name for path in run.iterdir()} >= {
@@ -338,6 +342,7 @@ def test_runs_are_ordinary_runs(dying_study: Path) -> None:
     assert recipes.load(str(run / "recipe.toml")).threads == 1
 
 
+@needs("pytorch")
 def test_the_page_needs_nothing_else(dying_study: Path) -> None:
     page = (dying_study / "report.html").read_text()
     assert 'src="data:image/svg+xml;base64,' in page
@@ -348,6 +353,7 @@ def test_the_page_needs_nothing_else(dying_study: Path) -> None:
     assert "runs/logits_relu%3Dtrue/seed-0/report.html" in page
 
 
+@needs("pytorch")
 def test_finished_runs_are_not_run_again(dying_study: Path) -> None:
     model = dying_study / "runs/logits_relu=true/seed-0/model.safetensors"
     before = model.stat().st_mtime_ns
@@ -367,6 +373,7 @@ def test_finished_runs_are_not_run_again(dying_study: Path) -> None:
 
 
 @pytest.mark.usefixtures("fashion_mnist")
+@needs("pytorch")
 def test_a_run_that_fails_is_not_the_end(tmp_path: Path) -> None:
     # The last of two batches of 159 has one picture: batch norm of its 1×1 maps can't be.
     flags = ["--image-size", "4", "--vary", "batch_size=159,32", "--seeds", "1"]
@@ -447,6 +454,7 @@ def models(folder: Path) -> list[str]:
     return [digest(folder / f"runs/fashion/seed-{n}/model.safetensors") for n in (0, 1)]
 
 
+@needs("pytorch")
 def test_kills_change_nothing(undisturbed: list[str], tmp_path: Path) -> None:
     """The study's process killed, then a worker: the models are those of undisturbed runs."""
     folder = tmp_path / "study"
@@ -466,6 +474,7 @@ def test_kills_change_nothing(undisturbed: list[str], tmp_path: Path) -> None:
     assert not list(folder.rglob("*.tmp"))
 
 
+@needs("pytorch")
 def test_ctrl_c_saves_and_says_how_to_go_on(undisturbed: list[str], tmp_path: Path) -> None:
     folder = tmp_path / "study"
     process = begin(folder)
@@ -488,6 +497,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(undisturbed: list[str], tmp_path: Pa
 
 
 @pytest.mark.usefixtures("fashion_mnist")
+@needs("pytorch")
 def test_python_api(tmp_path: Path) -> None:
     import netinnet
 

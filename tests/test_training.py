@@ -23,10 +23,9 @@ from netinnet.training import run as runs
 from netinnet.training.cautions import cautions
 from netinnet.training.schedule import learning_rate
 from netinnet.training.start import network_for
-from tests.conftest import FRAMEWORK, SMALL, needs, nin
+from tests.conftest import FRAMEWORK, QUICK, needs, nin
 
-# Starting MXNet takes seconds.
-KILLS = 5 if FRAMEWORK == "mxnet" else 20
+KILLS = 20
 DROPOUT_RUN = [
     *("--framework", FRAMEWORK),
     *("--network", "nin-mnist", "--train-examples", "160", "--test-examples", "20"),
@@ -82,10 +81,10 @@ def test_recipe_in_the_run_is_complete(small_run: Path) -> None:
 
 
 def test_same_seed_same_model(small_run: Path, tmp_path: Path) -> None:
-    done = nin("train", *SMALL, "--output", tmp_path / "again", "--quiet")
+    done = nin("train", *QUICK, "--output", tmp_path / "again", "--quiet")
     assert done.returncode == 0, done.stderr
     assert digest(tmp_path / "again/model.safetensors") == digest(small_run / "model.safetensors")
-    other = nin("train", *SMALL, "--seed", "1", "--output", tmp_path / "other", "--quiet")
+    other = nin("train", *QUICK, "--seed", "1", "--output", tmp_path / "other", "--quiet")
     assert other.returncode == 0, other.stderr
     assert digest(tmp_path / "other/model.safetensors") != digest(small_run / "model.safetensors")
 
@@ -109,8 +108,9 @@ def wait_for_step(process: subprocess.Popen[str], run: Path, step: int) -> None:
         time.sleep(0.002)
 
 
+@needs("pytorch")  # of the others test_frameworks.py kills each once
 @pytest.mark.usefixtures("fashion_mnist")
-def test_kills_leave_the_model_unchanged(tmp_path: Path) -> None:
+def test_twenty_kills_leave_the_model_unchanged(tmp_path: Path) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     done = nin("train", *THREE_EPOCHS, "--output", whole, "--quiet")
     assert done.returncode == 0, done.stderr
@@ -240,7 +240,7 @@ def test_what_cannot_be_trained_leaves_no_run(
 @pytest.mark.usefixtures("fashion_mnist")
 def test_divergence_is_one_line_and_in_the_log(tmp_path: Path) -> None:
     done = nin(
-        *("train", *SMALL, "--no-normalise", "--optimizer", "sgd", "--network", "nin-mnist"),
+        *("train", *QUICK, "--no-normalise", "--optimizer", "sgd", "--network", "nin-mnist"),
         *("--learning-rate", "900", "--no-logits-relu", "--output", tmp_path / "run"),
     )
     assert done.returncode == 2
@@ -290,7 +290,7 @@ def test_dead_classes_are_named(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("fashion_mnist")
 def test_validation_is_held_out(tmp_path: Path) -> None:
-    done = nin("train", *SMALL, "--validation", "0.25", "--output", tmp_path / "run", "--json")
+    done = nin("train", *QUICK, "--validation", "0.25", "--output", tmp_path / "run", "--json")
     metrics = json.loads(done.stdout)
     assert metrics["train_examples"] == 384
     assert set(metrics["validation"]) == {"loss", "accuracy"}
@@ -300,7 +300,7 @@ def test_validation_is_held_out(tmp_path: Path) -> None:
 def test_full_disk_is_one_line(tmp_path: Path) -> None:
     target = tmp_path / "run"
     script = f"ulimit -f 200; exec {sys.executable} -m netinnet.cli.main train "
-    script += " ".join([*SMALL, "--checkpoint-seconds", "0", "--output", str(target)])
+    script += " ".join([*QUICK, "--checkpoint-seconds", "0", "--output", str(target)])
     done = subprocess.run(
         ["bash", "-c", script], capture_output=True, text=True, check=False, timeout=120
     )

@@ -42,6 +42,7 @@ __all__ = [
     "build",
     "compare",
     "load",
+    "nin_block",
     "reliability",
     "resume",
     "train",
@@ -58,14 +59,49 @@ def build(
 ) -> Any:
     """A network of the zoo as the framework's own model object, initialised from the seed.
 
-    For PyTorch an `nn.Module` with named blocks that takes preprocessed float input N×C×H×W.
-    `options` are those of `zoo.network`: image_size, channels, classes, logits_relu, dropout.
-    Raises NetworkError or FrameworkError.
+    It takes preprocessed float input in the framework's own layout: for `pytorch` an
+    `nn.Sequential` and for `mxnet` a Gluon `HybridSequential`, N×C×H×W; for `tensorflow` a
+    `keras.Model` and for `jax` a Flax `nnx.Module`, N×H×W×C. Blocks and layers have the
+    description's names. `options` are those of `zoo.network`: image_size, channels, classes,
+    logits_relu, dropout, pointwise, narrowing, head, width. Raises NetworkError or FrameworkError.
     """
     from netinnet import frameworks, weights, zoo
 
     net = zoo.network(network, **options)
     return frameworks.adapter(framework).build(net, weights.initial(net, seed, initialisation))
+
+
+def nin_block(
+    in_channels: int,
+    channels: int | Sequence[int],
+    kernel: int,
+    stride: int = 1,
+    padding: int = 0,
+    *,
+    framework: str = "pytorch",
+    seed: int = 0,
+    initialisation: str = "he",
+    **options: Any,
+) -> Any:
+    """A NiN block as the framework's own layer, for networks of your own; any picture size.
+
+    `channels` is one number for all convolutions or one for each; `options` are those of
+    `network.nin_block`: pointwise, norm, bias, last_relu. Raises NetworkError or FrameworkError.
+    """
+    from netinnet import frameworks, network, weights
+
+    block = network.nin_block(channels, kernel, stride, padding, **options)
+    size = network.smallest_input((block,), in_channels) or 1
+    outputs = channels if isinstance(channels, int) else channels[-1]
+    net = network.Network(
+        "nin_block",
+        network.Shape(in_channels, size, size),
+        (block, network.Block("head", (network.GlobalAvgPool(), network.Flatten()))),
+        tuple(str(i) for i in range(outputs)),
+    )
+    adapter = frameworks.adapter(framework)
+    model = adapter.build(net, weights.initial(net, seed, initialisation))
+    return adapter.block(model, block.name)
 
 
 def load(path: str | Path | None = None, *, framework: str | None = None) -> Any:

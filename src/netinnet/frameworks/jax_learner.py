@@ -47,7 +47,7 @@ class JaxLearner:
         folded = fold_resize(settings.network, settings.source)
         self._model = activation_behind_pool(folded or settings.network)
         self._graph, state = nnx.split(assemble(self._model, _module))
-        self._variables: dict[Any, Any] = dict(state.flat_state())
+        self._variables: dict[Any, Any] = dict(nnx.to_flat_state(state))
         self._values = self._native(weights)
         self._state = {
             name: tuple(
@@ -65,7 +65,7 @@ class JaxLearner:
         for name, tensor in self._tensors.items():
             path = (*tensor.layer.split("."), tensor.name)
             variables[path] = variables[path].replace(values[name])
-        return nnx.merge(self._graph, nnx.State.from_flat_path(variables))
+        return nnx.merge(self._graph, nnx.from_flat_state(variables))
 
     def _forward(self, values: Tensors, images: jax.Array, key: jax.Array) -> tuple[Any, Any]:
         """Logits, and the running statistics behind this batch."""

@@ -1,0 +1,229 @@
+"""One description, four frameworks: the same logits, the same training, resumable, in each."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import netinnet
+from netinnet import frameworks, weights, zoo
+from netinnet.errors import FrameworkError
+from netinnet.frameworks import FRAMEWORKS
+from netinnet.frameworks.layout import native_tensors
+from tests.conftest import ROOT, SMALL, needs, nin
+
+Computed = Callable[..., dict[str, np.ndarray]]
+LOSSES = {("nin-small", 100, "nesterov"), ("nin", 5, "sgd"), ("lenet", 20, "adamw")}
+
+
+def interpreter(framework: str) -> str:
+    """The Python that has the framework: this one, or MXNet's own environment."""
+    if framework == "onnx" or FRAMEWORKS[framework].is_installed:
+        return sys.executable
+    own = os.environ.get("NETINNET_MXNET_PYTHON") or str(ROOT / ".venv-mxnet/bin/python")
+    if framework == "mxnet" and Path(own).exists():
+        return own
+    pytest.skip(f"{FRAMEWORKS[framework].title} is not installed")
+
+
+@pytest.fixture(scope="session")
+def computed(tmp_path_factory: pytest.TempPathFactory) -> Computed:
+    """What tests/parity.py computes with a framework, each once."""
+    folder, known = tmp_path_factory.mktemp("parity"), {}
+
+    def compute(framework: str, *what: str) -> dict[str, np.ndarray]:
+        if (framework, *what) not in known:
+            out = folder / f"{framework}-{'-'.join(what)}.npz"
+            command = [interpreter(framework), ROOT / "tests/parity.py", framework, what[0], out]
+            environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+            done = subprocess.run(
+                [*map(str, command), *what[1:]],
+                capture_output=True,
+                text=True,
+                check=False,
+                env=environment,
+            )
+            assert done.returncode == 0, done.stderr[-2000:]
+            with np.load(out) as file:
+                known[framework, *what] = dict(file)
+        return known[framework, *what]
+
+    return compute
+
+
+@needs("pytorch")
+@pytest.mark.parametrize("kind", ["learner", "native"])
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_the_same_logits(framework: str, kind: str, computed: Computed) -> None:
+    """Every network of the zoo, against ONNX's own evaluator: 1e-5 of the largest logit."""
+    reference = computed("onnx", "logits")
+    assert set(reference) == set(zoo.ZOO)
+    found = computed(framework, "logits")
+    for name, expected in reference.items():
+        assert abs(expected).max() > 1e-3, name
+        error = abs(found[f"{kind}/{name}"] - expected).max() / abs(expected).max()
+        assert error <= 1e-5, f"{name}: {error:.1e}"
+
+
+@needs("pytorch")
+@pytest.mark.usefixtures("fashion_mnist")
+@pytest.mark.parametrize("framework", [name for name in FRAMEWORKS if name != "pytorch"])
+def test_the_same_classes(framework: str, computed: Computed) -> None:
+    """The shipped model on all 10,000 test pictures; only ties may differ."""
+    ours, theirs = computed("pytorch", "classes")["logits"], computed(framework, "classes")
+    assert len(ours) == 10_000
+    ranked = np.sort(ours, axis=1)
+    clear = ranked[:, -1] - ranked[:, -2] > 1e-5 * abs(ours).max()
+    assert clear.sum() > 9_990
+    assert (ours.argmax(1) == theirs["logits"].argmax(1))[clear].all()
+
+
+@needs("pytorch")
+@pytest.mark.usefixtures("fashion_mnist")
+@pytest.mark.parametrize("what", sorted(LOSSES), ids=lambda what: f"{what[0]}-{what[2]}")
+@pytest.mark.parametrize("framework", [name for name in FRAMEWORKS if name != "pytorch"])
+def test_the_same_training(framework: str, what: tuple[str, int, str], computed: Computed) -> None:
+    """From the same weights on real pictures: losses to 1e-4, all tensors to 1e-3."""
+    arguments = ("train", *map(str, what))
+    ours, theirs = computed("pytorch", *arguments), computed(framework, *arguments)
+    assert set(ours) == set(theirs)
+    assert len(ours["losses"]) == what[1]
+    np.testing.assert_allclose(theirs["losses"], ours["losses"], rtol=1e-4)
+    for name in ours:
+        if name.startswith("weights/"):
+            error = np.linalg.norm(theirs[name] - ours[name]) / np.linalg.norm(ours[name])
+            assert error <= 1e-3, f"{name}: {error:.1e}"
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+@pytest.mark.parametrize("network", ["nin-small", "lenet", "alexnet"])
+def test_layouts_turn_back(framework: str, network: str) -> None:
+    net = zoo.network(network)
+    for name, tensor in native_tensors(net, framework).items():
+        array = np.arange(np.prod(tensor.canonical_shape)).reshape(tensor.canonical_shape)
+        native = tensor.to_native(array)
+        assert native.shape == tensor.shape, name
+        assert np.array_equal(tensor.to_canonical(native), array), name
+
+
+INSTALLED = [name for name, found in FRAMEWORKS.items() if found.is_installed]
+
+
+@pytest.mark.parametrize("framework", INSTALLED)
+def test_a_block_by_itself_takes_any_size(framework: str) -> None:
+    from tests.parity import native
+
+    block = netinnet.nin_block(3, (8, 6, 4), 5, padding=2, framework=framework)
+    for height, width in ((9, 9), (12, 7)):
+        images = np.random.default_rng(0).uniform(size=(2, height, width, 3)).astype(np.float32)
+        out = native(framework, block, images)
+        channels_last = framework in ("tensorflow", "jax")
+        assert out.shape == ((2, height, width, 4) if channels_last else (2, 4, height, width))
+        assert out.min() >= 0
+        assert out.max() > 0
+
+
+@pytest.mark.parametrize("framework", INSTALLED)
+def test_a_model_read_is_the_model_built(framework: str) -> None:
+    net = zoo.network("nin-small")
+    drawn = weights.initial(net, 3)
+    adapter = frameworks.adapter(framework)
+    read = adapter.read(net, adapter.build(net, drawn))
+    assert all(np.array_equal(read[name], value) for name, value in drawn.items())
+    assert list(read) == list(drawn)
+
+
+@pytest.mark.parametrize("framework", INSTALLED)
+def test_an_unknown_device_is_one_line(framework: str) -> None:
+    done = nin("train", *SMALL, "--framework", framework, "--device", "gpu:7")
+    assert done.returncode == 2
+    title = FRAMEWORKS[framework].title
+    assert done.stderr.splitlines()[-1].startswith(f"nin: {title} has no device 'gpu:7' here; it")
+
+
+@pytest.mark.usefixtures("fashion_mnist")
+@pytest.mark.parametrize("framework", INSTALLED)
+def test_kill_and_resume_change_nothing(framework: str, tmp_path: Path) -> None:
+    """kill -9 in the middle of the second epoch; the resumed model is the undisturbed one's."""
+    flags = [*SMALL, "--framework", framework, "--dropout", "0.3", "--checkpoint-seconds", "0"]
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert nin("train", *flags, "--output", whole, "--quiet").returncode == 0
+    command = [sys.executable, "-m", "netinnet.cli.main", "train", *flags, "--output", str(killed)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    assert process.stderr is not None
+    while not list((killed / "checkpoints").glob("step-0000001?.safetensors")):
+        assert process.poll() is None, process.stderr.read()
+    process.kill()
+    process.wait()
+    process.stderr.close()
+    assert not (killed / "model.safetensors").exists()
+    done = nin("train", "--resume", killed, "--quiet")
+    assert done.returncode == 0, done.stderr
+    ours, theirs = (
+        hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+        for folder in (whole, killed)
+    )
+    assert ours == theirs
+
+
+@pytest.mark.usefixtures("fashion_mnist", "small_run")
+@pytest.mark.parametrize("framework", INSTALLED)
+def test_any_framework_reads_any_run(framework: str, small_run: Path) -> None:
+    by_onnx = nin("evaluate", small_run, "--examples", "100")
+    done = nin("evaluate", small_run, "--examples", "100", "--framework", framework)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == by_onnx.stdout
+
+
+def test_importing_netinnet_imports_no_framework() -> None:
+    program = "import sys, netinnet, netinnet.frameworks, netinnet.frameworks.layout\n" + (
+        "print([m for m in ('torch', 'tensorflow', 'keras', 'jax', 'flax', 'mxnet')"
+        " if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "[]\n"
+
+
+def test_a_missing_framework_says_how_to_get_it() -> None:
+    for name, found in FRAMEWORKS.items():
+        if found.is_installed:
+            continue
+        with pytest.raises(FrameworkError) as caught:
+            frameworks.adapter(name)
+        assert str(caught.value).startswith(
+            f"{found.title} is not installed; pip install 'netinnet[{name}]' installs it"
+        )
+
+
+def test_a_broken_framework_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "mxnet.py").write_text("raise AttributeError('no bool\\nin numpy')\n")
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT / 'src'}"}
+    done = nin("train", *SMALL, "--framework", "mxnet", env=environment)
+    assert done.returncode == 2
+    assert done.stderr == (
+        "nin: MXNet is installed but does not import (no bool); pip install 'netinnet[mxnet]' "
+        "installs it (in an environment of its own: Python 3.11 and NumPy below 1.24)\n"
+    )
+
+
+def test_the_frameworks_command() -> None:
+    done = nin("frameworks", "--json")
+    assert done.returncode == 0, done.stderr
+    import json
+
+    rows = json.loads(done.stdout)
+    assert list(rows) == list(FRAMEWORKS)
+    for name, row in rows.items():
+        assert row["usable"] == (name in INSTALLED)
+        assert bool(row["version"]) == row["usable"]
+        assert ("cpu" in row["devices"]) == row["usable"]
+        assert row["usable"] or "pip install" in row["reason"]
