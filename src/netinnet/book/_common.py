@@ -1,4 +1,4 @@
-"""Shared by the chapter's four modules: batches, environment variables, a missing framework.
+"""Shared by the chapter's four modules: batches, environment variables.
 
 Imports no framework.
 """
@@ -13,10 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from netinnet import frameworks
 from netinnet.data import fashion_mnist
 from netinnet.data.dataset import Split
-from netinnet.errors import FrameworkError, NetinnetError
+from netinnet.errors import NetinnetError
 from netinnet.network import LARGEST_INPUT, Preprocessing, Shape
 from netinnet.preprocessing import prepare
 
@@ -28,17 +27,6 @@ Convert = Callable[[Images, Labels], tuple[Any, Any]]
 """From NumPy (n×height×width×1 in 0…1, n) to a framework's tensors in its own layout."""
 Seed = Callable[[], int]
 """Draws a number from 0 to below 2³¹ from the framework's random generator."""
-
-
-def unusable(name: str, error: Exception) -> FrameworkError:
-    """The error for a framework whose import failed with `error`."""
-    found = frameworks.framework(name)
-    if not found.is_installed:
-        return FrameworkError(f"{found.title} is not installed; {found.remedy}")
-    reason = str(error).strip().splitlines() or [type(error).__name__]
-    return FrameworkError(
-        f"{found.title} is installed but does not import ({reason[0]}); {found.remedy}"
-    )
 
 
 def limit(variable: str) -> int | None:

@@ -9,13 +9,14 @@ import numpy as np
 import numpy.typing as npt
 
 from netinnet.book import _common, _loop
+from netinnet.frameworks import unusable
 
 try:
     import jax
     import optax
     from flax import nnx
 except Exception as error:  # a broken installation can fail in any way
-    raise _common.unusable("jax", error) from error
+    raise unusable("jax", error) from error
 
 __all__ = ["load_data_fashion_mnist", "train_ch6", "try_gpu"]
 

@@ -12,12 +12,13 @@ import numpy
 import numpy.typing as npt
 
 from netinnet.book import _common, _loop
+from netinnet.frameworks import unusable
 
 try:
     from mxnet import autograd, gluon, init, np, npx
     from mxnet.gluon import nn
 except Exception as error:  # a broken installation can fail in any way
-    raise _common.unusable("mxnet", error) from error
+    raise unusable("mxnet", error) from error
 
 npx.set_np()
 

@@ -11,13 +11,14 @@ import numpy.typing as npt
 
 from netinnet.book import _common, _loop
 from netinnet.errors import NetinnetError
+from netinnet.frameworks import unusable
 
 # Notices of its build would stand between the chapter's outputs; errors are still shown.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 try:
     import tensorflow as tf
 except Exception as error:  # a broken installation can fail in any way
-    raise _common.unusable("tensorflow", error) from error
+    raise unusable("tensorflow", error) from error
 
 __all__ = ["load_data_fashion_mnist", "train_ch6", "try_gpu"]
 

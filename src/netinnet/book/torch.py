@@ -9,12 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from netinnet.book import _common, _loop
+from netinnet.frameworks import unusable
 
 try:
     import torch
     from torch import nn
 except Exception as error:  # a broken installation can fail in any way
-    raise _common.unusable("pytorch", error) from error
+    raise unusable("pytorch", error) from error
 
 __all__ = ["load_data_fashion_mnist", "train_ch6", "try_gpu"]
 

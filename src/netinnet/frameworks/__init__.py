@@ -71,13 +71,22 @@ def framework(name: str) -> Framework:
 
 def adapter(name: str) -> Adapter:
     """Import the adapter. Raises FrameworkError where the framework is missing or broken."""
-    found = framework(name)
-    if not found.is_installed:
-        raise FrameworkError(f"{found.title} is not installed; {found.remedy}")
+    if not framework(name).is_installed:
+        raise unusable(name)
     try:
         return cast(Adapter, importlib.import_module(f"netinnet.frameworks.{name}"))
+    except FrameworkError:
+        raise
     except Exception as error:  # a broken installation can fail in any way
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise FrameworkError(
-            f"{found.title} is installed but does not import ({reason[0]}); {found.remedy}"
-        ) from error
+        raise unusable(name, error) from error
+
+
+def unusable(name: str, error: Exception | None = None) -> FrameworkError:
+    """The error for a framework that is missing, or whose import failed with `error`."""
+    found = framework(name)
+    if error is None or not found.is_installed:
+        return FrameworkError(f"{found.title} is not installed; {found.remedy}")
+    reason = str(error).strip().splitlines() or [type(error).__name__]
+    return FrameworkError(
+        f"{found.title} is installed but does not import ({reason[0]}); {found.remedy}"
+    )
