@@ -36,7 +36,7 @@ OPTIMIZERS = {
 }
 # Small rates: rounding decides which of two equal pixels a pool takes, once a step or so, and large
 # steps would carry that on. What is compared here is what the frameworks mean, not rounding.
-RATES = {"sgd": 0.01, "nesterov": 5e-5, "adamw": 1e-3, "muon": 5e-4}
+RATES = {"sgd": 0.01, "nesterov": 2e-5, "adamw": 1e-3, "muon": 5e-4}
 
 
 def drawn(network: Network, initialisation: str = "he") -> weights.Weights:

@@ -16,12 +16,9 @@ from netinnet.studies.outcome import Outcome, Point
 from netinnet.studies.statistics import Interval, Summary
 from netinnet.training import recipe as recipes
 from netinnet.training.start import network_for
-from tests.conftest import FRAMEWORK, needs, nin
+from tests.conftest import needs, nin
 
-TINY = [
-    *("--train-examples", "64", "--test-examples", "40", "--epochs", "1", "--batch-size", "32"),
-    *("--framework", FRAMEWORK),
-]
+TINY = ["--train-examples", "64", "--test-examples", "40", "--epochs", "1", "--batch-size", "32"]
 
 
 def finished(arm: str, seed: int, accuracy: float) -> Outcome:
@@ -161,6 +158,7 @@ def test_ablate_command(tmp_path: Path) -> None:
     assert recipes.load(str(recipe)).head == "dense"
 
 
+@needs("pytorch")
 @pytest.mark.usefixtures("fashion_mnist")
 def test_compare_command(tmp_path: Path) -> None:
     folder = tmp_path / "study"

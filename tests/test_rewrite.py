@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from netinnet import frameworks, weights, zoo
+from netinnet import weights, zoo
 from netinnet.network import Block, Conv, Flatten, GlobalAvgPool, MaxPool, Network, ReLU, Shape
 from netinnet.preprocessing import resize
 from netinnet.rewrite import activation_behind_pool, fold_resize
@@ -19,7 +19,10 @@ from tests.conftest import needs
 def outputs_and_gradient(net: Network, drawn: weights.Weights, x: np.ndarray) -> list[np.ndarray]:
     import torch
 
-    model = frameworks.adapter("pytorch").build(net, drawn).eval()
+    from netinnet.frameworks import pytorch, pytorch_learner
+
+    model = pytorch.assemble(net, pytorch_learner._module).eval()
+    pytorch.load(model, drawn)
     y = model(torch.from_numpy(x).permute(0, 3, 1, 2))
     parameters = dict(model.named_parameters())
     names = sorted(parameters)

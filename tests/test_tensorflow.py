@@ -41,11 +41,6 @@ keras, tf, tensorflow_layers = map(
     importlib.import_module, ("keras", "tensorflow", "netinnet.frameworks.tensorflow_layers")
 )
 
-# Keras 3.15 converts its variables in a way that NumPy 2 wants otherwise.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
-)
-
 PADDED = Network(
     "padded",
     Shape(3, 13, 13),

@@ -97,13 +97,13 @@ def native_tensors(network: Network, framework: str) -> dict[str, NativeTensor]:
     layout = LAYOUTS[framework]
     matrices = _matrices(network)
     kinds = {placed.name: placed.layer.kind for placed in network.placed_layers()}
-    logits = [name for name, kind in kinds.items() if kind in ("conv", "linear")][-1]
+    weighted = [name for name, kind in kinds.items() if kind in ("conv", "linear")]
     found: dict[str, NativeTensor] = {}
     for name, shape in shapes(network).items():
         layer, tensor = name.rsplit(".", 1)
         matrix = matrices.get(name) if layout.channels_last else None
         native_shape = _reversed(matrix, len(shape)) if matrix else shape
-        role = TensorRole(native_shape, len(shape) - 1 if matrix else 0, layer == logits)
+        role = TensorRole(native_shape, len(shape) - 1 if matrix else 0, layer in weighted[-1:])
         found[name] = NativeTensor(
             canonical=name,
             layer=layer,
