@@ -1,10 +1,10 @@
 """What one framework computes, as a program: run by the interpreter that has the framework.
 
-    python tests/parity.py FRAMEWORK logits OUT.npz       logits of every zoo network (small inputs);
-                                                          FRAMEWORK onnx is ONNX's own evaluator
-    python tests/parity.py FRAMEWORK classes OUT.npz      classes of the 10,000 test pictures
+    python tests/parity.py FRAMEWORK logits OUT.npz     logits of every zoo network (small inputs);
+                                                        FRAMEWORK onnx is ONNX's own evaluator
+    python tests/parity.py FRAMEWORK classes OUT.npz    classes of the 10,000 test pictures
     python tests/parity.py FRAMEWORK train OUT.npz NETWORK STEPS OPTIMIZER
-                                                          losses and final weights, dropout off
+                                                        losses and final weights, dropout off
 
 The tests compare the files of any two frameworks.
 """

@@ -16,7 +16,7 @@ from PIL import Image
 
 from netinnet.data import datasets
 from netinnet.frameworks import FRAMEWORKS
-from tests.conftest import FRAMEWORK, QUICK, nin
+from tests.conftest import FRAMEWORK, QUICK, needs, nin
 
 TITLE = FRAMEWORKS[FRAMEWORK].title
 HEAVY = ("torch", "tensorflow", "jax", "mxnet", "onnx", "onnxruntime", "matplotlib", "PIL")
@@ -217,6 +217,7 @@ def test_without_any_framework(shirt: Path, tmp_path: Path) -> None:
     )
 
 
+@needs("pytorch")
 @pytest.mark.usefixtures("fashion_mnist")
 def test_plain_progress_and_last_lines(tmp_path: Path) -> None:
     done = nin("train", *QUICK, "--output", tmp_path / "run")

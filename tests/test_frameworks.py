@@ -43,6 +43,8 @@ def computed(tmp_path_factory: pytest.TempPathFactory) -> Computed:
             out = folder / f"{framework}-{'-'.join(what)}.npz"
             command = [interpreter(framework), ROOT / "tests/parity.py", framework, what[0], out]
             environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+            if framework == "mxnet":
+                environment["OMP_NUM_THREADS"] = "1"  # see conftest
             done = subprocess.run(
                 [*map(str, command), *what[1:]],
                 capture_output=True,

@@ -80,6 +80,7 @@ def test_recipe_in_the_run_is_complete(small_run: Path) -> None:
     assert network_for(recipe).to_json() + "\n" == (small_run / "network.json").read_text()
 
 
+@needs("pytorch")  # of the others test_frameworks.py trains each twice
 def test_same_seed_same_model(small_run: Path, tmp_path: Path) -> None:
     done = nin("train", *QUICK, "--output", tmp_path / "again", "--quiet")
     assert done.returncode == 0, done.stderr
