@@ -16,6 +16,8 @@ STAMP := $(VENV)/.installed-$(STATE)
 MXNET_STAMP := $(MXNET_VENV)/.installed-$(STATE)
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 TRAIN_FLAGS ?=
+# As many test files at a time as there are cores; the tests of a file share what they compute.
+AT_ONCE := -n auto --dist loadfile
 
 .PHONY: train test test-mxnet test-slow lint types golden shipped-model clean
 
@@ -26,13 +28,13 @@ train: $(STAMP)-train
 test: $(STAMP)-test
 	@if $(HAS_MXNET_PYTHON); then $(MAKE) --no-print-directory $(MXNET_STAMP); \
 	else echo "The tests with MXNet are left out. $(NO_MXNET_PYTHON)."; fi
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(AT_ONCE)
 	@if $(HAS_MXNET_PYTHON); then $(MAKE) --no-print-directory test-mxnet; fi
 
 test-mxnet:
 	@$(HAS_MXNET_PYTHON) || { echo "$(NO_MXNET_PYTHON)." >&2; exit 2; }
 	@$(MAKE) --no-print-directory $(MXNET_STAMP)
-	$(MXNET_BIN)/python -m pytest
+	$(MXNET_BIN)/python -m pytest $(AT_ONCE)
 
 test-slow: $(STAMP)-test
 	$(BIN)/python -m pytest -m slow

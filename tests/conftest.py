@@ -16,9 +16,9 @@ from netinnet.frameworks import FRAMEWORKS
 ROOT = Path(__file__).parent.parent
 FRAMEWORK = next((name for name, found in FRAMEWORKS.items() if found.is_installed), "pytorch")
 """What tests train with that are about training, not about a framework: the first there is."""
-# The same sums in every process, on any number of cores. MXNet's threads wait for each other at
-# every small step, which takes ten times as long where another process computes too.
-os.environ["OMP_NUM_THREADS"] = "1" if FRAMEWORK == "mxnet" else "2"
+# The same sums in every process, on any number of cores. One thread: several tests run at a time,
+# and OpenMP's threads wait for each other at every small step, which takes ten times as long then.
+os.environ["OMP_NUM_THREADS"] = "1"
 SMALL = ["--train-examples", "512", "--test-examples", "200", "--batch-size", "64", "--epochs", "2"]
 """Flags that shorten a training to seconds."""
 QUICK = [*SMALL, "--framework", FRAMEWORK]

@@ -1,4 +1,4 @@
-"""One description, four frameworks: the same logits, the same training, resumable, in each."""
+"""What every adapter must do, in each framework that is installed; test_parity compares them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import hashlib
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,91 +16,7 @@ from netinnet import frameworks, weights, zoo
 from netinnet.errors import FrameworkError
 from netinnet.frameworks import FRAMEWORKS
 from netinnet.frameworks.layout import native_tensors
-from tests.conftest import ROOT, SMALL, needs, nin
-
-Computed = Callable[..., dict[str, np.ndarray]]
-LOSSES = {("nin-small", 100, "nesterov"), ("nin", 5, "sgd"), ("lenet", 20, "adamw")}
-
-
-def interpreter(framework: str) -> str:
-    """The Python that has the framework: this one, or MXNet's own environment."""
-    if framework == "onnx" or FRAMEWORKS[framework].is_installed:
-        return sys.executable
-    own = os.environ.get("NETINNET_MXNET_PYTHON") or str(ROOT / ".venv-mxnet/bin/python")
-    if framework == "mxnet" and Path(own).exists():
-        return own
-    pytest.skip(f"{FRAMEWORKS[framework].title} is not installed")
-
-
-@pytest.fixture(scope="session")
-def computed(tmp_path_factory: pytest.TempPathFactory) -> Computed:
-    """What tests/parity.py computes with a framework, each once."""
-    folder, known = tmp_path_factory.mktemp("parity"), {}
-
-    def compute(framework: str, *what: str) -> dict[str, np.ndarray]:
-        if (framework, *what) not in known:
-            out = folder / f"{framework}-{'-'.join(what)}.npz"
-            command = [interpreter(framework), ROOT / "tests/parity.py", framework, what[0], out]
-            environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
-            if framework == "mxnet":
-                environment["OMP_NUM_THREADS"] = "1"  # see conftest
-            done = subprocess.run(
-                [*map(str, command), *what[1:]],
-                capture_output=True,
-                text=True,
-                check=False,
-                env=environment,
-            )
-            assert done.returncode == 0, done.stderr[-2000:]
-            with np.load(out) as file:
-                known[framework, *what] = dict(file)
-        return known[framework, *what]
-
-    return compute
-
-
-@needs("pytorch")
-@pytest.mark.parametrize("kind", ["learner", "native"])
-@pytest.mark.parametrize("framework", FRAMEWORKS)
-def test_the_same_logits(framework: str, kind: str, computed: Computed) -> None:
-    """Every network of the zoo, against ONNX's own evaluator: 1e-5 of the largest logit."""
-    reference = computed("onnx", "logits")
-    assert set(reference) == set(zoo.ZOO)
-    found = computed(framework, "logits")
-    for name, expected in reference.items():
-        assert abs(expected).max() > 1e-3, name
-        error = abs(found[f"{kind}/{name}"] - expected).max() / abs(expected).max()
-        assert error <= 1e-5, f"{name}: {error:.1e}"
-
-
-@needs("pytorch")
-@pytest.mark.usefixtures("fashion_mnist")
-@pytest.mark.parametrize("framework", [name for name in FRAMEWORKS if name != "pytorch"])
-def test_the_same_classes(framework: str, computed: Computed) -> None:
-    """The shipped model on all 10,000 test pictures; only ties may differ."""
-    ours, theirs = computed("pytorch", "classes")["logits"], computed(framework, "classes")
-    assert len(ours) == 10_000
-    ranked = np.sort(ours, axis=1)
-    clear = ranked[:, -1] - ranked[:, -2] > 1e-5 * abs(ours).max()
-    assert clear.sum() > 9_990
-    assert (ours.argmax(1) == theirs["logits"].argmax(1))[clear].all()
-
-
-@needs("pytorch")
-@pytest.mark.usefixtures("fashion_mnist")
-@pytest.mark.parametrize("what", sorted(LOSSES), ids=lambda what: f"{what[0]}-{what[2]}")
-@pytest.mark.parametrize("framework", [name for name in FRAMEWORKS if name != "pytorch"])
-def test_the_same_training(framework: str, what: tuple[str, int, str], computed: Computed) -> None:
-    """From the same weights on real pictures: losses to 1e-4, all tensors to 1e-3."""
-    arguments = ("train", *map(str, what))
-    ours, theirs = computed("pytorch", *arguments), computed(framework, *arguments)
-    assert set(ours) == set(theirs)
-    assert len(ours["losses"]) == what[1]
-    np.testing.assert_allclose(theirs["losses"], ours["losses"], rtol=1e-4)
-    for name in ours:
-        if name.startswith("weights/"):
-            error = np.linalg.norm(theirs[name] - ours[name]) / np.linalg.norm(ours[name])
-            assert error <= 1e-3, f"{name}: {error:.1e}"
+from tests.conftest import ROOT, SMALL, nin
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
