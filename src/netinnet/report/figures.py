@@ -26,7 +26,7 @@ Event = Mapping[str, Any]
 # Blue, orange and green that differ in lightness too (after Okabe and Ito).
 _COLOURS = {"train": "#0b5fa5", "test": "#d1670b", "validation": "#3f8f5f"}
 _STYLES = {"train": ("-", "o"), "test": ("--", "s"), "validation": (":", "^")}
-_GREY = "#444444"
+GREY = "#444444"
 
 CURVE_POINTS = 250
 """More progress points than this are averaged in groups: a figure cannot show more."""
@@ -50,7 +50,7 @@ def learning_curves(events: Sequence[Event], form: Format = "svg") -> bytes:
     """
     from matplotlib.ticker import MaxNLocator
 
-    figure = _figure(9.0, 3.6)
+    figure = new_figure(9.0, 3.6)
     loss, accuracy = figure.subplots(1, 2)
     progress = [event for event in events if event.get("event") == "progress"]
     evaluations = [event for event in events if event.get("event") == "evaluation"]
@@ -72,7 +72,7 @@ def learning_curves(events: Sequence[Event], form: Format = "svg") -> bytes:
                 markerfacecolor="white",
                 label={"train": "training", "test": "test", "validation": "validation"}[split],
             )
-        _tidy(axes)
+        tidy(axes)
         axes.set_xlabel("epoch")
         axes.set_xlim(left=0)
         axes.xaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 5, 10], integer=True))
@@ -83,7 +83,7 @@ def learning_curves(events: Sequence[Event], form: Format = "svg") -> bytes:
     accuracy.set_ylim(top=1)
     handles, labels = loss.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=4, frameon=False, fontsize=9)
-    return _bytes(figure, form)
+    return image_bytes(figure, form)
 
 
 def confusion(
@@ -99,14 +99,14 @@ def confusion(
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     few = len(classes) <= ANNOTATED_CLASSES
     side = max(3.4, 0.52 * len(classes)) if few else 7.0
-    figure = _figure(side + 2.0, side + 1.1)
+    figure = new_figure(side + 2.0, side + 1.1)
     axes = figure.subplots()
     # Mistakes are a few per cent; a square root gives them shades that can be told apart.
     image = axes.imshow(shares, cmap="Greys", norm=PowerNorm(0.5, 0, 1), interpolation="nearest")
     axes.set_xlabel("predicted class")
     axes.set_ylabel("true class")
     if few:
-        names = [_short(name, 18) for name in classes]
+        names = [shortened(name, 18) for name in classes]
         axes.set_xticks(range(len(classes)), names, rotation=40, ha="right", rotation_mode="anchor")
         axes.set_yticks(range(len(classes)), names)
         axes.tick_params(length=0, labelsize=9)
@@ -115,7 +115,7 @@ def confusion(
     bar.ax.set_yticklabels(["0", "5", "25", "50", "100"], fontsize=8)
     bar.set_label("share of the true class (%)", fontsize=9)
     bar.outline.set_visible(False)
-    return _bytes(figure, form)
+    return image_bytes(figure, form)
 
 
 def _annotate(axes: Axes, counts: npt.NDArray[np.int64], shares: npt.NDArray[Any]) -> None:
@@ -150,11 +150,11 @@ def recall_bars(
         (value, name) for value, name in zip(recall, classes, strict=True) if value is not None
     ]
     ranked = sorted(known, key=lambda pair: pair[0])[:BARS]
-    figure = _figure(6.4, 0.9 + 0.28 * max(len(ranked), 2))
+    figure = new_figure(6.4, 0.9 + 0.28 * max(len(ranked), 2))
     axes = figure.subplots()
     values = [value for value, _ in ranked]
     axes.barh(range(len(ranked)), values, height=0.68, color=_COLOURS["train"])
-    axes.set_yticks(range(len(ranked)), [_short(name, 28) for _, name in ranked], fontsize=9)
+    axes.set_yticks(range(len(ranked)), [shortened(name, 28) for _, name in ranked], fontsize=9)
     axes.set_ylim(max(len(ranked), 1) - 0.5, -0.5)
     for row, value in enumerate(values):
         axes.text(value + 0.01, row, f"{100 * value:.1f}", va="center", fontsize=8.5)
@@ -163,9 +163,9 @@ def recall_bars(
     axes.xaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f}")
     which = f", the worst {len(ranked)} of {len(known)} classes" if len(ranked) < len(known) else ""
     axes.set_xlabel(f"recall (%){which}")
-    _tidy(axes, grid=False)  # every bar has its number
+    tidy(axes, grid=False)  # every bar has its number
     axes.tick_params(axis="y", length=0)
-    return _bytes(figure, form)
+    return image_bytes(figure, form)
 
 
 def picture_grid(
@@ -185,7 +185,7 @@ def picture_grid(
     ]
     heights = [tile + 0.16 * count + 0.18 for count in lines]
     width, height = 1.75 * columns, max(sum(heights), tile)
-    figure = _figure(width, height, layout=None)
+    figure = new_figure(width, height, layout=None)
     # All pictures are drawn in one axes whose unit is the inch: 25 axes would take a second.
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_xlim(0, width)
@@ -196,7 +196,7 @@ def picture_grid(
         top = sum(heights[: i // columns]) + 0.04
         _draw(axes, picture, centre, top, tile)
         axes.text(centre, top + tile + 0.05, caption, ha="center", va="top", fontsize=8.5)
-    return _bytes(figure, form)
+    return image_bytes(figure, form)
 
 
 def _draw(
@@ -223,7 +223,7 @@ def _draw(
     )
 
 
-def _figure(
+def new_figure(
     width: float, height: float, layout: Literal["constrained"] | None = "constrained"
 ) -> Figure:
     """A white figure of that size in inches."""
@@ -232,25 +232,28 @@ def _figure(
     return Figure(figsize=(width, height), layout=layout, facecolor="white")
 
 
-def _bytes(figure: Figure, form: Format) -> bytes:
+def image_bytes(figure: Figure, form: Format) -> bytes:
+    from matplotlib import rc_context
+
     buffer = io.BytesIO()
     # Without a date (SVG) the same run gives the same figure.
     metadata = {"Date": None, "Creator": None} if form == "svg" else None
-    with warnings.catch_warnings():
+    # A fixed salt: the names of clip paths would else be new each time.
+    with warnings.catch_warnings(), rc_context({"svg.hashsalt": "netinnet"}):
         # A class name may be in a script that the font has not; the page has it as text.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         figure.savefig(buffer, format=form, dpi=150, metadata=metadata)
     return buffer.getvalue()
 
 
-def _tidy(axes: Axes, grid: bool = True) -> None:
+def tidy(axes: Axes, grid: bool = True) -> None:
     """No frame but the axes themselves, and a light grid behind the data."""
     axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(_GREY)
+    axes.spines[["left", "bottom"]].set_color(GREY)
     if grid:
         axes.grid(color="#e4e4e4", linewidth=0.7)
         axes.set_axisbelow(True)
-    axes.tick_params(colors=_GREY, labelsize=9)
+    axes.tick_params(colors=GREY, labelsize=9)
 
 
 def _points(
@@ -282,7 +285,7 @@ def _averaged(
     return np.add.reduceat(x, starts) / sizes, np.add.reduceat(y, starts) / sizes
 
 
-def _short(name: str, length: int) -> str:
+def shortened(name: str, length: int) -> str:
     """A class name for an axis: one line, and an ellipsis for the middle of a long one.
 
     Long names often differ at their ends alone.

@@ -115,7 +115,7 @@ def _page(facts: _Facts, pictures: Split | None) -> str:
         _recall(facts),
         _mistakes(facts, pictures),
         _network(facts.network),
-        _section("Recipe", f"<pre>{escape(facts.recipe.strip())}</pre>"),
+        section("Recipe", f"<pre>{escape(facts.recipe.strip())}</pre>"),
         _versions(facts.start),
     )
     return string.Template(template).substitute(
@@ -212,7 +212,7 @@ def _headline(facts: _Facts) -> str:
     cards.append(("parameters", f"{total_cost(facts.network).parameters:,}"))
     seconds = metrics.get("training_seconds", latest.get("seconds"))
     if seconds is not None:
-        cards.append(("training time", _duration(seconds)))
+        cards.append(("training time", duration(seconds)))
     if speed is not None:
         cards.append(("training images/s", f"{speed:,.0f}"))
     inside = "".join(
@@ -225,7 +225,7 @@ def _learning(facts: _Facts) -> str:
     """Curves, and all epochs in a table that unfolds."""
     if not facts.last("progress", "evaluation"):
         return ""
-    image = _image(figures.learning_curves(facts.events), "Loss and accuracy over the epochs")
+    image = image_tag(figures.learning_curves(facts.events), "Loss and accuracy over the epochs")
     caption = (
         "Marked points stand for whole epochs; the thin line for single training batches. Training "
         "figures are means while the network changes, with dropout and augmentation where the "
@@ -242,19 +242,19 @@ def _learning(facts: _Facts) -> str:
         for split in splits:
             values = event.get(split, {})
             row += [_decimal(values.get("loss")), _percent(values.get("accuracy"))]
-        rows.append([*row, _duration(event["seconds"])])
-    table = _table([*header, "training time"], rows, numbers=range(2 * len(splits) + 2))
+        rows.append([*row, duration(event["seconds"])])
+    table = text_table([*header, "training time"], rows, numbers=range(2 * len(splits) + 2))
     folded = f"<details><summary>All epochs</summary>{table}</details>" if rows else ""
-    return _section("Learning curves", _captioned(image, caption) + folded)
+    return section("Learning curves", captioned(image, caption) + folded)
 
 
 def _confusion(facts: _Facts) -> str:
     matrix = facts.test.get("confusion")
     if not matrix:
         return ""
-    image = _image(figures.confusion(matrix, facts.network.classes), "Confusion matrix")
+    image = image_tag(figures.confusion(matrix, facts.network.classes), "Confusion matrix")
     caption = "How many test pictures of each class (row) were taken for each class (column)."
-    return _section("Confusion matrix", _captioned(image, caption))
+    return section("Confusion matrix", captioned(image, caption))
 
 
 def _recall(facts: _Facts) -> str:
@@ -263,16 +263,16 @@ def _recall(facts: _Facts) -> str:
     if not recall or not matrix:
         return ""
     classes = facts.network.classes
-    image = _image(figures.recall_bars(recall, classes), "Recall of each class")
+    image = image_tag(figures.recall_bars(recall, classes), "Recall of each class")
     rows = [
         [name, f"{sum(row):,}", f"{row[i]:,}", _percent(recall[i])]
         for i, (name, row) in enumerate(zip(classes, matrix, strict=True))
     ]
-    table = _table(["class", "pictures", "found", "recall"], rows, numbers=range(1, 4))
+    table = text_table(["class", "pictures", "found", "recall"], rows, numbers=range(1, 4))
     caption = "Share of each class's test pictures that were found."
-    return _section(
+    return section(
         "Recall by class",
-        f'<div class="beside">{_captioned(image, caption)}{table}</div>',
+        f'<div class="beside">{captioned(image, caption)}{table}</div>',
     )
 
 
@@ -291,7 +291,7 @@ def _mistakes(facts: _Facts, pictures: Split | None) -> str:
     grid = figures.picture_grid(pictures.images[[m["index"] for m in mistakes]], captions)
     alternative = "; ".join(caption.replace("\n", " ") for caption in captions)
     caption = "True class → prediction, and the probability that the network gave it."
-    return _section("The most confident mistakes", _captioned(_image(grid, alternative), caption))
+    return section("The most confident mistakes", captioned(image_tag(grid, alternative), caption))
 
 
 def _network(network: Network) -> str:
@@ -310,11 +310,11 @@ def _network(network: Network) -> str:
     header = ["block", "layers", "output", "parameters", "multiply-adds", "activations (KiB)"]
     total = [*cells(total_cost(network))]
     total[1] = f"input {network.input}"
-    table = _table(header, map(cells, block_costs(network)), numbers=range(2, 6), footer=total)
+    table = text_table(header, map(cells, block_costs(network)), numbers=range(2, 6), footer=total)
     caption = (
         "Multiply-adds and activations (float32) are those of one picture in one forward pass."
     )
-    return _section("Network", f'{table}<p class="soft">{caption}</p>')
+    return section("Network", f'{table}<p class="soft">{caption}</p>')
 
 
 def _versions(start: Event) -> str:
@@ -322,24 +322,24 @@ def _versions(start: Event) -> str:
     if not versions:
         return ""
     rows = [[str(name), str(version)] for name, version in versions.items()]
-    table = _table(["package", "version"], rows)
-    return _section("Versions", f'<div class="narrow">{table}</div>')
+    table = text_table(["package", "version"], rows)
+    return section("Versions", f'<div class="narrow">{table}</div>')
 
 
-def _section(title: str, body: str) -> str:
+def section(title: str, body: str) -> str:
     return f"<section>\n<h2>{escape(title)}</h2>\n{body}\n</section>"
 
 
-def _image(svg: bytes, alternative: str) -> str:
+def image_tag(svg: bytes, alternative: str) -> str:
     data = base64.b64encode(svg).decode()
     return f'<img alt="{escape(alternative)}" src="data:image/svg+xml;base64,{data}">'
 
 
-def _captioned(image: str, caption: str) -> str:
+def captioned(image: str, caption: str) -> str:
     return f"<figure>{image}<figcaption>{escape(caption)}</figcaption></figure>"
 
 
-def _table(
+def text_table(
     header: Sequence[str],
     rows: Iterable[Sequence[str]],
     numbers: Iterable[int] = (),
@@ -372,7 +372,7 @@ def _decimal(value: float | None) -> str:
     return "not finite" if value is None else f"{value:.3f}"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """ "47 s", "6 min 45 s", "2 h 05 min"."""
     whole = round(seconds)
     if whole < 60:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from netinnet import memory_model, resources
 from netinnet.memory_model import MemoryModel
 from netinnet.network import Network
-from netinnet.report.figures import _GREY, Format, _bytes, _figure, _tidy
+from netinnet.report.figures import GREY, Format, image_bytes, new_figure, tidy
 
 _DARK, _LIGHT = "#2f5f8f", "#d9c39a"
 """Two colours that differ in lightness, so that they do in grey too."""
@@ -24,7 +24,7 @@ def resource_bars(
     weights = [2 * value * row.parameters / 1e6 for row in rows]
     places = range(len(rows))
     with_weights = [i for i in places if weights[i]]
-    figure = _figure(10.0, 1.8 + 0.21 * len(rows))
+    figure = new_figure(10.0, 1.8 + 0.21 * len(rows))
     figure.suptitle(f"{network.name}, batch {batch:,}, {precision}", fontsize=10)
     kept, live, macs = figure.subplots(1, 3, sharey=True)
 
@@ -35,7 +35,7 @@ def resource_bars(
         left=[stored[i] for i in with_weights],
         height=0.7,
         color=_LIGHT,
-        edgecolor=_GREY,
+        edgecolor=GREY,
         linewidth=0.5,
         hatch="////",
         label="weights and their gradients",
@@ -48,7 +48,7 @@ def resource_bars(
         live.plot(
             [getattr(layer, name) / 1e6 for layer in memory.layers],
             places,
-            color=_GREY if name == "training" else _DARK,
+            color=GREY if name == "training" else _DARK,
             linestyle=line,
             linewidth=1.2,
             marker=marker,
@@ -60,11 +60,11 @@ def resource_bars(
     macs.barh(places, [row.macs / 1e6 for row in rows], height=0.7, color=_DARK)
     macs.set_xlabel("MACs of one picture (10⁶)")
     for axes in (kept, live, macs):
-        _tidy(axes)
+        tidy(axes)
         axes.set_xlim(0, 1.04 * axes.dataLim.x1)
         axes.tick_params(axis="y", length=0, labelsize=8)
     for axes in (kept, live):
         axes.legend(
             loc="lower left", bbox_to_anchor=(0, 1), frameon=False, fontsize=8.5, borderaxespad=0.2
         )
-    return _bytes(figure, form)
+    return image_bytes(figure, form)

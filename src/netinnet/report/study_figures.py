@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from netinnet.report.figures import _GREY, Format, _bytes, _figure, _short, _tidy
+from netinnet.report.figures import GREY, Format, image_bytes, new_figure, shortened, tidy
 from netinnet.studies.statistics import Interval, Summary
 
 COLOURS = ("#0b5fa5", "#d1670b", "#3f8f5f", "#8b4a8b", "#6b6b6b", "#b8860b", "#2a9d9d", "#a03030")
@@ -27,7 +27,7 @@ class Dots:
 
 def accuracy_strips(arms: Sequence[Dots], threshold: float, form: Format = "svg") -> bytes:
     """Every run as a dot on its arm's line; a cross is a run with dead classes."""
-    figure = _figure(8.0, 1.1 + 0.55 * max(len(arms), 2))
+    figure = new_figure(8.0, 1.1 + 0.55 * max(len(arms), 2))
     axes = figure.subplots()
     for row, arm in enumerate(arms):
         # Runs of equal accuracy are set beside each other, in the order of their seeds.
@@ -43,13 +43,13 @@ def accuracy_strips(arms: Sequence[Dots], threshold: float, form: Format = "svg"
                 facecolors="none" if marker == "o" else colour,
                 edgecolors=colour if marker == "o" else None,
             )
-    axes.axvline(threshold, color=_GREY, linewidth=1, linestyle=":")
-    axes.set_yticks(range(len(arms)), [_short(arm.name, 44) for arm in arms], fontsize=9)
+    axes.axvline(threshold, color=GREY, linewidth=1, linestyle=":")
+    axes.set_yticks(range(len(arms)), [shortened(arm.name, 44) for arm in arms], fontsize=9)
     axes.set_ylim(max(len(arms), 1) - 0.5, -0.5)
     axes.set_xlim(0, 1)
     _percent_axis(axes.xaxis)
     axes.set_xlabel("test accuracy (%)")
-    _tidy(axes)
+    tidy(axes)
     axes.grid(visible=False, axis="y")
     axes.tick_params(axis="y", length=0)
     handles = [
@@ -58,7 +58,7 @@ def accuracy_strips(arms: Sequence[Dots], threshold: float, form: Format = "svg"
     ]
     labels = ["all classes alive", "with dead classes"]
     figure.legend(handles, labels, loc="outside upper center", ncols=2, frameon=False, fontsize=9)
-    return _bytes(figure, form)
+    return image_bytes(figure, form)
 
 
 def dead_and_accuracy(
@@ -68,14 +68,14 @@ def dead_and_accuracy(
 
     The line is what is left of `best` where each dead class costs its share of the pictures.
     """
-    figure = _figure(6.4, 3.6)
+    figure = new_figure(6.4, 3.6)
     axes = figure.subplots()
     counts = np.arange(classes + 1)
     expected = np.maximum(best * (1 - counts / classes), 1 / classes)
     axes.plot(
         counts,
         expected,
-        color=_GREY,
+        color=GREY,
         linestyle="--",
         linewidth=1,
         label="best accuracy × share of classes alive",
@@ -94,9 +94,9 @@ def dead_and_accuracy(
     axes.set_ylim(0, 1)
     _percent_axis(axes.yaxis)
     axes.set_ylabel("test accuracy (%)")
-    _tidy(axes)
+    tidy(axes)
     axes.legend(frameon=False, fontsize=9)
-    return _bytes(figure, form)
+    return image_bytes(figure, form)
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def curves_with_bands(panels: Sequence[tuple[str, Sequence[Curve]]], form: Forma
 
     columns = min(2, len(panels))
     rows = -(-len(panels) // columns)
-    figure = _figure(4.6 * columns + (1.6 if columns == 1 else 0), 3.3 * rows)
+    figure = new_figure(4.6 * columns + (1.6 if columns == 1 else 0), 3.3 * rows)
     grid = figure.subplots(rows, columns, squeeze=False)
     for axes in grid.flat[len(panels) :]:
         axes.set_visible(False)
@@ -138,7 +138,7 @@ def curves_with_bands(panels: Sequence[tuple[str, Sequence[Curve]]], form: Forma
                 marker=_MARKERS[i % len(_MARKERS)],
                 markersize=4,
                 linewidth=1.4,
-                label=_short(curve.name, 32),
+                label=shortened(curve.name, 32),
             )
         axes.set_ylim(top=min(axes.get_ylim()[1], 1))
         axes.set_title(title, fontsize=10, loc="left")
@@ -146,26 +146,26 @@ def curves_with_bands(panels: Sequence[tuple[str, Sequence[Curve]]], form: Forma
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.set_xlabel("epoch")
         axes.set_ylabel("test accuracy (%)")
-        _tidy(axes)
+        tidy(axes)
         axes.legend(frameon=False, fontsize=8)
-    return _bytes(figure, form)
+    return image_bytes(figure, form)
 
 
 def effects(rows: Sequence[tuple[str, Interval]], form: Format = "svg") -> bytes:
     """Differences from the baseline with their intervals, in percentage points."""
-    figure = _figure(7.6, 1.0 + 0.34 * max(len(rows), 2))
+    figure = new_figure(7.6, 1.0 + 0.34 * max(len(rows), 2))
     axes = figure.subplots()
     for i, (_, found) in enumerate(rows):
         if found.low is not None and found.high is not None:
             axes.plot([100 * found.low, 100 * found.high], [i, i], color=COLOURS[0], linewidth=1.6)
         axes.plot(100 * found.estimate, i, "o", color=COLOURS[0], markersize=5)
-    axes.axvline(0, color=_GREY, linewidth=1)
-    axes.set_yticks(range(len(rows)), [_short(name, 40) for name, _ in rows], fontsize=9)
+    axes.axvline(0, color=GREY, linewidth=1)
+    axes.set_yticks(range(len(rows)), [shortened(name, 40) for name, _ in rows], fontsize=9)
     axes.set_ylim(max(len(rows), 1) - 0.5, -0.5)
     axes.set_xlabel("test accuracy against the baseline (percentage points), 95 % interval")
-    _tidy(axes)
+    tidy(axes)
     axes.tick_params(axis="y", length=0)
-    return _bytes(figure, form)
+    return image_bytes(figure, form)
 
 
 @dataclass(frozen=True)
@@ -180,7 +180,7 @@ class Place:
 
 def accuracy_against_cost(places: Sequence[Place], form: Format = "svg") -> bytes:
     """Accuracy over parameters and over training time, both on logarithmic axes."""
-    figure = _figure(9.0, 3.8)
+    figure = new_figure(9.0, 3.8)
     panels: Any = figure.subplots(1, 2, sharey=True)
     for axes, field, label in (
         (panels[0], "parameters", "parameters"),
@@ -196,17 +196,17 @@ def accuracy_against_cost(places: Sequence[Place], form: Format = "svg") -> byte
                 markersize=7,
                 capsize=3,
                 linestyle="none",
-                label=_short(place.name, 24),
+                label=shortened(place.name, 24),
             )
         axes.set_xscale("log")
         axes.margins(x=0.15, y=0.15)
         axes.set_xlabel(label)
         _percent_axis(axes.yaxis)
-        _tidy(axes)
+        tidy(axes)
     panels[0].set_ylabel("test accuracy (%), mean ± sd")
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=5, frameon=False, fontsize=9)
-    return _bytes(figure, form)
+    return image_bytes(figure, form)
 
 
 def _percent_axis(axis: Any) -> None:

@@ -13,10 +13,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from netinnet.files import write_text
-from netinnet.report.html import _captioned, _image
-from netinnet.report.html import _duration as duration
-from netinnet.report.html import _section as section
-from netinnet.report.html import _table as text_table
+from netinnet.report.html import captioned, duration, image_tag, section, text_table
 from netinnet.studies.outcome import DeadClass, Outcome
 from netinnet.studies.plan import Plan
 from netinnet.studies.statistics import Interval, Summary
@@ -80,7 +77,7 @@ def _state(folder: Path, plan: Plan, outcomes: Sequence[Outcome], state: str) ->
 
 def figure(svg: bytes, alternative: str, caption: str) -> str:
     """A figure with its caption, all of it in the page."""
-    return _captioned(_image(svg, alternative), caption)
+    return captioned(image_tag(svg, alternative), caption)
 
 
 def runs_section(folder: Path, outcomes: Sequence[Outcome]) -> str:
