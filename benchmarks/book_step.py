@@ -15,7 +15,6 @@ import argparse
 import importlib
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -56,11 +55,13 @@ def ours(framework: str, steps: int) -> float:
 
 
 def child(framework: str, which: str, steps: int) -> None:
+    from netinnet.training import memory
+
     plain = importlib.import_module(f"benchmarks.plain.{framework}")
     speed = ours(framework, steps) if which == "ours" else plain.speed(WARMUP, steps)
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak = (memory.peak_bytes() or 0) / 2**20
     gflops = 2 * 2048**3 / min(plain.multiply(2048) for _ in range(6)) / 1e9
-    print(json.dumps({"speed": speed, "memory": memory, "gflops": gflops}))
+    print(json.dumps({"speed": speed, "memory": peak, "gflops": gflops}))
 
 
 def main() -> None:

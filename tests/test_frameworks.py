@@ -1,4 +1,4 @@
-"""What every adapter must do, in each framework that is installed; test_parity compares them."""
+"""What every adapter must do, in each framework that is installed; test_agreement compares them."""
 
 from __future__ import annotations
 

@@ -184,6 +184,7 @@ MISTAKES = {
 }
 
 
+@pytest.mark.usefixtures("fashion_mnist")  # fetching it prints a line
 @needs("pytorch")
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_is_one_line_and_leaves_no_folder(mistake: str, tmp_path: Path) -> None:
