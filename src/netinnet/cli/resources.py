@@ -194,7 +194,7 @@ def _print_layers(net: Network, memory: MemoryModel) -> None:
             f"{row['parameters']:,}",
             f"{row['macs']:,}",
             f"{row['training_flops']:,}",
-            *(megabytes(row[f"{key}image_bytes"]) for key in ("stored", "training", "prediction")),
+            *(megabytes(row[f"{key}_bytes"]) for key in ("stored", "training", "prediction")),
         )
         for row in layers
     ]
