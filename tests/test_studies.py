@@ -480,9 +480,6 @@ def test_ctrl_c_saves_and_says_how_to_go_on(undisturbed: list[str], tmp_path: Pa
     folder = tmp_path / "study"
     process = begin(folder)
     wait_for_steps(folder, 3)
-    second = nin("reliability", "--resume", folder)
-    assert second.returncode == 2
-    assert "another process is training in this folder" in second.stderr
     process.send_signal(signal.SIGINT)
     said, _ = process.communicate(timeout=60)
     assert process.returncode == 130, said
@@ -495,6 +492,22 @@ def test_ctrl_c_saves_and_says_how_to_go_on(undisturbed: list[str], tmp_path: Pa
     done = nin("reliability", "--resume", folder)
     assert done.returncode == 0, done.stderr
     assert models(folder) == undisturbed
+
+
+@needs("pytorch")
+@pytest.mark.usefixtures("fashion_mnist")
+def test_a_study_is_one_process(tmp_path: Path) -> None:
+    """A second one is told so, while the first one works or is at a stop (its lock is held)."""
+    folder = tmp_path / "study"
+    process = begin(folder)
+    wait_for_steps(folder, 1)
+    process.send_signal(signal.SIGSTOP)
+    second = nin("reliability", "--resume", folder)
+    process.send_signal(signal.SIGCONT)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert second.returncode == 2
+    assert "another process is training in this folder" in second.stderr
 
 
 @pytest.mark.usefixtures("fashion_mnist")
