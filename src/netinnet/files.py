@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import errno
+import itertools
 import os
 import tempfile
 from collections.abc import Iterator
@@ -77,3 +79,21 @@ def _sync_folder(folder: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def new_dated_folder(parent: Path, name: str) -> Path:
+    """Make parent/DATE-name, a folder that no other process has.
+
+    Raises NetinnetError where it cannot be written.
+    """
+    stamp = datetime.datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
+    for n in itertools.count(1):
+        folder = parent / f"{stamp}-{name}{'' if n == 1 else f'-{n}'}"
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise cannot_write(folder, error) from error
+        return folder
+    raise AssertionError("unreachable")

@@ -6,7 +6,6 @@ A study is a folder: `study.toml` (the plan), `runs/ARM/seed-N` (ordinary run fo
 
 from __future__ import annotations
 
-import datetime
 import itertools
 import json
 import re
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from netinnet.errors import NetinnetError, RecipeError, nearest
-from netinnet.files import cannot_write
+from netinnet.files import cannot_write, new_dated_folder
 from netinnet.training import recipe as recipes
 from netinnet.training.recipe import Recipe
 
@@ -133,7 +132,7 @@ def settle(plan: Plan, output: Path | None) -> tuple[Plan, Path]:
     A study may grow: more seeds are added to those of the folder. Raises NetinnetError where the
     folder holds another study or cannot be made.
     """
-    folder = output or _new_folder(plan.kind)
+    folder = output or new_dated_folder(Path("studies"), plan.kind)
     if (folder / PLAN_FILE).exists():
         there = load(folder)
         if replace(there, seeds=plan.seeds) != plan:
@@ -148,21 +147,6 @@ def settle(plan: Plan, output: Path | None) -> tuple[Plan, Path]:
     except OSError as error:
         raise cannot_write(folder, error) from error
     return plan, folder
-
-
-def _new_folder(kind: str) -> Path:
-    """Make studies/DATE-KIND, a folder that no other process has."""
-    stamp = datetime.datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
-    for n in itertools.count(1):
-        folder = Path("studies") / f"{stamp}-{kind}{'' if n == 1 else f'-{n}'}"
-        try:
-            folder.mkdir(parents=True)
-        except FileExistsError:
-            continue
-        except OSError as error:
-            raise cannot_write(folder, error) from error
-        return folder
-    raise AssertionError("unreachable")
 
 
 def folder_name(arm: str) -> str:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
 import hashlib
-import itertools
 import json
 import os
 import shlex
@@ -16,7 +14,7 @@ from typing import Any
 
 from netinnet import weights
 from netinnet.errors import ModelError, NetinnetError, RecipeError
-from netinnet.files import cannot_write, write_text
+from netinnet.files import cannot_write, new_dated_folder, write_text
 from netinnet.network import Network
 from netinnet.training import recipe as recipes
 from netinnet.training.recipe import Recipe
@@ -160,7 +158,7 @@ def create(recipe: Recipe, network: Network, output: Path | None) -> Run:
     Raises NetinnetError where the folder has a run already or cannot be written.
     """
     if output is None:
-        output = _new_folder(recipe)
+        output = new_dated_folder(Path("runs"), f"{recipe.network}-{recipe.framework}")
     run = Run(output)
     if run.is_finished:
         raise NetinnetError(f"{output} holds a finished run already; choose another --output")
@@ -185,22 +183,6 @@ def create(recipe: Recipe, network: Network, output: Path | None) -> Run:
 def identity(recipe: Recipe, network: Network) -> str:
     """A digest of all that decides a training; a checkpoint is good for the same one only."""
     return hashlib.sha256(f"{recipe.to_toml()}\n{network.to_json()}".encode()).hexdigest()
-
-
-def _new_folder(recipe: Recipe) -> Path:
-    """Make a folder that no other process has."""
-    stamp = datetime.datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
-    base = Path("runs") / f"{stamp}-{recipe.network}-{recipe.framework}"
-    for n in itertools.count(1):
-        folder = base if n == 1 else base.with_name(f"{base.name}-{n}")
-        try:
-            folder.mkdir(parents=True)
-        except FileExistsError:
-            continue
-        except OSError as error:
-            raise cannot_write(folder, error) from error
-        return folder
-    raise AssertionError("unreachable")
 
 
 def _is_left_behind(path: Path) -> bool:
