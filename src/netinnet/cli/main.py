@@ -55,6 +55,11 @@ app.command(
     help="Change one thing of a NiN at a time and compare.",
 )
 app.command(
+    "netinnet.cli.tune:tune",
+    name="tune",
+    help="Search for a better recipe, judged on a validation split.",
+)
+app.command(
     "netinnet.cli.compare:compare",
     name="compare",
     help="Compare networks: size, speed and accuracy.",

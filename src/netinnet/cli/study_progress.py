@@ -28,6 +28,8 @@ class StudyProgress:
         self.on_data: Any = None
         self.bar: Any = None
         self.task: Any = None
+        self.what = "runs"
+        self.total: int | None = None
         self.shown = time.monotonic()
         self.estimated = False
 
@@ -59,7 +61,25 @@ class StudyProgress:
             f"{counted(event['seeds'], 'seed')}; {event['workers']} at a time"
             + (f", {event['done']} done" if event["done"] else "")
         )
-        self.screen.print(f"study: {event['study']}")
+        self._open(event["study"], "runs", event["runs"])
+
+    def _on_search_start(self, event: dict[str, Any]) -> None:
+        trials = counted(event["trials"], "trial") if event["trials"] else "trials"
+        self.screen.print(
+            f"{trials}, {event['workers']} at a time"
+            + (f", {event['done']} done" if event["done"] else "")
+        )
+        if event["outside"]:
+            names = ", ".join(event["outside"])
+            self.screen.print(
+                f"the recipe as given is no trial: its {names} lies outside what is searched"
+            )
+        self._open(event["study"], "trials", event["trials"] or None)
+
+    def _open(self, folder: str, what: str, total: int | None) -> None:
+        """Say where the study is, and begin its bar."""
+        self.screen.print(f"study: {folder}")
+        self.what, self.total = what, total
         if not self.screen.is_terminal:
             return
         from rich import progress
@@ -67,12 +87,12 @@ class StudyProgress:
         self.bar = progress.Progress(
             progress.TextColumn("{task.description}"),
             progress.BarColumn(),
-            progress.TextColumn("{task.completed}/{task.total} runs"),
+            progress.TextColumn("{task.completed}" + (f"/{total} {what}" if total else f" {what}")),
             progress.TextColumn("{task.fields[left]}"),
             console=self.screen,
         )
         self.bar.start()
-        self.task = self.bar.add_task("study", total=event["runs"], left="")
+        self.task = self.bar.add_task("study", total=total, left="")
 
     def _on_study_progress(self, event: dict[str, Any]) -> None:
         seconds = event["seconds_left"]
@@ -84,7 +104,23 @@ class StudyProgress:
             self.bar.update(self.task, completed=event["done"], left=left)
         elif time.monotonic() - self.shown >= PLAIN_SECONDS:
             self.shown = time.monotonic()
-            self.screen.print(f"{event['done']}/{event['runs']} runs, {left}")
+            done = event["done"]
+            share = f"{done}/{self.total} {self.what}" if self.total else f"{done} {self.what}"
+            best = event.get("best")
+            self.screen.print(f"{share}, {left}" + (f", best {best:.4f}" if best else ""))
+
+    _on_search_progress = _on_study_progress
+
+    def _on_trial_end(self, event: dict[str, Any]) -> None:
+        trial = event["trial"]
+        text = f"trial {trial.number}{' (as given)' if trial.as_given else ''}: {trial.state}"
+        if trial.accuracy is not None:
+            text += f", validation acc {trial.accuracy:.4f} after {counted(trial.epochs, 'epoch')}"
+        if trial.seconds is not None:
+            text += f", {duration(trial.seconds)}"
+        if event["reason"]:
+            text += f": {event['reason']}"
+        self.screen.print(text)
 
     def _on_run_end(self, event: dict[str, Any]) -> None:
         found = event["outcome"]

@@ -47,7 +47,7 @@ def accuracy_strips(arms: Sequence[Dots], threshold: float, form: Format = "svg"
     axes.set_yticks(range(len(arms)), [shortened(arm.name, 44) for arm in arms], fontsize=9)
     axes.set_ylim(max(len(arms), 1) - 0.5, -0.5)
     axes.set_xlim(0, 1)
-    _percent_axis(axes.xaxis)
+    percent_axis(axes.xaxis)
     axes.set_xlabel("test accuracy (%)")
     tidy(axes)
     axes.grid(visible=False, axis="y")
@@ -62,24 +62,25 @@ def accuracy_strips(arms: Sequence[Dots], threshold: float, form: Format = "svg"
 
 
 def dead_and_accuracy(
-    points: Sequence[tuple[int, float]], classes: int, best: float, form: Format = "svg"
+    points: Sequence[tuple[int, float]], classes: int, best: float | None, form: Format = "svg"
 ) -> bytes:
     """Test accuracy over the number of dead classes of each run.
 
-    The line is what is left of `best` where each dead class costs its share of the pictures.
+    The line is what is left of `best` where each dead class costs its share of the pictures; None
+    where no run says what the best is.
     """
     figure = new_figure(6.4, 3.6)
     axes = figure.subplots()
     counts = np.arange(classes + 1)
-    expected = np.maximum(best * (1 - counts / classes), 1 / classes)
-    axes.plot(
-        counts,
-        expected,
-        color=GREY,
-        linestyle="--",
-        linewidth=1,
-        label="best accuracy × share of classes alive",
-    )
+    if best is not None:
+        axes.plot(
+            counts,
+            np.maximum(min(best, 1.0) * (1 - counts / classes), 1 / classes),
+            color=GREY,
+            linestyle="--",
+            linewidth=1,
+            label="best accuracy × share of classes alive",
+        )
     spread = (np.arange(len(points)) * 0.618034 % 1 - 0.5) * 0.3
     axes.scatter(
         np.array([count for count, _ in points], float) + spread,
@@ -92,7 +93,7 @@ def dead_and_accuracy(
     axes.set_xticks(counts)
     axes.set_xlabel(f"dead classes (of {classes})")
     axes.set_ylim(0, 1)
-    _percent_axis(axes.yaxis)
+    percent_axis(axes.yaxis)
     axes.set_ylabel("test accuracy (%)")
     tidy(axes)
     axes.legend(frameon=False, fontsize=9)
@@ -142,7 +143,7 @@ def curves_with_bands(panels: Sequence[tuple[str, Sequence[Curve]]], form: Forma
             )
         axes.set_ylim(top=min(axes.get_ylim()[1], 1))
         axes.set_title(title, fontsize=10, loc="left")
-        _percent_axis(axes.yaxis)
+        percent_axis(axes.yaxis)
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.set_xlabel("epoch")
         axes.set_ylabel("test accuracy (%)")
@@ -201,7 +202,7 @@ def accuracy_against_cost(places: Sequence[Place], form: Format = "svg") -> byte
         axes.set_xscale("log")
         axes.margins(x=0.15, y=0.15)
         axes.set_xlabel(label)
-        _percent_axis(axes.yaxis)
+        percent_axis(axes.yaxis)
         tidy(axes)
     panels[0].set_ylabel("test accuracy (%), mean ± sd")
     handles, labels = panels[0].get_legend_handles_labels()
@@ -209,5 +210,6 @@ def accuracy_against_cost(places: Sequence[Place], form: Format = "svg") -> byte
     return image_bytes(figure, form)
 
 
-def _percent_axis(axis: Any) -> None:
+def percent_axis(axis: Any) -> None:
+    """Write the shares of an axis in per cent."""
     axis.set_major_formatter(lambda value, _: f"{100 * value:g}")

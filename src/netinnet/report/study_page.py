@@ -25,6 +25,17 @@ REFRESH_SECONDS = 60
 
 
 @dataclass(frozen=True)
+class Progress:
+    """How far a study is: `done` of `total` runs or trials; `state` is "running", "interrupted" or
+    "finished"."""
+
+    state: str
+    done: int
+    total: int
+    what: str
+
+
+@dataclass(frozen=True)
 class Page:
     """What a study's page shows. `cards` are names and values, `sections` HTML."""
 
@@ -34,7 +45,15 @@ class Page:
     warnings: Sequence[str] = ()
 
     def write(self, folder: Path, plan: Plan, outcomes: Sequence[Outcome], state: str) -> Path:
-        """Write report.html into the study's folder."""
+        """Write report.html into the folder of a study of arms and seeds."""
+        arms = f"{len(plan.arms)} {'arm' if len(plan.arms) == 1 else 'arms'}"
+        seeds = f"{len(plan.seeds)} {'seed' if len(plan.seeds) == 1 else 'seeds'}"
+        done = sum(outcome.is_settled for outcome in outcomes)
+        progress = Progress(state, done, len(outcomes), "runs")
+        return self.write_into(folder, plan, f"{arms}, {seeds}", progress)
+
+    def write_into(self, folder: Path, plan: Plan, subtitle: str, progress: Progress) -> Path:
+        """Write report.html into a study's folder."""
         template = package_files.files("netinnet.report").joinpath("page.html").read_text("utf-8")
         refresh = f'<meta http-equiv="refresh" content="{REFRESH_SECONDS}">'
         cards = "".join(
@@ -46,13 +65,11 @@ class Page:
             f"<details><summary>study.toml</summary><pre>{escape(plan.to_toml().strip())}</pre>"
             "</details>",
         )
-        arms = f"{len(plan.arms)} {'arm' if len(plan.arms) == 1 else 'arms'}"
-        seeds = f"{len(plan.seeds)} {'seed' if len(plan.seeds) == 1 else 'seeds'}"
         text = string.Template(template).substitute(
-            refresh=refresh if state == "running" else "",
+            refresh=refresh if progress.state == "running" else "",
             title=escape(self.title),
-            subtitle=escape(f"{arms}, {seeds}; {folder}"),
-            state=_state(folder, plan, outcomes, state),
+            subtitle=escape(f"{subtitle}; {folder}"),
+            state=_state(folder, plan, progress),
             warnings="\n".join(f'<p class="warning">{escape(text)}</p>' for text in self.warnings),
             headline=f'<dl class="cards">{cards}</dl>',
             sections="\n".join([*(part for part in self.sections if part), recipe]),
@@ -62,15 +79,14 @@ class Page:
         return path
 
 
-def _state(folder: Path, plan: Plan, outcomes: Sequence[Outcome], state: str) -> str:
-    done = sum(outcome.is_settled for outcome in outcomes)
-    of = f"{done} of {len(outcomes)} runs done"
+def _state(folder: Path, plan: Plan, progress: Progress) -> str:
+    of = f"{progress.done} of {progress.total} {progress.what} done"
     now = datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M:%S")
-    if state == "interrupted":
+    if progress.state == "interrupted":
         command = f"nin {plan.kind} --resume {shlex.quote(str(folder))}"
         return f"Interrupted: {of}; <code>{escape(command)}</code> goes on"
-    if state == "running":
-        bar = f'<progress value="{done}" max="{max(len(outcomes), 1)}"></progress>'
+    if progress.state == "running":
+        bar = f'<progress value="{progress.done}" max="{max(progress.total, 1)}"></progress>'
         return f"Running: {of} (as of {now}){bar}"
     return f"Finished: {of} (written {now})"
 

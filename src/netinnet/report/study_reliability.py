@@ -100,9 +100,10 @@ def _dead_classes(plan: Plan, outcomes: Sequence[Outcome]) -> str:
         text = "No finished run has a dead class." if by_count else "No run is finished yet."
         return section("Dead classes", f"<p>{text}</p>")
     classes = len(datasets.find(plan.arms[0].recipe.dataset).classes)
-    best = statistics.median(by_count[min(by_count)]) * classes / (classes - min(by_count))
+    alive = classes - min(by_count)
+    best = statistics.median(by_count[min(by_count)]) * classes / alive if alive else None
     points = [(count, a) for count in sorted(by_count) for a in by_count[count]]
-    svg = study_figures.dead_and_accuracy(points, classes, min(best, 1.0))
+    svg = study_figures.dead_and_accuracy(points, classes, best)
     caption = (
         "Each run's test accuracy over its number of dead classes. The dashed line: the median of "
         "runs with the fewest dead classes, less the share of the pictures of dead classes."

@@ -176,13 +176,19 @@ def grid(name: str, base: Recipe, vary: Mapping[str, Sequence[Any]]) -> tuple[Ar
     arms = []
     for combination in itertools.product(*vary.values()):
         changes = dict(zip(vary, combination, strict=True))
-        label = ", ".join(f"{name}={_text(value)}" for name, value in changes.items())
+        label = ", ".join(f"{name}={value_text(value)}" for name, value in changes.items())
         arms.append(Arm(label, base.replace(**changes)))
     return tuple(arms)
 
 
-def _text(value: Any) -> str:
+def value_text(value: Any) -> str:
+    """A field's value as `field_value` reads it: true, null, 0.5, he."""
     return json.dumps(value) if isinstance(value, bool) or value is None else str(value)
+
+
+def short_text(value: Any) -> str:
+    """A field's value with as many digits as one reads."""
+    return f"{value:.4g}" if isinstance(value, float) else value_text(value)
 
 
 def parse_vary(texts: Sequence[str]) -> dict[str, list[Any]]:
@@ -205,14 +211,18 @@ def parse_vary(texts: Sequence[str]) -> dict[str, list[Any]]:
             raise RecipeError(f"--vary: {name} is no arm of a study; --{name}s decides it")
         if name in found:
             raise RecipeError(f"--vary: {name} is given twice")
-        found[name] = [_value(name, hints[name], value.strip()) for value in values.split(",")]
+        found[name] = [field_value("--vary", name, value.strip()) for value in values.split(",")]
         if len({*map(str, found[name])}) < len(found[name]):
             raise RecipeError(f"--vary: {name} has a value twice: {values}")
     return found
 
 
-def _value(name: str, hint: Any, text: str) -> Any:
-    """The text as a value of the field's type."""
+def field_value(flag: str, name: str, text: str) -> Any:
+    """The text as a value of a recipe's field; `null` stands for one that is not given.
+
+    `flag` begins the text of the RecipeError for what is no such value.
+    """
+    hint = recipes.field_types()[name]
     kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     if text == "null" and type(None) in kinds:
         return None
@@ -221,4 +231,4 @@ def _value(name: str, hint: Any, text: str) -> Any:
         return {"true": True, "false": False}[text.lower()] if kind is bool else kind(text)
     except (ValueError, KeyError):
         wanted = "true or false" if kind is bool else f"of type {kind.__name__}"
-        raise RecipeError(f"--vary: {name} must be {wanted}, got '{text}'") from None
+        raise RecipeError(f"{flag}: {name} must be {wanted}, got '{text}'") from None

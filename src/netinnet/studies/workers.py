@@ -111,10 +111,11 @@ class Workers:
             event["reason"] = _last_line(worker.log)
         return job, event
 
-    def stop(self) -> None:
-        """Ask all runs to save and stop."""
-        for worker in self.at_work.values():
-            worker.process.terminate()
+    def stop(self, job: Job | None = None) -> None:
+        """Ask one run, or all of them, to save and stop."""
+        for folder, worker in self.at_work.items():
+            if job is None or folder == job.folder:
+                worker.process.terminate()
 
 
 def _opened(log: Path) -> IO[str]:

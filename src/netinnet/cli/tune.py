@@ -1,0 +1,221 @@
+"""`nin tune`: a search for a better recipe."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from netinnet.cli import recipe_flags
+from netinnet.cli.console import WholeNumber, print_json, print_table
+from netinnet.cli.recipe_flags import RecipeFlags
+from netinnet.cli.study import as_json
+from netinnet.cli.study_progress import StudyProgress, counted
+from netinnet.errors import NetinnetError, RecipeError
+from netinnet.studies import plan as plans
+from netinnet.studies.plan import Plan, short_text
+from netinnet.training import recipe as recipes
+
+INSTALL = "Optuna is not installed; pip install 'netinnet[tune]' installs it"
+
+
+def tune(
+    *,
+    recipe: str | None = None,
+    search: Annotated[list[str] | None, Parameter(negative=())] = None,
+    space: Path | None = None,
+    trials: WholeNumber | None = None,
+    minutes: float | None = None,
+    pruner: str | None = None,
+    workers: WholeNumber | None = None,
+    storage: str | None = None,
+    name: str | None = None,
+    output: Path | None = None,
+    resume: Path | None = None,
+    data_dir: Path | None = None,
+    dry_run: Annotated[bool, Parameter(negative=())] = False,
+    quiet: Annotated[bool, Parameter(negative=())] = False,
+    json: Annotated[bool, Parameter(negative=())] = False,
+    overrides: RecipeFlags = None,
+) -> None:
+    """Search for a better recipe, judged on a validation split, never on test pictures.
+
+    The recipe as given is the first trial; then Optuna's TPE sampler proposes others, and trials
+    that fall behind are stopped early. The best one is written to best.toml, which
+    `nin train --recipe` takes. Ctrl-C or a kill loses no finished trial: `--resume`, or the same
+    command with the same `--output`, goes on. Searches on many machines that name one `--storage`
+    share their trials.
+
+    Parameters
+    ----------
+    recipe
+        A shipped recipe (`fashion` if not given) or the path of a TOML file.
+    search
+        A field and what it may be: learning_rate=0.01..0.5:log, dropout=0..0.5, batch_size=64,128,
+        width=0.5..2. Given once for each field; learning rate, batch size, weight decay, momentum,
+        dropout, initialisation, label smoothing and augmentation if none is given.
+    space
+        The same in a TOML file: learning_rate = "0.01..0.5:log", batch_size = [64, 128].
+    trials
+        Trials in all, those of other searchers and earlier sittings included; 20 if neither this
+        nor --minutes is given.
+    minutes
+        No trial is started when this sitting has lasted so long.
+    pruner
+        Which trials are stopped early: `median` (worse than half of the others at that epoch; if
+        not given), `hyperband` or `none`.
+    workers
+        Trials at a time; cores divided by threads of a run (1 unless --threads says more) if not
+        given.
+    storage
+        URL of the SQL database that keeps the trials; study.db in the folder if not given.
+    name
+        The search's name there; tune if not given.
+    output
+        Folder of the study; studies/DATE-tune if not given.
+    resume
+        Go on with the search in this folder.
+    data_dir
+        Folder with the data set's files; found or fetched if not given.
+    dry_run
+        Only print the plan.
+    quiet
+        No progress, only the result.
+    json
+        Print the result as JSON.
+    """
+    _require_optuna()
+    from netinnet.report import study_tuning
+    from netinnet.studies import search as searches
+
+    changes = recipe_flags.given(overrides)
+    if resume is not None:
+        decided = {
+            **{"recipe": recipe, "search": search, "space": space, "pruner": pruner},
+            **{"name": name, "output": output, **changes},
+        }
+        plan = _resumed(resume, decided, trials)
+    else:
+        plan = _planned(recipe, changes, search, space, trials, minutes, pruner, storage, name)
+    if dry_run:
+        _show_plan(plan, minutes, json)
+        return
+    with StudyProgress(quiet=quiet) as progress:
+        found = searches.conduct(
+            plan,
+            output=resume or output,
+            minutes=minutes,
+            workers=workers,
+            storage=storage,
+            data_dir=data_dir,
+            listener=progress,
+            report=study_tuning.write,
+        )
+    if found.best is None:
+        raise NetinnetError(f"no trial has finished; {found.folder} says what became of them")
+    best_file = found.folder / "best.toml"
+    if json:
+        result = {
+            "study": str(found.folder),
+            "best": as_json(found.best),
+            "as_given": as_json(found.as_given),
+            "best_recipe": str(best_file),
+            "importances": dict(found.importances),
+            "trials": as_json(found.trials),
+        }
+        print_json(result)
+        return
+    given = plan.arms[0].recipe
+    print_table(
+        ("field", "best", "as given"),
+        [
+            (n, short_text(value), short_text(getattr(given, n)))
+            for n, value in found.best.values.items()
+        ],
+        right=(1, 2),
+    )
+    text = f"best: trial {found.best.number}, validation accuracy {found.best.accuracy:.4f}"
+    if found.as_given is not None:
+        text += f" (as given {found.as_given.accuracy:.4f})"
+    print(f"{text}, of {counted(len(found.trials), 'trial')}")
+    print(f"recipe: {best_file}  (nin train --recipe {best_file})")
+    print(f"study: {found.folder}  (report: {found.folder / 'report.html'})")
+
+
+def _require_optuna() -> None:
+    try:
+        import optuna  # noqa: F401
+    except ImportError as error:
+        raise NetinnetError(INSTALL) from error
+
+
+def _planned(
+    recipe: str | None,
+    changes: dict[str, Any],
+    search: list[str] | None,
+    space: Path | None,
+    trials: int | None,
+    minutes: float | None,
+    pruner: str | None,
+    storage: str | None,
+    name: str | None,
+) -> Plan:
+    from netinnet.studies import search_space, tuning
+
+    texts = [*(search_space.load(space) if space else ()), *(search or ())]
+    return tuning.plan(
+        recipes.load(recipe or "fashion", **changes),
+        space=search_space.parse(texts) if texts else None,
+        trials=tuning.TRIALS if trials is None and minutes is None else trials,
+        pruner=pruner or tuning.PRUNERS[0],
+        storage=storage,
+        name=name or tuning.KIND,
+    )
+
+
+def _resumed(folder: Path, given: dict[str, Any], trials: int | None) -> Plan:
+    """The plan of a folder's search, with another number of trials if one is given."""
+    from netinnet.studies import tuning
+
+    taken = [name for name, value in given.items() if value is not None]
+    if taken:
+        flag = f"--{taken[-1]}".replace("_", "-")
+        raise RecipeError(f"--resume goes on with the study's own plan; leave out {flag}")
+    found = plans.load(folder)
+    if found.kind != tuning.KIND:
+        raise NetinnetError(f"{folder}: this study goes on with nin {found.kind} --resume")
+    if trials is None:
+        return found
+    if trials < 1:
+        raise NetinnetError(f"--trials must be at least 1, got {trials}")
+    return dataclasses.replace(found, settings={**found.settings, "trials": trials})
+
+
+def _show_plan(plan: Plan, minutes: float | None, json: bool) -> None:
+    from netinnet.studies import tuning
+
+    space = tuning.space_of(plan)
+    given = plan.arms[0].recipe
+    if json:
+        print_json({"kind": plan.kind, **plan.settings, "minutes": minutes})
+        return
+    print_table(
+        ("field", "searched", "as given"),
+        [
+            (name, str(values), short_text(getattr(given, name)))
+            for name, values in space.fields.items()
+        ],
+        right=(1, 2),
+    )
+    trials = plan.settings["trials"]
+    ends = [counted(trials, "trial")] if trials else []
+    ends += [f"{minutes:g} minutes"] if minutes else []
+    share = given.validation or tuning.VALIDATION
+    print(
+        f"{' or '.join(ends)} of {counted(given.epochs, 'epoch')} each; "
+        f"judged on {100 * share:g}% of the training pictures, held out; "
+        f"pruner: {plan.settings['pruner']}.\n"
+        "How long that takes here is not known before the first trial; the search then says it."
+    )

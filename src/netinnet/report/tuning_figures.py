@@ -1,0 +1,142 @@
+"""Figures of a search, in the style of `figures`: they must be readable in print and in grey."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from netinnet.report.figures import GREY, Format, image_bytes, new_figure, tidy
+from netinnet.report.study_figures import COLOURS, percent_axis
+from netinnet.studies.plan import short_text
+from netinnet.studies.search_space import Choices, Range
+from netinnet.studies.tuning import Trial
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+SLICE_COLUMNS = 3
+WIDE_RANGE = 50.0
+"""A logarithmic axis over more than this factor is marked at powers of ten only."""
+
+
+@dataclass(frozen=True)
+class Slice:
+    """The values of one field in each trial."""
+
+    name: str
+    values: Sequence[Any]
+    searched: Range | Choices
+
+
+def history(trials: Sequence[Trial], form: Format = "svg") -> bytes:
+    """Each trial's last accuracy by its number, and the best finished one so far."""
+    from matplotlib.ticker import MaxNLocator
+
+    figure = new_figure(8.0, 3.6)
+    axes = figure.subplots()
+    kinds = (("finished", "o", COLOURS[0]), ("pruned", "x", COLOURS[1]))
+    for state, marker, colour in kinds:
+        shown = [t for t in trials if t.state == state and t.accuracy is not None]
+        if shown:
+            axes.scatter(
+                [t.number for t in shown],
+                [t.accuracy or 0.0 for t in shown],
+                s=26,
+                marker=marker,
+                facecolors="none" if marker == "o" else colour,
+                edgecolors=colour if marker == "o" else None,
+                linewidths=1.4,
+                label=state if state == "finished" else "pruned (last epoch it had)",
+            )
+    finished = [t for t in trials if t.state == "finished"]
+    if finished:
+        best = np.maximum.accumulate([t.accuracy or 0.0 for t in finished])
+        axes.step(
+            [t.number for t in finished],
+            best,
+            where="post",
+            color=GREY,
+            linewidth=1.2,
+            label="best so far",
+        )
+    axes.set_xlabel("trial")
+    axes.xaxis.set_major_locator(MaxNLocator(10, integer=True))
+    axes.set_ylabel("validation accuracy (%)")
+    percent_axis(axes.yaxis)
+    tidy(axes)
+    figure.legend(loc="outside upper center", ncols=3, frameon=False, fontsize=9)
+    return image_bytes(figure, form)
+
+
+def importances(shares: Mapping[str, float], form: Format = "svg") -> bytes:
+    """A bar for each field, the most important one first."""
+    figure = new_figure(7.0, 0.9 + 0.34 * max(len(shares), 2))
+    axes = figure.subplots()
+    names = sorted(shares, key=lambda name: -shares[name])
+    axes.barh(names, [shares[name] for name in names], height=0.6, color=COLOURS[0])
+    axes.invert_yaxis()
+    axes.set_xlabel("importance (%)")
+    percent_axis(axes.xaxis)
+    tidy(axes)
+    axes.grid(visible=False, axis="y")
+    axes.tick_params(axis="y", length=0)
+    return image_bytes(figure, form)
+
+
+def slices(
+    fields: Sequence[Slice],
+    accuracies: Sequence[float],
+    numbers: Sequence[int],
+    form: Format = "svg",
+) -> bytes:
+    """A panel for each field: accuracy over its values; later trials are darker."""
+    columns = min(SLICE_COLUMNS, len(fields))
+    rows = -(-len(fields) // columns)
+    figure = new_figure(3.1 * columns, 2.6 * rows)
+    grid = figure.subplots(rows, columns, squeeze=False, sharey=True)
+    for axes in grid.flat[len(fields) :]:
+        axes.set_visible(False)
+    shade = 0.25 + 0.65 * np.arange(len(numbers)) / max(len(numbers) - 1, 1)
+    for axes, field in zip(grid.flat, fields, strict=False):
+        x, ticks = _positions(field)
+        axes.scatter(x, accuracies, s=24, c=shade, cmap="Blues", vmin=0, vmax=1, edgecolors=GREY)
+        if ticks:
+            axes.set_xticks(range(len(ticks)), ticks)
+            axes.set_xlim(-0.6, len(ticks) - 0.4)
+        elif isinstance(field.searched, Range):
+            _number_axis(axes, field.searched)
+        axes.set_xlabel(field.name)
+        axes.tick_params(labelsize=8)
+        percent_axis(axes.yaxis)
+        tidy(axes)
+    for row in grid:
+        row[0].set_ylabel("validation accuracy (%)", fontsize=9)
+    return image_bytes(figure, form)
+
+
+def _number_axis(axes: Axes, searched: Range) -> None:
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+
+    if not searched.log:
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=searched.is_whole))
+        return
+    axes.set_xscale("log")
+    subs = (1.0, 2.0, 5.0) if searched.high / searched.low < WIDE_RANGE else (1.0,)
+    axes.xaxis.set_major_locator(LogLocator(subs=subs))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+
+
+def _positions(field: Slice) -> tuple[Sequence[float], list[str]]:
+    """Where each trial stands on the x axis, and the names there; none for a range."""
+    if isinstance(field.searched, Range):
+        return [float(value) for value in field.values], []
+    known = sorted(set(field.values), key=lambda v: (v is None, 0 if v is None else v))
+    places = {value: i for i, value in enumerate(known)}
+    # Trials of one value stand beside each other.
+    spread = (np.arange(len(field.values)) * 0.618034 % 1 - 0.5) * 0.3
+    x = [places[value] + s for value, s in zip(field.values, spread, strict=True)]
+    return x, [short_text(value) for value in known]

@@ -1,0 +1,190 @@
+"""The search space of a tuning: which fields of a recipe are tried, and between which values."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from netinnet.errors import RecipeError, nearest
+from netinnet.studies.plan import field_value, value_text
+from netinnet.training import recipe as recipes
+from netinnet.training.recipe import Recipe
+
+if TYPE_CHECKING:
+    from optuna import Trial
+
+FIXED = frozenset(
+    {"dataset", "framework", "device", "validation", "seed", "threads", "checkpoint_seconds"}
+    | {"train_examples", "test_examples"}
+)
+"""Fields that no search may touch: what is learned, where, and how it is judged."""
+
+DEFAULT = (
+    "learning_rate=0.02..0.5:log",
+    "weight_decay=1e-05..0.005:log",
+    "batch_size=64,128,256",
+    "momentum=0.8..0.98",
+    "dropout=0..0.5",
+    "initialisation=he,xavier",
+    "label_smoothing=0..0.1",
+    "horizontal_flip=true,false",
+    "crop_padding=0..2",
+)
+"""What is searched where nothing is declared."""
+
+FORMS = "learning_rate=0.01..0.5:log, dropout=0..0.5 or batch_size=64,128"
+
+
+@dataclass(frozen=True)
+class Range:
+    """Numbers from `low` to `high`, both included; whole ones where `low` is an int."""
+
+    low: float
+    high: float
+    log: bool = False
+    """Whether equal factors are equally likely, not equal steps."""
+
+    @property
+    def is_whole(self) -> bool:
+        return isinstance(self.low, int)
+
+    def suggest(self, trial: Trial, name: str) -> Any:
+        if self.is_whole:
+            return trial.suggest_int(name, int(self.low), int(self.high), log=self.log)
+        return trial.suggest_float(name, self.low, self.high, log=self.log)
+
+    def contains(self, value: Any) -> bool:
+        return isinstance(value, int | float) and self.low <= value <= self.high
+
+    def __str__(self) -> str:
+        return f"{self.low:.10g}..{self.high:.10g}{':log' if self.log else ''}"
+
+
+@dataclass(frozen=True)
+class Choices:
+    """One of some values."""
+
+    values: tuple[Any, ...]
+
+    def suggest(self, trial: Trial, name: str) -> Any:
+        return trial.suggest_categorical(name, self.values)
+
+    def contains(self, value: Any) -> bool:
+        return value in self.values
+
+    def __str__(self) -> str:
+        return ",".join(map(value_text, self.values))
+
+
+@dataclass(frozen=True)
+class SearchSpace:
+    """Fields of a recipe and the values that each may take."""
+
+    fields: Mapping[str, Range | Choices]
+
+    def suggest(self, trial: Trial) -> dict[str, Any]:
+        """A value for every field, chosen by the trial's sampler."""
+        return {name: values.suggest(trial, name) for name, values in self.fields.items()}
+
+    def values_in(self, recipe: Recipe) -> dict[str, Any] | None:
+        """The recipe's own values of all fields, None where one lies outside the space."""
+        own = {name: getattr(recipe, name) for name in self.fields}
+        inside = all(values.contains(own[name]) for name, values in self.fields.items())
+        return own if inside else None
+
+    def outside(self, recipe: Recipe) -> list[str]:
+        """The fields whose own value in the recipe lies outside the space."""
+        return [n for n, values in self.fields.items() if not values.contains(getattr(recipe, n))]
+
+    def texts(self) -> list[str]:
+        """Each field as `parse` reads it."""
+        return [f"{name}={values}" for name, values in self.fields.items()]
+
+
+def parse(texts: Sequence[str]) -> SearchSpace:
+    """The space of texts like "learning_rate=0.01..0.5:log" and "batch_size=64,128".
+
+    Raises RecipeError for what is no such text, and for fields that may not be searched.
+    """
+    found: dict[str, Range | Choices] = {}
+    for text in texts:
+        name, equals, values = (part.strip() for part in text.partition("="))
+        name = name.replace("-", "_")
+        if not equals or not values:
+            raise RecipeError(f"--search takes a field and its values, as in {FORMS}; got '{text}'")
+        _check_field(name)
+        if name in found:
+            raise RecipeError(f"--search: {name} is given twice")
+        found[name] = _range(name, values) if ".." in values else _choices(name, values)
+    if not found:
+        raise RecipeError(f"a search needs a field to search, as in {FORMS}")
+    return SearchSpace(found)
+
+
+def load(path: Path) -> list[str]:
+    """The texts of a TOML file: learning_rate = "0.01..0.5:log", batch_size = [64, 128]."""
+    texts = []
+    for name, values in recipes.read_toml(path).items():
+        text = ",".join(map(value_text, values)) if isinstance(values, list) else values
+        if not isinstance(text, str):
+            raise RecipeError(f'{path}: {name} must be a list or a range such as "0.01..0.5:log"')
+        texts.append(f"{name}={text}")
+    return texts
+
+
+def default(recipe: Recipe) -> SearchSpace:
+    """What is searched where nothing is declared: of `DEFAULT`, what has an effect.
+
+    A field that the recipe leaves to the network has no value to begin at, and is left alone.
+    """
+    space = parse(DEFAULT)
+    used = {name: v for name, v in space.fields.items() if getattr(recipe, name) is not None}
+    if not recipe.momentum:
+        used.pop("momentum")
+    return SearchSpace(used)
+
+
+def _check_field(name: str) -> None:
+    hints = recipes.field_types()
+    if name not in hints:
+        raise RecipeError(f"--search: unknown field '{name}'{nearest(name, hints)}")
+    if name in FIXED:
+        raise RecipeError(f"--search: {name} stays the same in all trials; it cannot be searched")
+
+
+def _range(name: str, text: str) -> Range:
+    values, _, scale = text.partition(":")
+    low_text, _, high_text = values.partition("..")
+    if scale not in ("", "log"):
+        raise RecipeError(f"--search: {name}: only ':log' may follow a range, got ':{scale}'")
+    kinds = typing.get_args(recipes.field_types()[name]) or (recipes.field_types()[name],)
+    if not {int, float} & set(kinds):
+        raise RecipeError(f"--search: {name} is no number; list its values, as in {name}=a,b")
+    low = field_value("--search", name, low_text.strip())
+    high = field_value("--search", name, high_text.strip())
+    if low is None or high is None or not low < high:
+        raise RecipeError(f"--search: {name}: a range goes from low to high, got {text}")
+    if scale and low <= 0:
+        raise RecipeError(f"--search: {name}: a logarithmic range starts above 0, got {text}")
+    for value in (low, high):
+        _check_value(name, value)
+    return Range(low, high, bool(scale))
+
+
+def _choices(name: str, text: str) -> Choices:
+    values = tuple(field_value("--search", name, value.strip()) for value in text.split(","))
+    if len({*map(str, values)}) < len(values):
+        raise RecipeError(f"--search: {name} has a value twice: {text}")
+    for value in values:
+        _check_value(name, value)
+    return Choices(values)
+
+
+def _check_value(name: str, value: Any) -> None:
+    """Raise RecipeError for a value that no recipe may have."""
+    # Nesterov alone is refused without a momentum, which another field of the space may give.
+    company = {"momentum": 0.9} if name == "nesterov" else {}
+    Recipe().replace(**{name: value, **company})

@@ -1,0 +1,454 @@
+"""`nin tune`: the search space, a search in worker processes, kills, shared storages, the page."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from netinnet.errors import NetinnetError, RecipeError
+from netinnet.studies import search, search_space, tuning
+from netinnet.studies.search_space import Choices, Range
+from netinnet.training import recipe as recipes
+from netinnet.training.run import Run
+from tests.conftest import FRAMEWORK, nin
+
+pytest.importorskip("optuna")
+
+TINY = [
+    *("--framework", FRAMEWORK, "--train-examples", "200", "--test-examples", "40"),
+    *("--epochs", "2", "--batch-size", "60", "--validation", "0.2"),
+]
+SPACE = ["--search", "learning_rate=0.05..0.3:log", "--search", "horizontal_flip=true,false"]
+SEARCH = ["tune", *TINY, *SPACE, "--pruner", "none"]
+
+
+@pytest.fixture(scope="session")
+def searched(fashion_mnist: object, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished search of four trials."""
+    folder = tmp_path_factory.mktemp("tune") / "study"
+    done = nin(*SEARCH, "--trials", "4", "--output", folder, "--json")
+    assert done.returncode == 0, done.stderr
+    (folder / "printed.json").write_text(done.stdout)
+    (folder / "said.txt").write_text(done.stderr)
+    return folder
+
+
+def begin(*arguments: str | Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "netinnet.cli.main", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def wait_for(process: subprocess.Popen[str], words: str, times: int = 1) -> None:
+    """Read what a process says until it has said the words so often."""
+    assert process.stdout is not None
+    said = []
+    for line in process.stdout:
+        said.append(line)
+        times -= words in line
+        if not times:
+            return
+    raise AssertionError(f"it never said '{words}': {''.join(said)}")
+
+
+# The search space
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("learning_rate=0.01..0.5:log", Range(0.01, 0.5, log=True)),
+        ("dropout=0..0.5", Range(0.0, 0.5)),
+        ("crop_padding=0..4", Range(0, 4)),
+        ("batch-size=64,128", Choices((64, 128))),
+        ("horizontal_flip=true,false", Choices((True, False))),
+        ("dropout=null,0.5", Choices((None, 0.5))),
+        ("initialisation = he , xavier", Choices(("he", "xavier"))),
+    ],
+)
+def test_a_field_and_its_values(text: str, found: Range | Choices) -> None:
+    space = search_space.parse([text])
+    assert list(space.fields.values()) == [found]
+    assert search_space.parse(space.texts()) == space
+    assert isinstance(found, Choices) or found.is_whole == ("crop" in text)
+
+
+@pytest.mark.parametrize(
+    ("texts", "words"),
+    [
+        (["learning_rate"], "takes a field and its values"),
+        (["learning_rat=1..2"], "unknown field 'learning_rat' (did you mean 'learning_rate'?)"),
+        (["seed=0..9"], "seed stays the same in all trials"),
+        (["validation=0.1,0.2"], "validation stays the same"),
+        (["dataset=fashion-mnist"], "dataset stays the same"),
+        (["learning_rate=0.5..0.1"], "goes from low to high"),
+        (["learning_rate=0.1.."], "must be of type float, got ''"),
+        (["dropout=0..0.5:log"], "starts above 0"),
+        (["dropout=0..0.5:lin"], "only ':log' may follow a range"),
+        (["dropout=0..2"], "dropout must be between 0 and 1"),
+        (["batch_size=1.5..3"], "must be of type int, got '1.5'"),
+        (["batch_size=64,64"], "has a value twice"),
+        (["initialisation=he..xavier"], "initialisation is no number; list its values"),
+        (["initialisation=he,xavie"], "unknown initialisation 'xavie'"),
+        (["dropout=0..0.5", "dropout=0,0.1"], "dropout is given twice"),
+        ([], "needs a field to search"),
+    ],
+)
+def test_what_is_no_space(texts: list[str], words: str) -> None:
+    with pytest.raises(RecipeError, match=re.escape(words)):
+        search_space.parse(texts)
+
+
+@given(
+    st.floats(1e-6, 999, allow_nan=False).map(lambda x: float(f"{x:.6g}")),
+    st.floats(1.001, 1e3).map(lambda x: float(f"{x:.6g}")),
+    st.booleans(),
+)
+def test_ranges_are_read_as_they_are_written(low: float, factor: float, log: bool) -> None:
+    high = min(float(f"{low * factor:.6g}"), 1000.0)
+    if low < high:
+        found = search_space.parse([f"learning_rate={Range(low, high, log)}"])
+        assert found.fields["learning_rate"] == Range(low, high, log)
+
+
+def test_a_space_in_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "space.toml"
+    file.write_text('learning_rate = "0.01..0.5:log"\nnormalise = [true, false]\n')
+    assert search_space.load(file) == ["learning_rate=0.01..0.5:log", "normalise=true,false"]
+    file.write_text("learning_rate = 3\n")
+    with pytest.raises(RecipeError, match="learning_rate must be a list or a range"):
+        search_space.load(file)
+
+
+@pytest.mark.parametrize("name", recipes.shipped())
+def test_the_default_space_holds_every_shipped_recipe(name: str) -> None:
+    recipe = recipes.load(name)
+    space = search_space.default(recipe)
+    outside = set(space.outside(recipe))
+    assert (space.values_in(recipe) is None) == bool(outside)
+    # Plain SGD in the book has rates and decays of its own.
+    assert outside <= {"learning_rate", "weight_decay"}
+    assert name != "fashion" or not outside
+    assert ("dropout" in space.fields) == (recipe.dropout is not None)
+    assert ("momentum" in space.fields) == bool(recipe.momentum)
+
+
+# The plan
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--trials", "0"], "--trials must be at least 1, got 0"),
+        (["--pruner", "medium"], "unknown pruner 'medium' (did you mean 'median'?)"),
+        (["--storage", "study.db"], "--storage must be the URL of an SQL database"),
+        (["--minutes", "0"], "--minutes must be above 0"),
+        (["--workers", "0"], "--workers must be at least 1"),
+        (["--search", "seed=1,2"], "seed stays the same in all trials"),
+        (["--space", "missing.toml"], "missing.toml: cannot be read"),
+        (["--resume", "nowhere"], "no study here"),
+        (["--recipe", "book", "--image-size", "3"], "nin needs at least 67×67; got 3×3"),
+    ],
+)
+def test_mistakes_are_one_line(arguments: list[str], words: str, tmp_path: Path) -> None:
+    done = nin("tune", *arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.rglob("study.db"))
+
+
+def test_dry_run_makes_nothing(tmp_path: Path) -> None:
+    done = nin("tune", *TINY, "--minutes", "5", "--dry-run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "5 minutes of 2 epochs each; judged on 20% of the training pictures" in done.stdout
+    assert "0.02..0.5:log" in done.stdout
+    assert not list(tmp_path.iterdir())
+
+
+def test_plan_to_toml_and_back() -> None:
+    made = tuning.plan(recipes.load("fashion"), storage="postgresql://me:secret@host/db", trials=3)
+    assert "secret" not in made.to_toml()
+    assert search.plans.from_toml(made.to_toml(), "x") == made
+    with pytest.raises(NetinnetError, match="is not kept; give --storage with it again"):
+        tuning.open_study(made, Path())
+
+
+def test_without_optuna_one_line_says_what_to_install() -> None:
+    code = (
+        "import sys; sys.modules['optuna'] = None\n"
+        "from netinnet.cli.main import run; sys.exit(run(['tune', '--dry-run']))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 2
+    assert done.stderr == (
+        "nin: Optuna is not installed; pip install 'netinnet[tune]' installs it\n"
+    )
+
+
+# A search
+
+
+def test_the_recipe_as_given_is_the_first_trial(searched: Path) -> None:
+    found = tuning.load(searched)
+    assert [trial.number for trial in found.trials] == [0, 1, 2, 3]
+    assert [trial.as_given for trial in found.trials] == [True, False, False, False]
+    assert {trial.state for trial in found.trials} == {"finished"}
+    given = found.as_given
+    assert given is not None
+    assert given.values == {"learning_rate": 0.15, "horizontal_flip": True}
+
+
+def test_the_best_is_at_least_as_good_as_given(searched: Path) -> None:
+    printed = json.loads((searched / "printed.json").read_text())
+    assert printed["best"]["accuracy"] >= printed["as_given"]["accuracy"]
+    assert printed["best"]["accuracy"] == max(trial["accuracy"] for trial in printed["trials"])
+    assert "trial 0 (as given): finished, validation acc" in (searched / "said.txt").read_text()
+
+
+def test_a_trial_is_judged_by_its_validation_split(searched: Path) -> None:
+    for trial in tuning.load(searched).trials:
+        run = Run(searched / f"runs/trial-{trial.number:04}/seed-0")
+        assert trial.accuracy == run.metrics()["validation"]["accuracy"]
+        recipe = run.recipe()
+        assert {name: getattr(recipe, name) for name in trial.values} == trial.values
+        assert (recipe.validation, recipe.seed) == (0.2, 0)
+
+
+def test_the_best_recipe_trains(searched: Path, tmp_path: Path) -> None:
+    found = tuning.load(searched)
+    assert found.best is not None
+    best = recipes.load(str(searched / "best.toml"))
+    assert best == found.plan.arms[0].recipe.replace(**found.best.values)
+    done = nin("train", "--recipe", searched / "best.toml", "--output", tmp_path / "run", "--quiet")
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_page_shows_the_search(searched: Path) -> None:
+    page = (searched / "report.html").read_text()
+    for words in ("Finished: 4 of 4 trials done", "Best recipe", "History", "Slices", "as given"):
+        assert words in page
+    assert "http://" not in page.replace("http://www.w3.org", "")
+    assert page.count("<img") >= 2
+
+
+def test_more_trials_are_added(searched: Path, tmp_path: Path) -> None:
+    before = tuning.load(searched).trials
+    done = nin("tune", "--resume", searched, "--trials", "5", "--json")
+    assert done.returncode == 0, done.stderr
+    after = tuning.load(searched).trials
+    assert after[:4] == before
+    assert len(after) == 5
+    again = nin("tune", "--resume", searched, "--quiet")
+    assert again.returncode == 0, again.stderr
+    assert tuning.load(searched).trials == after
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--recipe", "book"], "leave out --recipe"),
+        (["--search", "dropout=0..0.5"], "leave out --search"),
+        (["--epochs", "3"], "leave out --epochs"),
+        (["--storage", "sqlite:///other.db"], "this search's storage is"),
+    ],
+)
+def test_resume_keeps_the_plan(searched: Path, arguments: list[str], words: str) -> None:
+    done = nin("tune", "--resume", searched, *arguments)
+    assert done.returncode == 2
+    assert words in done.stderr
+
+
+def test_other_studies_are_refused(searched: Path, tmp_path: Path) -> None:
+    done = nin("reliability", "--resume", searched)
+    assert done.returncode == 2
+    assert "this study goes on with nin tune --resume" in done.stderr
+    done = nin("tune", *TINY, "--search", "dropout=0..0.5", "--output", searched)
+    assert done.returncode == 2
+    assert "holds another study; choose another --output" in done.stderr
+    storage = f"sqlite:///{searched / 'study.db'}"
+    done = nin("tune", *TINY, "--storage", storage, "--output", tmp_path / "other")
+    assert done.returncode == 2
+    assert "the storage's study 'tune' has another space; choose another --name" in done.stderr
+
+
+# Kills, and several searchers
+
+
+@pytest.mark.usefixtures("fashion_mnist")
+def test_kill_9_loses_no_finished_trial(tmp_path: Path) -> None:
+    folder = tmp_path / "study"
+    process = begin(*SEARCH, "--trials", "4", "--workers", "1", "--output", folder)
+    wait_for(process, ": finished", times=2)
+    # In the middle of the third trial, after its first steps.
+    started = folder / "runs/trial-0002/seed-0/events.jsonl"
+    deadline = time.monotonic() + 60
+    while not (started.exists() and "progress" in started.read_text()):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    before = tuning.load(folder).trials
+    assert [trial.state for trial in before] == ["finished", "finished", "running"]
+    assert (folder / "best.toml").exists()
+    done = nin("tune", "--resume", folder)
+    assert done.returncode == 0, done.stderr
+    after = tuning.load(folder).trials
+    assert after[:2] == before[:2]
+    assert [trial.state for trial in after] == ["finished"] * 4
+    # The third one went on where it was, with the same values.
+    assert after[2].values == before[2].values
+    assert len(list(folder.glob("runs/trial-*"))) == 4
+
+
+@pytest.mark.usefixtures("fashion_mnist")
+def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
+    folder = tmp_path / "study"
+    process = begin(*SEARCH, "--trials", "3", "--workers", "1", "--output", folder)
+    wait_for(process, ": finished")
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert f"nin tune --resume {folder} goes on" in said
+    assert "Traceback" not in said
+    assert "Interrupted: 1 of 3 trials done" in (folder / "report.html").read_text()
+    done = nin("tune", "--resume", folder, "--quiet")
+    assert done.returncode == 0, done.stderr
+    assert len(tuning.load(folder).trials) == 3
+
+
+@pytest.mark.usefixtures("fashion_mnist")
+def test_two_searchers_share_one_storage(tmp_path: Path) -> None:
+    storage = f"sqlite:///{tmp_path / 'shared.db'}"
+    flags = [*SEARCH, "--trials", "4", "--workers", "1", "--storage", storage]
+    folders = [tmp_path / "a", tmp_path / "b"]
+    first = begin(*flags, "--output", folders[0])
+    wait_for(first, "study:")
+    while not (folders[0] / "study.toml").exists():
+        time.sleep(0.02)
+    second = begin(*flags, "--output", folders[1])
+    for process in (first, second):
+        said, _ = process.communicate(timeout=180)
+        assert process.returncode == 0, said
+    trials = tuning.load(folders[0]).trials
+    assert [trial.state for trial in trials] == ["finished"] * 4
+    runs = [sorted(path.name for path in folder.glob("runs/*")) for folder in folders]
+    assert runs[0], "the first searcher did nothing"
+    assert runs[1], "the second searcher did nothing"
+    # No trial was trained twice.
+    assert sorted(runs[0] + runs[1]) == [f"trial-{n:04}" for n in range(4)]
+    assert sum(trial.as_given for trial in trials) == 1
+
+
+# Trials that fall behind, and those that fail
+
+
+def conduct(folder: Path, events: list[dict[str, Any]], **changes: Any) -> tuning.Tuning:
+    """A search in this process with two epochs a trial."""
+    recipe = recipes.load(
+        "fashion",
+        **{
+            **{"framework": FRAMEWORK, "train_examples": 200, "test_examples": 40, "epochs": 2},
+            **{"batch_size": 60, "checkpoint_seconds": 0.0, **changes.pop("recipe", {})},
+        },
+    )
+    space = search_space.parse(changes.pop("space", ["learning_rate=0.05..0.3"]))
+    plan = tuning.plan(recipe, space=space, **changes)
+    return search.conduct(plan, output=folder, workers=1, listener=events.append)
+
+
+@pytest.mark.usefixtures("fashion_mnist")
+def test_a_trial_that_falls_behind_is_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import optuna
+
+    class Strict(optuna.pruners.BasePruner):
+        """All but the first."""
+
+        def prune(self, study: optuna.Study, trial: optuna.trial.FrozenTrial) -> bool:
+            return trial.number > 0
+
+    monkeypatch.setattr(tuning, "_pruner", lambda plan: Strict())
+    # Long epochs: the trial must still be at work when it is asked to stop.
+    found = conduct(tmp_path / "s", [], trials=2, recipe={"train_examples": 3000, "epochs": 3})
+    assert [trial.state for trial in found.trials] == ["finished", "pruned"]
+    assert found.trials[1].epochs < 3
+    assert found.trials[1].accuracy is not None
+    assert found.best == found.trials[0]
+
+
+@pytest.mark.usefixtures("fashion_mnist")
+def test_a_trial_that_diverges_is_a_bad_one(tmp_path: Path) -> None:
+    events: list[dict[str, Any]] = []
+    found = conduct(
+        tmp_path / "s", events, trials=2, space=["learning_rate=0.15,1000"], recipe=DIVERGING
+    )
+    assert found.trials[0].state == "finished"
+    states = {trial.values["learning_rate"]: trial.state for trial in found.trials}
+    assert states.get(1000.0, "diverged") == "diverged"
+    assert found.best == found.trials[0] or found.trials[1].values["learning_rate"] == 0.15
+
+
+DIVERGING = {"optimizer": "sgd", "schedule": "constant"}
+
+
+@pytest.mark.usefixtures("fashion_mnist")
+def test_values_that_make_no_recipe_fail_alone(tmp_path: Path) -> None:
+    """Nesterov's step without a momentum is refused; the search goes on."""
+    events: list[dict[str, Any]] = []
+    space = ["momentum=0,0.9"]
+    found = conduct(tmp_path / "s", events, trials=3, space=space)
+    failed = [t for t in found.trials if t.state == "failed"]
+    assert all(t.values["momentum"] == 0 for t in failed)
+    reasons = [e["reason"] for e in events if e["event"] == "trial_end" and e["reason"]]
+    assert all("nesterov needs a momentum" in reason for reason in reasons)
+    assert len(reasons) == len(failed)
+
+
+def test_a_recipe_outside_its_space_is_said(tmp_path: Path) -> None:
+    recipe = recipes.load("fashion", learning_rate=0.9)
+    space = search_space.parse(["learning_rate=0.05..0.3"])
+    assert space.values_in(recipe) is None
+    assert space.outside(recipe) == ["learning_rate"]
+
+
+def _trial(number: int, state: str, accuracy: float | None, **values: Any) -> tuning.Trial:
+    return tuning.Trial(number, state, accuracy, 2, 60.0, number == 0, values)
+
+
+@pytest.mark.parametrize("states", [["running"], ["pruned", "failed"], ["finished", "diverged"]])
+def test_a_page_of_any_state(states: Sequence[str], tmp_path: Path) -> None:
+    from netinnet.report import study_tuning
+
+    space = search_space.parse(["dropout=null,0.5", "learning_rate=0.01..0.9:log"])
+    trials = tuple(
+        _trial(n, state, 0.5 if state != "failed" else None, dropout=None, learning_rate=0.1)
+        for n, state in enumerate(states)
+    )
+    plan = tuning.plan(recipes.load("fashion"), space=space)
+    found = tuning.Tuning(tmp_path, plan, trials, {"dropout": 0.4, "learning_rate": 0.6})
+    assert (found.best is not None) == ("finished" in states)
+    page = study_tuning.write(found, "running").read_text()
+    assert ("No trial is finished yet" in page) == (found.best is None)
+    assert tuning.write_best(dataclasses.replace(found)) == (
+        tmp_path / "best.toml" if found.best else None
+    )
