@@ -1,8 +1,9 @@
-"""A recipe over several seeds: mean and standard deviation, as the docs quote them.
+"""A recipe over several seeds in several frameworks: mean and standard deviation, for the docs.
 
-    python benchmarks/seeds.py --recipe fashion --seeds 5 --output runs/seeds    # about 20 minutes
+    python benchmarks/seeds.py --recipe fashion --seeds 3 --frameworks pytorch tensorflow jax mxnet
 
-Finished runs in the output folder are not trained again.
+Runs lie in OUTPUT/FRAMEWORK-SEED; finished ones are not trained again, begun ones go on. Frameworks
+that are not installed here are only read: run it once in each environment with the same --output.
 """
 
 from __future__ import annotations
@@ -11,42 +12,53 @@ import argparse
 import statistics
 import sys
 from pathlib import Path
+from typing import Any
 
+from netinnet.frameworks import FRAMEWORKS
 from netinnet.training import recipe, start
 from netinnet.training.run import Run
+
+
+def metrics_of(framework: str, seed: int, options: argparse.Namespace) -> dict[str, Any] | None:
+    """The figures of a finished run, which is trained where that can be done."""
+    folder = options.output / f"{framework}-{seed}"
+    run = Run(folder)
+    if not run.is_finished:
+        if not FRAMEWORKS[framework].is_installed:
+            return None
+        print(f"{framework}, seed {seed}", file=sys.stderr)
+        if run.recipe_file.is_file():
+            run = start.resume(folder)
+        else:
+            changes = {"seed": seed, "framework": framework, "threads": options.threads}
+            run = start.train(recipe.load(options.recipe, **changes), output=folder)
+    return run.metrics()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--recipe", default="fashion")
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--frameworks", nargs="+", default=["pytorch"], choices=list(FRAMEWORKS))
+    parser.add_argument("--threads", type=int)
     parser.add_argument("--output", type=Path, default=Path("runs/seeds"))
     options = parser.parse_args()
-    found = []
-    for seed in range(options.seeds):
-        folder = options.output / f"seed-{seed}"
-        run = Run(folder)
-        if not run.is_finished:
-            print(f"seed {seed}", file=sys.stderr)
-            if run.recipe_file.is_file():
-                run = start.resume(folder)
-            else:
-                run = start.train(recipe.load(options.recipe, seed=seed), output=folder)
-        found.append(run.metrics())
-    print("| seed | test accuracy | test loss | training, s | images/s |")
+    print("| framework | test accuracy, mean ± sd | n | of each seed | training, s |")
     print("|---|---|---|---|---|")
-    for seed, m in enumerate(found):
+    for framework in options.frameworks:
+        tried = [metrics_of(framework, seed, options) for seed in range(options.seeds)]
+        found = [m for m in tried if m is not None]
+        if not found:
+            continue
+        accuracies = [m["test"]["accuracy"] for m in found]
+        seconds = [m["training_seconds"] for m in found]
+        spread = statistics.stdev(accuracies) if len(found) > 1 else 0.0
         print(
-            f"| {seed} | {m['test']['accuracy']:.4f} | {m['test']['loss']:.4f} "
-            f"| {m['training_seconds']:.0f} | {m['images_per_second']:.0f} |"
+            f"| {FRAMEWORKS[framework].title} | {statistics.mean(accuracies):.4f} ± {spread:.4f} "
+            f"| {len(found)} | {', '.join(f'{a:.4f}' for a in accuracies)} "
+            f"| {min(seconds):.0f}–{max(seconds):.0f} |",
+            flush=True,
         )
-    accuracies = [m["test"]["accuracy"] for m in found]
-    seconds = [m["training_seconds"] for m in found]
-    spread = statistics.stdev(accuracies) if len(found) > 1 else 0.0
-    print(
-        f"\ntest accuracy {statistics.mean(accuracies):.4f} ± {spread:.4f} (n = {len(found)}), "
-        f"{min(seconds):.0f}–{max(seconds):.0f} s of training"
-    )
 
 
 if __name__ == "__main__":

@@ -38,6 +38,10 @@ class FrameworkError(NetinnetError):
     """A framework that is not installed, or that cannot do what was asked."""
 
 
+class Diverged(NetinnetError):
+    """A training whose numbers are no longer finite."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return " (did you mean 'nin'?)" when something in `known` is close to `name`, else ""."""
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)

@@ -16,11 +16,10 @@ import time
 from pathlib import Path
 
 from netinnet.data.dataset import Split
-from netinnet.errors import NetinnetError
+from netinnet.errors import Diverged, NetinnetError
 from netinnet.studies import outcome
 from netinnet.training import run as runs
 from netinnet.training import start
-from netinnet.training.interruption import Interrupted
 from netinnet.training.run import Event, Run
 
 SPOKEN_SECONDS = 0.5
@@ -84,11 +83,7 @@ def work(folder: Path, data_dir: Path | None) -> None:
     if not run.is_finished:
         try:
             start.resume(folder, data_dir=data_dir, listener=_Speaker(), report=_report)
-        except Interrupted:
-            raise
-        except NetinnetError as error:
-            if "the training diverged" not in str(error):
-                raise
+        except Diverged as error:
             outcome.write(run, {"state": "diverged", "reason": str(error)})
             return
     outcome.judge(run, data_dir)

@@ -24,7 +24,7 @@ import numpy.typing as npt
 from netinnet import frameworks, resources, weights
 from netinnet.data import batches
 from netinnet.data.dataset import Dataset, Split
-from netinnet.errors import NetinnetError, RecipeError
+from netinnet.errors import Diverged, NetinnetError, RecipeError
 from netinnet.files import replacing, write_text
 from netinnet.frameworks.learner import Learner
 from netinnet.inference import evaluation
@@ -207,8 +207,8 @@ class Training:
             self.folder.log(event)
         self.listener(event)
 
-    def _diverged(self, step: int) -> NetinnetError:
-        return NetinnetError(
+    def _diverged(self, step: int) -> Diverged:
+        return Diverged(
             f"the training diverged at step {step}: its numbers are no longer finite; "
             f"a learning rate below {self.recipe.learning_rate:g} would be right"
         )
