@@ -352,6 +352,43 @@ def test_the_page_needs_nothing_else(dying_study: Path) -> None:
     assert "2 of 2 runs done" in page
     assert 'http-equiv="refresh"' not in page
     assert "runs/logits_relu%3Dtrue/seed-0/report.html" in page
+    assert page.index("Recall by class") < page.index("When they died")
+
+
+@needs("pytorch")
+def test_recall_of_each_class(dying_study: Path) -> None:
+    """Dead classes find nothing, the one that is left gets every picture."""
+    jobs = {job.arm: job for job in plan.load(dying_study).jobs(dying_study)}
+    found = outcome.read(jobs["logits_relu=true"])
+    assert len(found.dead) == 9
+    assert {dead.recall for dead in found.dead} == {0.0}
+    assert sorted(r or 0.0 for r in found.recall) == [0.0] * 9 + [1.0]
+    alive = outcome.read(jobs["logits_relu=false"])
+    assert len(alive.recall) == 10
+    assert all(r is not None and 0 <= r <= 1 for r in alive.recall)
+
+
+def test_a_page_where_nothing_lives(tmp_path: Path) -> None:
+    """All classes dead in the only finished run: no best accuracy to compare with."""
+    from netinnet.report import study_reliability
+
+    names = [f"c{i}" for i in range(10)]
+    dead = tuple(DeadClass(name, 1, 5, 0.0) for name in names)
+    whole = made(seeds=(0,))
+    found = [
+        Outcome(
+            "logits_relu=true",
+            0,
+            tmp_path,
+            "finished",
+            test_accuracy=0.1,
+            dead=dead,
+            recall=(1.0, *[0.0] * 9),
+        ),
+        Outcome("logits_relu=false", 0, tmp_path, "unfinished"),
+    ]
+    page = study_reliability.write(tmp_path, whole, found, "running").read_text()
+    assert "Dead classes" in page
 
 
 @needs("pytorch")

@@ -101,6 +101,45 @@ def dead_and_accuracy(
 
 
 @dataclass(frozen=True)
+class Recalls:
+    """The recall of each class in every run of one arm (runs × classes), and which are dead."""
+
+    name: str
+    recalls: Sequence[Sequence[float | None]]
+    dead: Sequence[Sequence[bool]]
+
+
+def recall_maps(arms: Sequence[Recalls], classes: Sequence[str], form: Format = "svg") -> bytes:
+    """A map for each arm: a row a run, a column a class; the darker, the more were found.
+
+    A cross is a dead class.
+    """
+    columns = min(4, len(arms))
+    rows = -(-len(arms) // columns)
+    height = 0.5 + 0.2 * max(len(arm.recalls) for arm in arms)
+    figure = new_figure(2.6 * columns + 1.0, (height + 1.1) * rows + 0.4)
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for axes in grid.flat[len(arms) :]:
+        axes.set_visible(False)
+    for axes, arm in zip(grid.flat, arms, strict=False):
+        values = np.array([[r or 0.0 for r in run] for run in arm.recalls])
+        image = axes.imshow(values, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+        y, x = np.nonzero(np.array(arm.dead, bool))
+        axes.scatter(x, y, marker="x", s=16, color=COLOURS[1], linewidths=1.2)
+        axes.set_xticks(range(len(classes)), [shortened(c, 14) for c in classes], rotation=90)
+        axes.set_yticks([])
+        axes.tick_params(labelsize=7, length=0)
+        axes.set_title("\n".join(arm.name.split(", ")), fontsize=8)
+    for row in grid:
+        row[0].set_ylabel("runs, the best first", fontsize=9)
+    bar = figure.colorbar(image, ax=grid, shrink=0.6, aspect=25, pad=0.01)
+    bar.set_label("recall (%)", fontsize=9)
+    percent_axis(bar.ax.yaxis)
+    bar.ax.tick_params(labelsize=8)
+    return image_bytes(figure, form)
+
+
+@dataclass(frozen=True)
 class Curve:
     """One arm's test accuracy after each epoch (1, 2, …) in every run: runs × epochs."""
 

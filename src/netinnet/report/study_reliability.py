@@ -9,7 +9,7 @@ from pathlib import Path
 
 from netinnet.data import datasets
 from netinnet.report import study_figures
-from netinnet.report.study_figures import Curve, Dots
+from netinnet.report.study_figures import Curve, Dots, Recalls
 from netinnet.report.study_page import (
     Page,
     figure,
@@ -25,6 +25,8 @@ from netinnet.studies.plan import Plan
 from netinnet.studies.reliability import ArmReliability
 
 MOST_CARDS = 8
+MOST_CLASSES = 40
+"""A map of more classes than this could not be read."""
 
 
 def write(folder: Path, plan: Plan, outcomes: Sequence[Outcome], state: str) -> Path:
@@ -39,6 +41,7 @@ def write(folder: Path, plan: Plan, outcomes: Sequence[Outcome], state: str) -> 
             _arms(rows, plan.settings["threshold"]),
             _accuracies(rows, plan.settings["threshold"]),
             _dead_classes(plan, outcomes),
+            _recalls(plan, rows),
             _when(outcomes),
             _curves(rows),
             runs_section(folder, outcomes),
@@ -123,6 +126,27 @@ def _dead_classes(plan: Plan, outcomes: Sequence[Outcome]) -> str:
     )
     image = figure(svg, "Accuracy and dead classes", caption)
     return section("Dead classes", f'{image}<p></p><div class="narrow">{table}</div>')
+
+
+def _recalls(plan: Plan, rows: Sequence[ArmReliability]) -> str:
+    """Which classes each run found: a class that is never found is not always a dead one."""
+    classes = datasets.find(plan.arms[0].recipe.dataset).classes
+    arms = []
+    for row in rows:
+        finished = [o for o in row.runs if o.test_accuracy is not None]
+        finished.sort(key=lambda o: -(o.test_accuracy or 0.0))
+        dead = [[name in {d.name for d in o.dead} for name in classes] for o in finished]
+        if finished and len(classes) <= MOST_CLASSES:
+            arms.append(Recalls(row.arm, [o.recall for o in finished], dead))
+    if not arms:
+        return ""
+    svg = study_figures.recall_maps(arms, classes)
+    caption = (
+        "Recall of each class in every finished run: the share of its test pictures that were "
+        "found. A cross is a dead class; where all ten are dead, every picture is given to the "
+        "first class, which so has a recall of 100 %."
+    )
+    return section("Recall by class", figure(svg, "Recall of each class in every run", caption))
 
 
 def _when(outcomes: Sequence[Outcome]) -> str:

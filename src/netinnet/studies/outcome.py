@@ -68,6 +68,8 @@ class Outcome:
     model_bytes: int | None = None
     peak_memory_bytes: int | None = None
     dead: tuple[DeadClass, ...] = ()
+    recall: tuple[float | None, ...] = ()
+    """Share of each class's test pictures that were found; None for a class without pictures."""
     curve: tuple[Point, ...] = ()
 
     @property
@@ -112,7 +114,7 @@ def read(job: Job, reason: str = "") -> Outcome:
     except ValueError as error:
         raise ModelError(f"{job.folder / OUTCOME_FILE}: damaged ({error})") from error
     events = run.events()
-    curve = tuple(_point(event) for event in events if event["event"] == "evaluation")
+    curve = tuple(_point(event) for event in _evaluations(events))
     if judgement["state"] == "diverged":
         return Outcome(job.arm, job.seed, job.folder, "diverged", judgement["reason"], curve=curve)
     metrics = run.metrics()
@@ -130,8 +132,13 @@ def read(job: Job, reason: str = "") -> Outcome:
         model_bytes=run.model_file.stat().st_size,
         peak_memory_bytes=metrics["peak_memory_bytes"],
         dead=_dead(judgement["dead_classes"], events, datasets.find(job.recipe.dataset).classes),
+        recall=tuple(_evaluations(events)[-1]["test"]["recall"]),
         curve=curve,
     )
+
+
+def _evaluations(events: list[Event]) -> list[Event]:
+    return [event for event in events if event["event"] == "evaluation"]
 
 
 def _point(event: Event) -> Point:
@@ -147,7 +154,7 @@ def _point(event: Event) -> Point:
 
 def _dead(names: list[str], events: list[Event], classes: tuple[str, ...]) -> tuple[DeadClass, ...]:
     """The dead classes with the first of the unbroken row of epochs in which they were dead."""
-    evaluations = [event for event in events if event["event"] == "evaluation"]
+    evaluations = _evaluations(events)
     recall = evaluations[-1]["test"]["recall"]
     found = []
     for name in names:
