@@ -24,6 +24,18 @@ def resumed(
 
     Raises NetinnetError where it is another kind of study, or where `given` has what it decides.
     """
+    found = load_own(folder, kind, given)
+    if seeds is None:
+        return found
+    more = plans.seeds(seeds, first_seed)
+    return dataclasses.replace(found, seeds=tuple(dict.fromkeys((*found.seeds, *more))))
+
+
+def load_own(folder: Path, kind: str, given: dict[str, Any]) -> Plan:
+    """The plan of a folder's study.
+
+    Raises NetinnetError where it is another kind of study, or where `given` has what it decides.
+    """
     taken = [name for name, value in given.items() if value not in (None, ())]
     if taken:
         flag = f"--{taken[-1]}".replace("_", "-")
@@ -31,10 +43,7 @@ def resumed(
     found = plans.load(folder)
     if found.kind != kind:
         raise NetinnetError(f"{folder}: this study goes on with nin {found.kind} --resume")
-    if seeds is None:
-        return found
-    more = plans.seeds(seeds, first_seed)
-    return dataclasses.replace(found, seeds=tuple(dict.fromkeys((*found.seeds, *more))))
+    return found
 
 
 def show_plan(plan: Plan, *, workers: int | None, data_dir: Path | None, json: bool) -> None:

@@ -11,10 +11,9 @@ from cyclopts import Parameter
 from netinnet.cli import recipe_flags
 from netinnet.cli.console import WholeNumber, print_json, print_table
 from netinnet.cli.recipe_flags import RecipeFlags
-from netinnet.cli.study import as_json
+from netinnet.cli.study import as_json, load_own
 from netinnet.cli.study_progress import StudyProgress, counted
-from netinnet.errors import NetinnetError, RecipeError
-from netinnet.studies import plan as plans
+from netinnet.errors import NetinnetError
 from netinnet.studies.plan import Plan, short_text
 from netinnet.training import recipe as recipes
 
@@ -179,13 +178,7 @@ def _resumed(folder: Path, given: dict[str, Any], trials: int | None) -> Plan:
     """The plan of a folder's search, with another number of trials if one is given."""
     from netinnet.studies import tuning
 
-    taken = [name for name, value in given.items() if value is not None]
-    if taken:
-        flag = f"--{taken[-1]}".replace("_", "-")
-        raise RecipeError(f"--resume goes on with the study's own plan; leave out {flag}")
-    found = plans.load(folder)
-    if found.kind != tuning.KIND:
-        raise NetinnetError(f"{folder}: this study goes on with nin {found.kind} --resume")
+    found = load_own(folder, tuning.KIND, given)
     if trials is None:
         return found
     if trials < 1:

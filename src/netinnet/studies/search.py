@@ -22,7 +22,6 @@ from netinnet.studies.study import (
     KILLED_BEFORE_FAILED,
     REPORT_SECONDS,
     SPOKEN_SECONDS,
-    Listener,
     default_workers,
     load_data,
 )
@@ -30,6 +29,7 @@ from netinnet.studies.tuning import Tuning
 from netinnet.studies.workers import Workers
 from netinnet.training import run as runs
 from netinnet.training.interruption import Interrupted, StopRequest, stop_request
+from netinnet.training.listening import Listener, write_report
 from netinnet.training.run import Event, Run
 from netinnet.training.start import network_for
 
@@ -329,12 +329,8 @@ class _Search:
         return seconds if limit is None else min(seconds, limit)
 
     def _write_report(self, state: str) -> Tuning:
-        """Write the report. A figure that fails must not end hours of training."""
         self.reported = time.monotonic()
         found = tuning.look(self.folder, self.plan, self.study)
         tuning.write_best(found)
-        try:
-            self.report(found, state)
-        except Exception as error:  # noqa: BLE001
-            self.listener({"event": "report_failed", "reason": f"{type(error).__name__}: {error}"})
+        write_report(lambda: self.report(found, state), self.listener)
         return found

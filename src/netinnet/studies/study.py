@@ -23,11 +23,11 @@ from netinnet.studies.plan import Job, Plan
 from netinnet.studies.workers import Workers, cores
 from netinnet.training import run as runs
 from netinnet.training.interruption import Interrupted, StopRequest, stop_request
+from netinnet.training.listening import Listener, data_progress, write_report
 from netinnet.training.recipe import Recipe
-from netinnet.training.run import Event, Run
+from netinnet.training.run import Run
 from netinnet.training.start import network_for
 
-Listener = Callable[[Event], None]
 Report = Callable[[Path, Plan, Sequence[Outcome], str], object]
 """Called with the study's folder, its plan, what came of each run so far, and the state: "running",
 "interrupted" or "finished"."""
@@ -57,7 +57,7 @@ def load_data(
 ) -> dict[str, Dataset]:
     """The data sets of a plan by name, fetched once, before any run needs them."""
     return {
-        name: datasets.load(name, data_dir, on_progress=_data_progress(listener))
+        name: datasets.load(name, data_dir, on_progress=data_progress(listener))
         for name in sorted({arm.recipe.dataset for arm in plan.arms})
     }
 
@@ -255,16 +255,6 @@ class _Sitting:
         )
 
     def _write_report(self, state: str) -> None:
-        """Write the report. A figure that fails must not end hours of training."""
         self.reported = time.monotonic()
-        try:
-            self.report(self.folder, self.plan, list(self.outcomes.values()), state)
-        except Exception as error:  # noqa: BLE001
-            self.listener({"event": "report_failed", "reason": f"{type(error).__name__}: {error}"})
-
-
-def _data_progress(listener: Listener) -> Callable[[str, int, int | None], None]:
-    def on_progress(what: str, done: int, total: int | None) -> None:
-        listener({"event": "data", "what": what, "done": done, "total": total})
-
-    return on_progress
+        found = list(self.outcomes.values())
+        write_report(lambda: self.report(self.folder, self.plan, found, state), self.listener)

@@ -34,12 +34,12 @@ from netinnet.training import checkpoint, memory
 from netinnet.training.cautions import cautions
 from netinnet.training.checkpoint import Progress
 from netinnet.training.interruption import Interrupted, StopRequest, stop_request
+from netinnet.training.listening import Listener, write_report
 from netinnet.training.recipe import Recipe
 from netinnet.training.run import Event, Run, identity
 from netinnet.training.schedule import learning_rate
 from netinnet.version import VERSION
 
-Listener = Callable[[Event], None]
 Report = Callable[[Path, Split], object]
 """Called with the run's folder and the evaluated pictures after each epoch."""
 LOGGED_PROGRESS = 1000
@@ -127,12 +127,8 @@ class Training:
         checkpoint.save(self.folder.checkpoints, self.learner, progress, mine)
 
     def _write_report(self) -> None:
-        """Write the report. A figure that fails must not end hours of training."""
         self.reported = time.monotonic()
-        try:
-            self.report(self.folder.folder, self.test)
-        except Exception as error:  # noqa: BLE001
-            self.listener({"event": "report_failed", "reason": f"{type(error).__name__}: {error}"})
+        write_report(lambda: self.report(self.folder.folder, self.test), self.listener)
 
     def _announce(self, progress: Progress) -> None:
         if progress.step or self.folder.events_file.exists():

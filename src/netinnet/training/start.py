@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
 from pathlib import Path
 
 from netinnet import frameworks, weights, zoo
@@ -15,7 +14,8 @@ from netinnet.network import Network, Preprocessing, Shape
 from netinnet.optimizer import Optimizer
 from netinnet.training import checkpoint, run
 from netinnet.training.checkpoint import Progress
-from netinnet.training.loop import Listener, Report, Training
+from netinnet.training.listening import Listener, data_progress
+from netinnet.training.loop import Report, Training
 from netinnet.training.recipe import Recipe
 from netinnet.training.run import Run
 
@@ -60,7 +60,7 @@ def train(
     """
     network = network_for(recipe)
     adapter = frameworks.adapter(recipe.framework)
-    data = datasets.load(recipe.dataset, data_dir, on_progress=_data_progress(listener))
+    data = datasets.load(recipe.dataset, data_dir, on_progress=data_progress(listener))
     learner = adapter.learner(learner_settings(recipe, network, data), _initial(recipe, network))
     training = Training(recipe, network, data, learner, listener, report)
     # The folder last: what can't be trained leaves none behind.
@@ -92,7 +92,7 @@ def resume(
     )
     network = network_for(recipe)
     adapter = frameworks.adapter(recipe.framework)
-    data = datasets.load(recipe.dataset, data_dir, on_progress=_data_progress(listener))
+    data = datasets.load(recipe.dataset, data_dir, on_progress=data_progress(listener))
     learner = adapter.learner(learner_settings(settled, network, data), _initial(recipe, network))
     opened.remove_temporary()
     progress = checkpoint.restore(opened.checkpoints, learner, run.identity(recipe, network))
@@ -115,10 +115,3 @@ def learner_settings(recipe: Recipe, network: Network, data: Dataset) -> Learner
         device=recipe.device,
         threads=recipe.threads,
     )
-
-
-def _data_progress(listener: Listener) -> Callable[[str, int, int | None], None]:
-    def on_progress(what: str, done: int, total: int | None) -> None:
-        listener({"event": "data", "what": what, "done": done, "total": total})
-
-    return on_progress
