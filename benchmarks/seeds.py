@@ -43,20 +43,18 @@ def main() -> None:
     parser.add_argument("--threads", type=int)
     parser.add_argument("--output", type=Path, default=Path("runs/seeds"))
     options = parser.parse_args()
-    print("| framework | test accuracy, mean ± sd | n | of each seed | training, s |")
-    print("|---|---|---|---|---|")
+    print("| framework | test accuracy, mean ± sd | n | of each seed |")
+    print("|---|---|---|---|")
     for framework in options.frameworks:
         tried = [metrics_of(framework, seed, options) for seed in range(options.seeds)]
         found = [m for m in tried if m is not None]
         if not found:
             continue
         accuracies = [m["test"]["accuracy"] for m in found]
-        seconds = [m["training_seconds"] for m in found]
         spread = statistics.stdev(accuracies) if len(found) > 1 else 0.0
         print(
             f"| {FRAMEWORKS[framework].title} | {statistics.mean(accuracies):.4f} ± {spread:.4f} "
-            f"| {len(found)} | {', '.join(f'{a:.4f}' for a in accuracies)} "
-            f"| {min(seconds):.0f}–{max(seconds):.0f} |",
+            f"| {len(found)} | {', '.join(f'{a:.4f}' for a in accuracies)} |",
             flush=True,
         )
 
