@@ -79,7 +79,7 @@ def dead_and_accuracy(
             color=GREY,
             linestyle="--",
             linewidth=1,
-            label="best accuracy × share of classes alive",
+            label="median of the least dead × share of classes alive",
         )
     spread = (np.arange(len(points)) * 0.618034 % 1 - 0.5) * 0.3
     axes.scatter(
@@ -178,7 +178,7 @@ def curves_with_bands(panels: Sequence[tuple[str, Sequence[Curve]]], form: Forma
                 marker=_MARKERS[i % len(_MARKERS)],
                 markersize=4,
                 linewidth=1.4,
-                label=shortened(curve.name, 32),
+                label=shortened(curve.name, 48),
             )
         axes.set_ylim(top=min(axes.get_ylim()[1], 1))
         axes.set_title(title, fontsize=10, loc="left")
