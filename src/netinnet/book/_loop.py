@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from netinnet.book._common import EPOCHS, EXAMPLES, limit
 from netinnet.data.fashion_mnist import CLASSES
-from netinnet.errors import DataError, NetinnetError
+from netinnet.errors import DataError, Diverged, NetinnetError
 from netinnet.inference.evaluation import cross_entropy
 from netinnet.report import live
 
@@ -79,7 +79,7 @@ def train(
 
     In a notebook the learning curve is drawn while the training goes on, on a terminal there is a
     line an epoch. The last line has the loss, the accuracies and the training examples a second,
-    drawing and evaluation not counted. Raises NetinnetError where the numbers are no longer finite.
+    drawing and evaluation not counted. Raises Diverged where the numbers are no longer finite.
     """
     num_epochs = min(num_epochs, limit(EPOCHS) or num_epochs)
     show = live.listener()
@@ -92,7 +92,7 @@ def train(
 
         def on_step(i: int, loss: float, accuracy: float, took: float, epoch: int = epoch) -> None:
             if not math.isfinite(loss):
-                raise NetinnetError(
+                raise Diverged(
                     f"the training diverged at step {i} of epoch {epoch}: its numbers are no "
                     f"longer finite; a smaller lr would be right"
                 )

@@ -88,6 +88,7 @@ def tune(
     _require_optuna()
     from netinnet.report import study_tuning
     from netinnet.studies import search as searches
+    from netinnet.studies.tuning import BEST_FILE
 
     changes = recipe_flags.given(overrides)
     if resume is not None:
@@ -114,7 +115,7 @@ def tune(
         )
     if found.best is None:
         raise NetinnetError(f"no trial has finished; {found.folder} says what became of them")
-    best_file = found.folder / "best.toml"
+    best_file = found.folder / BEST_FILE
     if json:
         result = {
             "study": str(found.folder),

@@ -10,8 +10,6 @@ import itertools
 import json
 import re
 import tomllib
-import types
-import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -222,8 +220,7 @@ def field_value(flag: str, name: str, text: str) -> Any:
 
     `flag` begins the text of the RecipeError for what is no such value.
     """
-    hint = recipes.field_types()[name]
-    kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    kinds = recipes.field_kinds(name)
     if text == "null" and type(None) in kinds:
         return None
     kind = next(kind for kind in kinds if kind is not type(None))

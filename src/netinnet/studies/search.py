@@ -12,7 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from netinnet import frameworks
 from netinnet.errors import NetinnetError, NetworkError, RecipeError
 from netinnet.files import write_text
 from netinnet.studies import outcome, tuning
@@ -22,6 +21,7 @@ from netinnet.studies.study import (
     KILLED_BEFORE_FAILED,
     REPORT_SECONDS,
     SPOKEN_SECONDS,
+    check_can_start,
     default_workers,
     load_data,
 )
@@ -61,15 +61,11 @@ def conduct(
     those that a kill left half done go on from their checkpoints. Raises Interrupted when asked
     to stop, after all trials have saved.
     """
-    if workers is not None and workers < 1:
-        raise NetinnetError(f"--workers must be at least 1, got {workers}")
+    check_can_start(plan, workers)
     if minutes is not None and minutes <= 0:
         raise NetinnetError(f"--minutes must be above 0, got {minutes:g}")
     if not plan.settings["trials"] and minutes is None:
         raise NetinnetError("this search has no end: give --trials or --minutes")
-    framework = plan.arms[0].recipe.framework
-    if not frameworks.framework(framework).is_installed:
-        frameworks.adapter(framework)  # says what to install
     load_data(plan, data_dir, listener)
     network_for(plan.arms[0].recipe)  # an impossible network is said before the folder is made
     folder = _settle(plan, output)
@@ -88,9 +84,7 @@ def _settle(plan: Plan, output: Path | None) -> Path:
     """The search's folder: a new one, or that of the same search, whose end may be another."""
     if output is not None and (output / plans.PLAN_FILE).exists():
         there = plans.load(output)
-        if there.settings.get("trials") is not None:
-            there.settings["trials"] = plan.settings["trials"]
-        if there != plan:
+        if replace(there, settings={**there.settings, "trials": plan.settings["trials"]}) != plan:
             raise NetinnetError(f"{output} holds another study; choose another --output")
         return output
     return plans.settle(plan, output)[1]
@@ -276,9 +270,10 @@ class _Search:
 
     def _told(self, job: Job, reason: str = "") -> None:
         """Say that a trial is over, and keep the best recipe up to date: a kill may come."""
-        found = tuning.results(self.study)[self.trials[job.folder].number]
-        tuning.write_best(Tuning(self.folder, self.plan, tuning.results(self.study), {}))
-        self.listener({"event": "trial_end", "trial": found, "reason": reason})
+        found = tuning.results(self.study)
+        tuning.write_best(Tuning(self.folder, self.plan, found, {}))
+        trial = found[self.trials[job.folder].number]
+        self.listener({"event": "trial_end", "trial": trial, "reason": reason})
 
     def _interrupt(self, number: signal.Signals) -> None:
         """Let all trials save, then leave; they stay open in the study."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,9 +90,7 @@ class SearchSpace:
 
     def values_in(self, recipe: Recipe) -> dict[str, Any] | None:
         """The recipe's own values of all fields, None where one lies outside the space."""
-        own = {name: getattr(recipe, name) for name in self.fields}
-        inside = all(values.contains(own[name]) for name, values in self.fields.items())
-        return own if inside else None
+        return None if self.outside(recipe) else {n: getattr(recipe, n) for n in self.fields}
 
     def outside(self, recipe: Recipe) -> list[str]:
         """The fields whose own value in the recipe lies outside the space."""
@@ -160,8 +157,7 @@ def _range(name: str, text: str) -> Range:
     low_text, _, high_text = values.partition("..")
     if scale not in ("", "log"):
         raise RecipeError(f"--search: {name}: only ':log' may follow a range, got ':{scale}'")
-    kinds = typing.get_args(recipes.field_types()[name]) or (recipes.field_types()[name],)
-    if not {int, float} & set(kinds):
+    if not {int, float} & set(recipes.field_kinds(name)):
         raise RecipeError(f"--search: {name} is no number; list its values, as in {name}=a,b")
     low = field_value("--search", name, low_text.strip())
     high = field_value("--search", name, high_text.strip())

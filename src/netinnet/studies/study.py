@@ -90,6 +90,15 @@ def default_workers(plan: Plan) -> int:
     return max(1, cores() // max(arm.recipe.threads or 1 for arm in plan.arms))
 
 
+def check_can_start(plan: Plan, workers: int | None) -> None:
+    """Raise NetinnetError for an impossible number of workers, or where a framework is missing."""
+    if workers is not None and workers < 1:
+        raise NetinnetError(f"--workers must be at least 1, got {workers}")
+    for framework in {arm.recipe.framework for arm in plan.arms}:
+        if not frameworks.framework(framework).is_installed:
+            frameworks.adapter(framework)  # says what to install
+
+
 def conduct(
     plan: Plan,
     *,
@@ -105,11 +114,7 @@ def conduct(
     when asked to stop, after all running trainings have saved; NetinnetError where nothing can be
     trained at all.
     """
-    if workers is not None and workers < 1:
-        raise NetinnetError(f"--workers must be at least 1, got {workers}")
-    for framework in {arm.recipe.framework for arm in plan.arms}:
-        if not frameworks.framework(framework).is_installed:
-            frameworks.adapter(framework)  # says what to install
+    check_can_start(plan, workers)
     data = load_data(plan, data_dir, listener)
     costs(plan, data)  # an impossible network is said before the folder is made
     plan, folder = plans.settle(plan, output)

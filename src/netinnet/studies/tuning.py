@@ -120,23 +120,20 @@ def trial_recipe(plan: Plan, values: Mapping[str, Any]) -> Recipe:
     return base.replace(validation=base.validation or VALIDATION, **values)
 
 
-def best_recipe(tuning: Tuning) -> Recipe | None:
-    """The best trial's recipe on the whole training set, None before a trial is finished."""
-    if tuning.best is None:
-        return None
-    return tuning.plan.arms[0].recipe.replace(**tuning.best.values)
-
-
 def write_best(tuning: Tuning) -> Path | None:
-    """Write best.toml, which `nin train --recipe` takes, where a trial is finished."""
-    recipe = best_recipe(tuning)
-    if recipe is None or tuning.best is None:
+    """Write best.toml, which `nin train --recipe` takes, where a trial is finished.
+
+    It trains on the whole training set, unless the recipe as given holds some out.
+    """
+    best = tuning.best
+    if best is None:
         return None
+    recipe = tuning.plan.arms[0].recipe.replace(**best.values)
     path = tuning.folder / BEST_FILE
     write_text(
         path,
-        f"# Trial {tuning.best.number} of {len(tuning.trials)}: validation accuracy "
-        f"{tuning.best.accuracy:.4f}, the best of all.\n{recipe.to_toml()}",
+        f"# Trial {best.number} of {len(tuning.trials)}: validation accuracy "
+        f"{best.accuracy:.4f}, the best of all.\n{recipe.to_toml()}",
     )
     return path
 

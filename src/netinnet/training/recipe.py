@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import tomllib
-import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -171,6 +170,12 @@ def field_types() -> dict[str, Any]:
     return typing.get_type_hints(Recipe)
 
 
+def field_kinds(name: str) -> tuple[type, ...]:
+    """The types that a field's value may have, as (float, NoneType)."""
+    hint = field_types()[name]
+    return typing.get_args(hint) or (hint,)
+
+
 def from_mapping(values: Mapping[str, Any], where: str) -> Recipe:
     """Make a recipe from plain data, checking names and types. `where` begins the error's text."""
     hints = field_types()
@@ -178,17 +183,17 @@ def from_mapping(values: Mapping[str, Any], where: str) -> Recipe:
     for name, value in values.items():
         if name not in hints:
             raise RecipeError(f"{where}: unknown field '{name}'{nearest(name, hints)}")
-        checked[name] = _checked(name, value, hints[name], where)
+        checked[name] = _checked(name, value, where)
     try:
         return Recipe(**checked)
     except RecipeError as error:
         raise RecipeError(f"{where}: {error}") from None
 
 
-def _checked(name: str, value: Any, hint: Any, where: str) -> Any:
+def _checked(name: str, value: Any, where: str) -> Any:
     if isinstance(value, np.generic):
         value = value.item()
-    kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    kinds = field_kinds(name)
     if value is None and type(None) in kinds:
         return None
     if type(value) is int and abs(value) > LARGEST_NUMBER:
