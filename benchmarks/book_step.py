@@ -31,10 +31,10 @@ WARMUP = 1
 
 def ours(framework: str, steps: int) -> float:
     """Images/s of the loop's own step, as `nin train --recipe book` does it."""
-    from netinnet import frameworks, weights
+    from netinnet import frameworks, memory, weights
     from netinnet.data import batches, datasets
     from netinnet.preprocessing import normalise
-    from netinnet.training import memory, recipe, start
+    from netinnet.training import recipe, start
 
     book = recipe.load("book", framework=framework)
     data = datasets.load("fashion-mnist")
@@ -55,7 +55,7 @@ def ours(framework: str, steps: int) -> float:
 
 
 def child(framework: str, which: str, steps: int) -> None:
-    from netinnet.training import memory
+    from netinnet import memory
 
     plain = importlib.import_module(f"benchmarks.plain.{framework}")
     speed = ours(framework, steps) if which == "ours" else plain.speed(WARMUP, steps)

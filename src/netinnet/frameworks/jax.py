@@ -181,10 +181,14 @@ class MaxPool(nnx.Module):
         self.kernel, self.stride, self.padding = kernel, stride, padding
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        if self.padding:
-            pad = (self.padding, self.padding)
-            x = jnp.pad(x, ((0, 0), pad, pad, (0, 0)), constant_values=-jnp.inf)
-        return functools.reduce(_first_larger, window_slices(x, self.kernel, self.stride))
+        parts = window_slices(self.padded(x), self.kernel, self.stride)
+        return functools.reduce(_first_larger, parts)
+
+    def padded(self, x: jax.Array) -> jax.Array:
+        if not self.padding:
+            return x
+        pad = (self.padding, self.padding)
+        return jnp.pad(x, ((0, 0), pad, pad, (0, 0)), constant_values=-jnp.inf)
 
 
 def _first_larger(a: jax.Array, b: jax.Array) -> jax.Array:

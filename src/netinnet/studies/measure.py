@@ -25,12 +25,11 @@ from pathlib import Path
 
 import numpy as np
 
-from netinnet import frameworks, weights
+from netinnet import frameworks, memory, weights
 from netinnet.errors import FrameworkError, NetinnetError
 from netinnet.frameworks.learner import Learner, LearnerSettings
 from netinnet.network import Network
 from netinnet.optimizer import Optimizer
-from netinnet.training import memory
 
 TIMED_SECONDS = 3.0
 """Timed calls are repeated for so long, but there is at least one and at most `TIMED_CALLS`."""

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from netinnet import frameworks, resources, weights
+from netinnet import frameworks, memory, resources, weights
 from netinnet.data import batches
 from netinnet.data.dataset import Dataset, Split
 from netinnet.errors import Diverged, NetinnetError, RecipeError
@@ -30,7 +30,7 @@ from netinnet.frameworks.learner import Learner
 from netinnet.inference import evaluation
 from netinnet.network import BatchNorm, Network
 from netinnet.preprocessing import normalise
-from netinnet.training import checkpoint, memory
+from netinnet.training import checkpoint
 from netinnet.training.cautions import cautions
 from netinnet.training.checkpoint import Progress
 from netinnet.training.interruption import Interrupted, StopRequest, stop_request

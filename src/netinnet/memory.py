@@ -7,8 +7,9 @@ import ctypes
 import sys
 from pathlib import Path
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -3, -4, -8
 _KEPT_BYTES = 64 * 2**20
+_NEVER = 2**31 - 1
 
 
 def keep_freed_memory() -> None:
@@ -19,15 +20,29 @@ def keep_freed_memory() -> None:
     still go back: kept, they would fragment and raise the peak of a large network by a quarter.
     Elsewhere than on glibc this does nothing.
     """
+    # Older versions allow at most 32 MB.
+    for kept in (_KEPT_BYTES, _KEPT_BYTES // 2):
+        if _mallopt(_M_MMAP_THRESHOLD, kept):
+            _mallopt(_M_TRIM_THRESHOLD, _NEVER)
+            return
+
+
+def keep_all_freed_memory() -> None:
+    """Keep freed arrays of any size, for a framework that asks for the same few large ones again.
+
+    Large arrays stay only in the first arena, so threads must share it: call this before the
+    framework starts its threads. Elsewhere than on glibc this does nothing.
+    """
+    for option, value in ((_M_ARENA_MAX, 1), (_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, _NEVER)):
+        _mallopt(option, value)
+
+
+def _mallopt(option: int, value: int) -> bool:
+    """Whether glibc's allocator took the option."""
     if not sys.platform.startswith("linux"):
-        return
+        return False
     libc = ctypes.CDLL(None)
-    if hasattr(libc, "gnu_get_libc_version"):
-        # Older versions allow at most 32 MB.
-        for kept in (_KEPT_BYTES, _KEPT_BYTES // 2):
-            if libc.mallopt(_M_MMAP_THRESHOLD, kept):
-                libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
-                return
+    return hasattr(libc, "gnu_get_libc_version") and bool(libc.mallopt(option, value))
 
 
 def peak_bytes() -> int | None:

@@ -1,0 +1,122 @@
+"""What is special to JAX: layers written for a CPU, and steps that go through a batch in pieces.
+
+What all frameworks have in common is tested with `parity.py`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import hypothesis
+import numpy as np
+import pytest
+from hypothesis import strategies as st
+
+from netinnet import frameworks, weights, zoo
+from netinnet.frameworks.learner import Learner, LearnerSettings
+from netinnet.network import Conv, Layer, MaxPool, ReLU, Shape
+from netinnet.optimizer import Optimizer
+
+if not frameworks.FRAMEWORKS["jax"].is_installed:
+    pytest.skip("JAX is not installed", allow_module_level=True)
+
+adapter = frameworks.adapter("jax")
+jax, nnx, jax_layers, jax_learner = map(
+    importlib.import_module,
+    ("jax", "flax.nnx", "netinnet.frameworks.jax_layers", "netinnet.frameworks.jax_learner"),
+)
+
+
+def outputs_and_gradients(module: Any, x: weights.Array, of_y: weights.Array) -> list[Any]:
+    """The output, and the gradients of the input and of the parameters."""
+    graph, parameters = nnx.split(module)
+
+    def function(x: Any, parameters: Any) -> Any:
+        return nnx.merge(graph, parameters)(x)
+
+    y, backward = jax.vjp(function, x, parameters)
+    return [y, *jax.tree.leaves(backward(of_y))]
+
+
+def check_same(layer: Layer, shape: Shape, x: weights.Array) -> None:
+    """The layer in training against the native one, with random parameters and gradients."""
+    draw = np.random.default_rng(0)
+    modules = [make(layer, shape, nnx.Rngs(0)) for make in (adapter.module, jax_layers.module)]
+    for name in ("kernel", "bias"):
+        if isinstance(getattr(modules[0], name, None), nnx.Param):
+            value = draw.normal(0, 1, getattr(modules[0], name).shape).astype(np.float32)
+            for module in modules:
+                setattr(module, name, nnx.Param(jax.numpy.asarray(value)))
+    of_y = draw.normal(0, 1, modules[0](x).shape).astype(np.float32)
+    native, ours = (outputs_and_gradients(module, x, of_y) for module in modules)
+    assert len(native) == len(ours)
+    for expected, found in zip(native, ours, strict=True):
+        scale = max(1.0, float(abs(expected).max()))
+        np.testing.assert_allclose(found, expected, atol=2e-5 * scale)
+
+
+@hypothesis.given(
+    kernel=st.integers(1, 5),
+    stride=st.integers(1, 4),
+    padding=st.integers(0, 2),
+    height=st.integers(5, 13),
+    width=st.integers(5, 13),
+)
+@hypothesis.settings(max_examples=25, deadline=None)
+def test_the_same_max_pool(kernel: int, stride: int, padding: int, height: int, width: int) -> None:
+    """Windows of any size and step; few different values, so that most windows have equal ones."""
+    hypothesis.assume(2 * padding <= kernel)
+    x = np.random.default_rng(1).integers(-2, 2, (2, height, width, 3)).astype(np.float32)
+    check_same(MaxPool(kernel, stride, padding), Shape(3, height, width), x)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        Conv(6, 1),
+        Conv(6, 1, stride=2),
+        Conv(6, 1, bias=False),
+        Conv(6, 3, padding=1),
+        Conv(6, 5, stride=2, padding=2),
+        Conv(6, 5, padding=1, bias=False),
+        ReLU(),
+    ],
+    ids=str,
+)
+def test_the_same_layer(layer: Layer) -> None:
+    x = np.random.default_rng(1).normal(0, 1, (3, 9, 8, 4)).astype(np.float32)
+    check_same(layer, Shape(4, 9, 8), x)
+
+
+def one_step(size: int | None, monkeypatch: pytest.MonkeyPatch) -> tuple[weights.Array, Learner]:
+    """Logits and learner after a step of a narrow `nin` on 10 pictures, `size` at once."""
+    monkeypatch.setattr(jax_learner, "_piece_size", lambda _: size)
+    net = zoo.network("nin", image_size=67, width=0.125, dropout=0.0, logits_relu=False)
+    shape = Shape(1, 28, 28)
+    drawn = weights.initial(net, 0, "he")
+    optimizer = Optimizer("sgd", momentum=0.9)
+    learner = adapter.learner(LearnerSettings(net, optimizer, shape), drawn)
+    draw = np.random.default_rng(0)
+    images = draw.normal(0, 1, (10, 28, 28, 1)).astype(np.float32)
+    return learner.step(images, draw.integers(0, 10, 10), 0.1, 1, 0), learner
+
+
+@pytest.mark.parametrize("size", [1, 4, 5, 16])
+def test_a_step_in_pieces_is_the_same_step(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the last piece is smaller, and where all fits in one."""
+    logits, whole = one_step(None, monkeypatch)
+    in_pieces, learner = one_step(size, monkeypatch)
+    np.testing.assert_allclose(in_pieces, logits, rtol=1e-4, atol=1e-6)
+    for name, value in whole.weights().items():
+        np.testing.assert_allclose(learner.weights()[name], value, rtol=1e-4, atol=1e-6)
+    images = np.zeros((10, 28, 28, 1), np.float32)
+    np.testing.assert_allclose(learner.logits(images), whole.logits(images), rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "size"), [("nin", 8), ("nin-small", None), ("lenet", 2048), ("vgg11-quarter", 64)]
+)
+def test_size_of_a_piece(name: str, size: int | None) -> None:
+    """Few pictures of a deep network; all where batch norm needs them; many per gradient of VGG."""
+    assert jax_learner._piece_size(zoo.network(name)) == size
