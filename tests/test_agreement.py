@@ -88,7 +88,7 @@ def test_the_same_classes(framework: str, computed: Computed) -> None:
 @needs("pytorch")
 @pytest.mark.usefixtures("fashion_mnist")
 @pytest.mark.parametrize("what", sorted(LOSSES), ids=lambda what: f"{what[0]}-{what[2]}")
-@pytest.mark.parametrize("pair", itertools.combinations(FRAMEWORKS, 2), ids="-".join)
+@pytest.mark.parametrize("pair", list(itertools.combinations(FRAMEWORKS, 2)), ids="-".join)
 def test_the_same_training(
     pair: tuple[str, str], what: tuple[str, int, str], computed: Computed
 ) -> None:
