@@ -88,8 +88,8 @@ def _training(rows: Sequence[NetworkFigures], plan: Plan) -> str:
                 mean_and_spread(row.images_per_second, ",.0f"),
                 duration(row.seconds.mean) if row.seconds else "–",
                 f"{row.peak_memory_bytes / 1e6:,.0f} MB" if row.peak_memory_bytes else "–",
-                f"{recipe.epochs} epochs, {recipe.optimizer}, rate {recipe.learning_rate:g}, "
-                f"batch {recipe.batch_size}",
+                f"{recipe.epochs} epoch{'' if recipe.epochs == 1 else 's'}, {recipe.optimizer}, "
+                f"rate {recipe.learning_rate:g}, batch {recipe.batch_size}",
             ]
         )
     note = "Speeds are those of runs beside each other where several were trained at a time."
