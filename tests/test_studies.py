@@ -17,7 +17,9 @@ from pathlib import Path
 import pytest
 
 from netinnet.errors import NetinnetError, RecipeError
-from netinnet.studies import outcome, plan, reliability, statistics, study
+from netinnet.frameworks import FRAMEWORKS
+from netinnet.studies import outcome, plan, reliability, statistics, study, timing
+from netinnet.studies.costs import ArmCost
 from netinnet.studies.estimate import Estimate
 from netinnet.studies.outcome import DeadClass, Outcome
 from netinnet.studies.plan import Arm, Job, Plan
@@ -220,10 +222,30 @@ def test_dry_run_prints_the_plan(tmp_path: Path) -> None:
     assert found["runs"] == 6
     assert [arm["parameters"] for arm in found["arms"]] == [1_769_112, 1_992_166]
     assert {arm["steps"] for arm in found["arms"]} == {4690}
-    shown = nin("reliability", *flags, cwd=tmp_path).stdout
-    assert "6 runs" in shown
-    assert "not known before the first steps" in shown
+    assert {arm["evaluated"] for arm in found["arms"]} == {110_000}
+    assert found["seconds"] > 600  # 1,800,000 pictures of 0.7 GMACs and more
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.usefixtures("fashion_mnist")
+@needs("pytorch")
+def test_dry_run_says_how_long_it_will_take(tmp_path: Path) -> None:
+    done = nin("compare", "lenet", "nin-small", *TINY, "--seeds", "2", "--dry-run", cwd=tmp_path)
+    assert "timing a few steps of 2 arms" in done.stderr
+    assert "4 runs" in done.stdout
+    assert re.search(r"By the time of a few steps, this will take about \d+ s here\.", done.stdout)
+
+
+@pytest.mark.usefixtures("fashion_mnist")
+def test_dry_run_without_the_framework_says_why_no_time_is_known(tmp_path: Path) -> None:
+    missing = next((n for n, f in FRAMEWORKS.items() if not f.is_installed), None)
+    if missing is None:
+        pytest.skip("every framework is installed here")
+    flags = ["ablate", "pointwise", *TINY, "--framework", missing, "--dry-run"]
+    done = nin(*flags, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "20 runs: 4 arms, 5 seeds" in done.stdout
+    assert f"not known: {FRAMEWORKS[missing].title} is not installed" in done.stdout
 
 
 # Time left
@@ -233,7 +255,7 @@ def test_estimate_learns_each_arms_speed(tmp_path: Path) -> None:
     slow, fast = (
         Job(name, 0, recipes.load("fashion"), tmp_path / name) for name in ("slow", "fast")
     )
-    estimate = Estimate({"slow": 100.0, "fast": 10.0})
+    estimate = Estimate({"slow": 100.0, "fast": 10.0}, {})
     assert estimate.seconds_left([slow, fast], 1) is None
     estimate.started(slow, 0.0)
     estimate.saw(slow, 0.1, 10.0)
@@ -245,6 +267,32 @@ def test_estimate_learns_each_arms_speed(tmp_path: Path) -> None:
     # Killed and begun again: what was watched before is forgotten.
     estimate.saw(slow, 0.0, 100.0)
     assert estimate.seconds_left([slow], 1) is None
+
+
+def test_estimate_begins_with_timed_steps(tmp_path: Path) -> None:
+    jobs = [Job(name, 0, recipes.load("fashion"), tmp_path / name) for name in ("timed", "unknown")]
+    estimate = Estimate({"timed": 100.0, "unknown": 10.0}, {"timed": 50.0})
+    # The arm that was not timed is judged by its work: a tenth of the other one's.
+    assert estimate.seconds_left(jobs, 1) == pytest.approx(55)
+    estimate.saw(jobs[0], 0.0, 100.0)
+    estimate.saw(jobs[0], 0.25, 150.0)
+    # Steps that were watched count for more: a whole run would take 200 s.
+    assert estimate.seconds_left(jobs[:1], 1) == pytest.approx(150)
+
+
+@needs("pytorch")
+def test_only_long_studies_are_timed_before_they_begin() -> None:
+    arms = (Arm("nin", recipes.load("fashion", threads=1)), Arm("lenet", recipes.load("lenet")))
+    whole = Plan("x", arms, (0,))
+    cost = ArmCost("nin", 0, 10**7, 0, 2345, 300_000, 60_000)
+    tiny = ArmCost("lenet", 0, 10**5, 0, 1, 100, 0)
+    heard: list[dict[str, object]] = []
+    assert timing.before_a_long_study(whole, [cost, tiny], ["lenet"] * 5, heard.append) == {}
+    assert not heard
+    found = timing.before_a_long_study(whole, [cost, tiny], ["nin", "nin"], heard.append)
+    assert heard == [{"event": "timing", "arms": 1}]
+    assert list(found) == ["nin"]
+    assert found["nin"] > 10  # 9.7e12 multiply-accumulates
 
 
 # Results

@@ -85,18 +85,19 @@ def compare(
     if json:
         print_json({"study": str(folder), "networks": study.as_json(rows)})
         return
-    headers = ("network", "parameters", "MACs", "memory", "images/s", "time", "test acc")
-    print_table(headers, [_row(row) for row in rows], right=(1, 2, 4, 5, 6))
+    headers = ("network", "parameters", "MACs", "memory", "file", "images/s", "time", "test acc")
+    print_table(headers, [_row(row) for row in rows], right=(1, 2, 3, 4, 5, 6))
     print(f"study: {folder}  (report: {folder / 'report.html'})")
 
 
 def _row(row: NetworkFigures) -> tuple[str, ...]:
-    """`memory` is that of one picture's activations."""
+    """`memory` is that of one picture's activations, `file` that of model.safetensors."""
     return (
         row.arm,
         f"{row.parameters:,}",
         study.millions(row.macs),
         megabytes(row.activation_bytes),
+        megabytes(row.file_bytes) if row.file_bytes else "–",
         f"{row.images_per_second.mean:,.0f}" if row.images_per_second else "–",
         duration(row.seconds.mean) if row.seconds else "–",
         study.accuracy(row.accuracy, len(row.runs)),

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from netinnet.cli.console import print_json, print_table
+from netinnet.cli.console import console, print_json, print_table
+from netinnet.cli.progress import duration
 from netinnet.cli.study_progress import StudyProgress, counted
-from netinnet.errors import NetinnetError, RecipeError
+from netinnet.errors import FrameworkError, NetinnetError, RecipeError
 from netinnet.report.study_page import mean_and_spread
+from netinnet.studies import costs, study, timing
 from netinnet.studies import plan as plans
-from netinnet.studies import study
+from netinnet.studies.costs import ArmCost
 from netinnet.studies.outcome import Outcome
 from netinnet.studies.plan import Plan
 from netinnet.studies.statistics import Summary
@@ -47,10 +50,11 @@ def load_own(folder: Path, kind: str, given: dict[str, Any]) -> Plan:
 
 
 def show_plan(plan: Plan, *, workers: int | None, data_dir: Path | None, json: bool) -> None:
-    """Print the plan of a study: arms, sizes, steps."""
-    costs = study.costs(plan, study.load_data(plan, data_dir))
+    """Print the plan of a study: arms, sizes, steps, and how long it will take."""
+    arm_costs = costs.of_arms(plan, study.load_data(plan, data_dir))
     runs = len(plan.arms) * len(plan.seeds)
     count = workers or study.default_workers(plan)
+    seconds, time_text = time_needed(plan, arm_costs, len(plan.seeds), count)
     if json:
         print_json(
             {
@@ -59,7 +63,8 @@ def show_plan(plan: Plan, *, workers: int | None, data_dir: Path | None, json: b
                 "runs": runs,
                 "seeds": list(plan.seeds),
                 "workers": count,
-                "arms": [dataclasses.asdict(cost) for cost in costs],
+                "seconds": seconds,
+                "arms": [dataclasses.asdict(cost) for cost in arm_costs],
             }
         )
         return
@@ -67,18 +72,32 @@ def show_plan(plan: Plan, *, workers: int | None, data_dir: Path | None, json: b
         ("arm", "parameters", "MACs", "steps a run", "pictures a run"),
         [
             (c.arm, f"{c.parameters:,}", f"{c.macs:,}", f"{c.steps:,}", f"{c.images:,}")
-            for c in costs
+            for c in arm_costs
         ],
         right=(1, 2, 3, 4),
     )
-    # A training step is a forward pass and about two more for the gradients.
-    total = 3 * sum(c.macs * c.images for c in costs) * len(plan.seeds)
+    total = sum(c.training_macs for c in arm_costs) * len(plan.seeds)
     print(
         f"{counted(runs, 'run')}: {counted(len(plan.arms), 'arm')}, "
         f"{counted(len(plan.seeds), 'seed')}, {count} at a time; "
         f"about {total:.2g} multiply-accumulates.\n"
-        "How long that takes here is not known before the first steps; the study then says it."
+        f"{time_text}."
     )
+
+
+def time_needed(
+    plan: Plan, arm_costs: Sequence[ArmCost], runs_an_arm: int, workers: int
+) -> tuple[float | None, str]:
+    """Seconds of a study that is not begun, from steps timed now; None where they can't be. And
+    a sentence that says it."""
+    console(stderr=True).print(f"timing a few steps of {counted(len(plan.arms), 'arm')}")
+    try:
+        seconds = timing.seconds_of_all(plan, arm_costs, runs_an_arm, workers)
+    except FrameworkError as error:
+        return None, f"How long that takes here is not known: {error}"
+    if seconds is None:
+        return None, "How long that takes here is not known before the first steps"
+    return seconds, f"By the time of a few steps, this will take about {duration(seconds)} here"
 
 
 def conduct(

@@ -55,6 +55,9 @@ class StudyProgress:
     def _on_data(self, event: dict[str, Any]) -> None:
         self.on_data(event["what"], event["done"], event["total"])
 
+    def _on_timing(self, event: dict[str, Any]) -> None:
+        self.screen.print(f"timing a few steps of {counted(event['arms'], 'arm')}")
+
     def _on_study_start(self, event: dict[str, Any]) -> None:
         self.screen.print(
             f"{counted(event['runs'], 'run')}: {counted(event['arms'], 'arm')}, "

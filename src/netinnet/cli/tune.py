@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from netinnet.cli import recipe_flags
 from netinnet.cli.console import WholeNumber, print_json, print_table
 from netinnet.cli.recipe_flags import RecipeFlags
-from netinnet.cli.study import as_json, load_own
+from netinnet.cli.study import as_json, load_own, time_needed
 from netinnet.cli.study_progress import StudyProgress, counted
 from netinnet.errors import NetinnetError
 from netinnet.studies.plan import Plan, short_text
@@ -100,7 +100,7 @@ def tune(
     else:
         plan = _planned(recipe, changes, search, space, trials, minutes, pruner, storage, name)
     if dry_run:
-        _show_plan(plan, minutes, json)
+        _show_plan(plan, minutes, workers, data_dir, json)
         return
     with StudyProgress(quiet=quiet) as progress:
         found = searches.conduct(
@@ -187,13 +187,24 @@ def _resumed(folder: Path, given: dict[str, Any], trials: int | None) -> Plan:
     return dataclasses.replace(found, settings={**found.settings, "trials": trials})
 
 
-def _show_plan(plan: Plan, minutes: float | None, json: bool) -> None:
-    from netinnet.studies import tuning
+def _show_plan(
+    plan: Plan, minutes: float | None, workers: int | None, data_dir: Path | None, json: bool
+) -> None:
+    from netinnet.studies import costs, study, tuning
 
     space = tuning.space_of(plan)
-    given = plan.arms[0].recipe
+    first = tuning.first_trial(plan)
+    given = first.arms[0].recipe
+    trials = plan.settings["trials"]
+    count = workers or study.default_workers(plan)
+    first_costs = costs.of_arms(first, study.load_data(plan, data_dir))
+    seconds: float | None = None
+    time_text = "Trials that run when the time is over are finished"
+    if trials:
+        seconds, time_text = time_needed(first, first_costs, trials, count)
     if json:
-        print_json({"kind": plan.kind, **plan.settings, "minutes": minutes})
+        plan_of_trials = {"kind": plan.kind, **plan.settings, "minutes": minutes, "workers": count}
+        print_json({**plan_of_trials, "seconds": seconds})
         return
     print_table(
         ("field", "searched", "as given"),
@@ -203,13 +214,11 @@ def _show_plan(plan: Plan, minutes: float | None, json: bool) -> None:
         ],
         right=(1, 2),
     )
-    trials = plan.settings["trials"]
     ends = [counted(trials, "trial")] if trials else []
     ends += [f"{minutes:g} minutes"] if minutes else []
-    share = given.validation or tuning.VALIDATION
     print(
         f"{' or '.join(ends)} of {counted(given.epochs, 'epoch')} each; "
-        f"judged on {100 * share:g}% of the training pictures, held out; "
+        f"judged on {100 * given.validation:g}% of the training pictures, held out; "
         f"pruner: {plan.settings['pruner']}.\n"
-        "How long that takes here is not known before the first trial; the search then says it."
+        f"{time_text}{'; less, as trials that fall behind are stopped' if seconds else ''}."
     )

@@ -1,4 +1,4 @@
-"""How long a study will still take, from the steps that were watched. Nothing is guessed before."""
+"""How long a study will still take, from the steps that were watched or timed before it began."""
 
 from __future__ import annotations
 
@@ -30,13 +30,14 @@ class _Watched:
 
 
 class Estimate:
-    """Learns each arm's speed; an arm not seen yet is judged by its multiply-accumulates.
+    """Learns each arm's speed; an arm neither seen nor timed is judged by its work.
 
-    `work` is what one run of each arm costs, in any one unit. Times are seconds of a steady clock.
+    `work` is what one run of each arm costs, in any one unit; `timed` are the seconds of one run
+    of the arms that were timed before. Other times are seconds of a steady clock.
     """
 
-    def __init__(self, work: Mapping[str, float]) -> None:
-        self.work = work
+    def __init__(self, work: Mapping[str, float], timed: Mapping[str, float]) -> None:
+        self.work, self.timed = work, timed
         self._watched: dict[Path, _Watched] = {}
         self._started: dict[Path, float] = {}
 
@@ -69,17 +70,22 @@ class Estimate:
         for stretch in self._watched.values():
             done[stretch.arm] += (stretch.last - stretch.first) * self.work[stretch.arm]
             spent[stretch.arm] += stretch.now - stretch.began
-        if sum(spent.values()) < LEAST_SECONDS or not sum(done.values()):
+        all_work = sum(done.values()) + sum(self.work[arm] for arm in self.timed)
+        all_seconds = sum(spent.values()) + sum(self.timed.values())
+        if all_seconds < LEAST_SECONDS or not all_work:
             return None
-        overall = sum(done.values()) / sum(spent.values())
         around = [s.before + s.after for s in self._watched.values() if s.before]
         left = []
         for job in unfinished:
             seen = self._watched.get(job.folder)
             share = seen.last if seen else 0.0
-            is_known = spent[job.arm] >= LEAST_SECONDS and done[job.arm] > 0
-            speed = done[job.arm] / spent[job.arm] if is_known else overall
-            seconds = (1 - share) * self.work[job.arm] / speed
+            if spent[job.arm] >= LEAST_SECONDS and done[job.arm] > 0:
+                whole = self.work[job.arm] * spent[job.arm] / done[job.arm]
+            elif job.arm in self.timed:
+                whole = self.timed[job.arm]
+            else:
+                whole = self.work[job.arm] * all_seconds / all_work
+            seconds = (1 - share) * whole
             if seen is None and around:
                 seconds += statistics.fmean(around)
             left.append(seconds)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from netinnet.errors import NetinnetError, NetworkError, RecipeError
 from netinnet.files import write_text
-from netinnet.studies import outcome, tuning
+from netinnet.studies import costs, outcome, timing, tuning
 from netinnet.studies import plan as plans
 from netinnet.studies.plan import Job, Plan
 from netinnet.studies.study import (
@@ -66,8 +66,9 @@ def conduct(
         raise NetinnetError(f"--minutes must be above 0, got {minutes:g}")
     if not plan.settings["trials"] and minutes is None:
         raise NetinnetError("this search has no end: give --trials or --minutes")
-    load_data(plan, data_dir, listener)
-    network_for(plan.arms[0].recipe)  # an impossible network is said before the folder is made
+    data = load_data(plan, data_dir, listener)
+    first = tuning.first_trial(plan)
+    first_costs = costs.of_arms(first, data)  # which says an impossible network before any folder
     folder = _settle(plan, output)
     with (
         Run(folder).claimed(),
@@ -76,8 +77,12 @@ def conduct(
     ):
         study = tuning.open_study(plan, folder, storage)
         write_text(folder / plans.PLAN_FILE, plan.to_toml())
+        unfinished = [tuning.AS_GIVEN] * (plan.settings["trials"] or 0)
+        timed = timing.before_a_long_study(first, first_costs, unfinished, listener)
         deadline = None if minutes is None else time.monotonic() + 60 * minutes
-        return _Search(plan, folder, study, pool, deadline, listener, report).run(stop)
+        search = _Search(plan, folder, study, pool, deadline, listener, report)
+        search.timed_trial = timed.get(tuning.AS_GIVEN)
+        return search.run(stop)
 
 
 def _settle(plan: Plan, output: Path | None) -> Path:
@@ -112,6 +117,8 @@ class _Search:
         self.shares: dict[Path, tuple[int, float]] = {}
         """Steps of each running trial, and the share of them that is done."""
         self.failures = 0
+        self.timed_trial: float | None = None
+        """Seconds that a trial takes by steps timed before the first; None where none were."""
         self.spoken = self.reported = 0.0
 
     def run(self, stop: StopRequest) -> Tuning:
@@ -312,10 +319,15 @@ class _Search:
         )
 
     def _seconds_left(self, found: tuple[tuning.Trial, ...]) -> float | None:
-        """By the mean duration of the trials that are over, and the time limit."""
+        """By the mean duration of the trials that are over, and the time limit.
+
+        Before any is over, by steps that were timed: most, since trials may be stopped early.
+        """
         limit = None if self.deadline is None else max(self.deadline - time.monotonic(), 0.0)
         most = self.plan.settings["trials"]
         durations = [trial.seconds for trial in found if trial.is_over and trial.seconds]
+        if not durations and self.timed_trial:
+            durations = [self.timed_trial]
         if not durations or not most:
             return limit
         begun = sum(share for _, share in self.shares.values())

@@ -6,17 +6,17 @@ import shlex
 import signal
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from netinnet import frameworks, resources
-from netinnet.data import batches, datasets
+from netinnet import frameworks
+from netinnet.data import datasets
 from netinnet.data.dataset import Dataset
 from netinnet.errors import NetinnetError
 from netinnet.files import write_text
-from netinnet.studies import outcome
+from netinnet.studies import costs, outcome, timing
 from netinnet.studies import plan as plans
+from netinnet.studies.costs import ArmCost
 from netinnet.studies.estimate import Estimate
 from netinnet.studies.outcome import Outcome
 from netinnet.studies.plan import Job, Plan
@@ -24,7 +24,6 @@ from netinnet.studies.workers import Workers, cores
 from netinnet.training import run as runs
 from netinnet.training.interruption import Interrupted, StopRequest, stop_request
 from netinnet.training.listening import Listener, data_progress, write_report
-from netinnet.training.recipe import Recipe
 from netinnet.training.run import Run
 from netinnet.training.start import network_for
 
@@ -40,18 +39,6 @@ SPOKEN_SECONDS = 0.5
 """Least time between two `study_progress` events."""
 
 
-@dataclass(frozen=True)
-class ArmCost:
-    """What one run of an arm costs: forward pass of one picture, and steps in all."""
-
-    arm: str
-    parameters: int
-    macs: int
-    activation_bytes: int
-    steps: int
-    images: int
-
-
 def load_data(
     plan: Plan, data_dir: Path | None, listener: Listener = lambda event: None
 ) -> dict[str, Dataset]:
@@ -60,29 +47,6 @@ def load_data(
         name: datasets.load(name, data_dir, on_progress=data_progress(listener))
         for name in sorted({arm.recipe.dataset for arm in plan.arms})
     }
-
-
-def costs(plan: Plan, data: Mapping[str, Dataset]) -> list[ArmCost]:
-    """The cost of each arm. Raises NetworkError where an arm has no possible network.
-
-    `data` has the data sets by name.
-    """
-    found = []
-    for arm in plan.arms:
-        total = resources.total_cost(network_for(arm.recipe))
-        steps, images = _steps(arm.recipe, data[arm.recipe.dataset])
-        found.append(
-            ArmCost(arm.name, total.parameters, total.macs, total.activation_bytes, steps, images)
-        )
-    return found
-
-
-def _steps(recipe: Recipe, data: Dataset) -> tuple[int, int]:
-    """Steps and pictures of one run."""
-    count = len(data.limited(recipe.train_examples, None).train)
-    if recipe.validation:
-        count = len(batches.split(count, recipe.validation, recipe.seed)[0])
-    return -(-count // recipe.batch_size) * recipe.epochs, count * recipe.epochs
 
 
 def default_workers(plan: Plan) -> int:
@@ -116,7 +80,7 @@ def conduct(
     """
     check_can_start(plan, workers)
     data = load_data(plan, data_dir, listener)
-    costs(plan, data)  # an impossible network is said before the folder is made
+    costs.of_arms(plan, data)  # an impossible network is said before the folder is made
     plan, folder = plans.settle(plan, output)
     count = workers or default_workers(plan)
     with (
@@ -125,7 +89,7 @@ def conduct(
         Workers(count, folder / "logs", data_dir) as pool,
     ):
         write_text(folder / plans.PLAN_FILE, plan.to_toml())
-        sitting = _Sitting(plan, folder, costs(plan, data), pool, listener, report)
+        sitting = _Sitting(plan, folder, costs.of_arms(plan, data), pool, listener, report)
         return plan, folder, sitting.run(stop)
 
 
@@ -148,7 +112,11 @@ class _Sitting:
         self.waiting = deque(job for job in self.jobs if not self.outcomes[job.folder].is_settled)
         self.killed: dict[Path, int] = defaultdict(int)
         self.totals: dict[Path, int] = {}
-        self.estimate = Estimate({cost.arm: float(cost.images * cost.macs) for cost in arm_costs})
+        unfinished = [job.arm for job in self.waiting]
+        self.estimate = Estimate(
+            {cost.arm: float(cost.training_macs) for cost in arm_costs},
+            timing.before_a_long_study(plan, arm_costs, unfinished, listener),
+        )
         for job in self.jobs:
             known = self.outcomes[job.folder].wall_seconds
             if known is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -118,6 +118,11 @@ def trial_recipe(plan: Plan, values: Mapping[str, Any]) -> Recipe:
     """The recipe of one trial. Raises RecipeError where the values make none."""
     base = plan.arms[0].recipe
     return base.replace(validation=base.validation or VALIDATION, **values)
+
+
+def first_trial(plan: Plan) -> Plan:
+    """The trial of the recipe as given, as a study of one run: what it costs is asked of it."""
+    return replace(plan, arms=(Arm(AS_GIVEN, trial_recipe(plan, {})),))
 
 
 def write_best(tuning: Tuning) -> Path | None:

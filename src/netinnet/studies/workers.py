@@ -25,6 +25,15 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
+def environment(threads: int) -> dict[str, str]:
+    """The environment of a process that trains with so many threads.
+
+    Libraries that count threads for themselves would take all cores for each run.
+    """
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    return {**os.environ, **dict.fromkeys(names, str(threads))}
+
+
 @dataclass
 class _Worker:
     job: Job
@@ -62,9 +71,6 @@ class Workers:
 
     def start(self, job: Job) -> None:
         """Start a process for a run whose folder has been created."""
-        threads = str(job.recipe.threads or 1)
-        # Libraries that count threads for themselves would take all cores for each run.
-        names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
         log = self.logs / f"{job.folder.parent.name}-seed-{job.seed}.txt"
         command = [sys.executable, "-m", "netinnet.studies.worker", str(job.folder)]
         with _opened(log) as stderr:
@@ -75,7 +81,7 @@ class Workers:
                 stderr=stderr,
                 text=True,
                 encoding="utf-8",
-                env={**os.environ, **dict.fromkeys(names, threads)},
+                env=environment(job.recipe.threads or 1),
                 # Ctrl-C in the terminal is for the parent, which stops its workers in order.
                 start_new_session=True,
             )

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from netinnet import frameworks, weights, zoo
 from netinnet.data import datasets
-from netinnet.data.dataset import Dataset, Split
+from netinnet.data.dataset import Split
 from netinnet.errors import NetinnetError
 from netinnet.frameworks.learner import LearnerSettings
-from netinnet.network import Network, Preprocessing, Shape
+from netinnet.network import Network, Preprocessing
 from netinnet.optimizer import Optimizer
 from netinnet.training import checkpoint, run
 from netinnet.training.checkpoint import Progress
@@ -61,7 +61,7 @@ def train(
     network = network_for(recipe)
     adapter = frameworks.adapter(recipe.framework)
     data = datasets.load(recipe.dataset, data_dir, on_progress=data_progress(listener))
-    learner = adapter.learner(learner_settings(recipe, network, data), _initial(recipe, network))
+    learner = adapter.learner(learner_settings(recipe, network), _initial(recipe, network))
     training = Training(recipe, network, data, learner, listener, report)
     # The folder last: what can't be trained leaves none behind.
     return training.run(run.create(recipe, network, output), Progress())
@@ -93,7 +93,7 @@ def resume(
     network = network_for(recipe)
     adapter = frameworks.adapter(recipe.framework)
     data = datasets.load(recipe.dataset, data_dir, on_progress=data_progress(listener))
-    learner = adapter.learner(learner_settings(settled, network, data), _initial(recipe, network))
+    learner = adapter.learner(learner_settings(settled, network), _initial(recipe, network))
     opened.remove_temporary()
     progress = checkpoint.restore(opened.checkpoints, learner, run.identity(recipe, network))
     return Training(recipe, network, data, learner, listener, report).run(opened, progress)
@@ -103,14 +103,13 @@ def _initial(recipe: Recipe, network: Network) -> weights.Weights:
     return weights.initial(network, recipe.seed, recipe.initialisation)
 
 
-def learner_settings(recipe: Recipe, network: Network, data: Dataset) -> LearnerSettings:
-    height, width, channels = data.train.images.shape[1:]
+def learner_settings(recipe: Recipe, network: Network) -> LearnerSettings:
     return LearnerSettings(
         network=network,
         optimizer=Optimizer(
             recipe.optimizer, recipe.momentum, recipe.nesterov, recipe.weight_decay
         ),
-        source=Shape(channels, height, width),
+        source=datasets.DATASETS[recipe.dataset].shape,
         label_smoothing=recipe.label_smoothing,
         device=recipe.device,
         threads=recipe.threads,

@@ -1,0 +1,61 @@
+"""What the runs of a study cost: computed from each arm's description and the data it learns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from netinnet import resources
+from netinnet.data import batches
+from netinnet.data.dataset import Dataset
+from netinnet.studies.plan import Plan
+from netinnet.training.recipe import Recipe
+from netinnet.training.start import network_for
+
+
+@dataclass(frozen=True)
+class ArmCost:
+    """What one run of an arm costs.
+
+    `macs` and `activation_bytes` are those of one picture in a forward pass; `images` counts the
+    pictures of all training steps, `evaluated` those of all evaluations.
+    """
+
+    arm: str
+    parameters: int
+    macs: int
+    activation_bytes: int
+    steps: int
+    images: int
+    evaluated: int
+
+    @property
+    def training_macs(self) -> int:
+        """Of all steps: a step is a forward pass and about two more for the gradients."""
+        return 3 * self.macs * self.images
+
+
+def of_arms(plan: Plan, data: Mapping[str, Dataset]) -> list[ArmCost]:
+    """The cost of each arm. Raises NetworkError where an arm has no possible network.
+
+    `data` has the data sets by name.
+    """
+    found = []
+    for arm in plan.arms:
+        total = resources.total_cost(network_for(arm.recipe))
+        steps, images, evaluated = _steps(arm.recipe, data[arm.recipe.dataset])
+        sizes = (total.parameters, total.macs, total.activation_bytes)
+        found.append(ArmCost(arm.name, *sizes, steps, images, evaluated))
+    return found
+
+
+def _steps(recipe: Recipe, data: Dataset) -> tuple[int, int, int]:
+    """Steps of one run, their pictures, and the pictures of its evaluations."""
+    data = data.limited(recipe.train_examples, recipe.test_examples)
+    kept, held_out = len(data.train), 0
+    if recipe.validation:
+        kept, held_out = map(len, batches.split(kept, recipe.validation, recipe.seed))
+    steps = -(-kept // recipe.batch_size) * recipe.epochs
+    # After each epoch, and the test pictures once more to look for dead classes.
+    evaluated = recipe.epochs * (held_out + len(data.test)) + len(data.test)
+    return steps, kept * recipe.epochs, evaluated
