@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from netinnet.errors import NetinnetError, RecipeError
-from netinnet.report import study_figures
-from netinnet.report.study_figures import Curve, Dots, Place
 from netinnet.studies import ablation, comparison
 from netinnet.studies.outcome import Outcome, Point
+from netinnet.studies.pages import figures
+from netinnet.studies.pages.figures import Curve, Dots, Place
 from netinnet.studies.statistics import Interval, Summary
 from netinnet.training import recipe as recipes
 from netinnet.training.start import network_for
@@ -177,18 +177,18 @@ def summary(value: float) -> Summary:
     return Summary(2, value, 0.01, value, value, value)
 
 
-FIGURES: dict[str, Callable[[study_figures.Format], bytes]] = {
-    "strips": lambda form: study_figures.accuracy_strips(
+FIGURES: dict[str, Callable[[figures.Format], bytes]] = {
+    "strips": lambda form: figures.accuracy_strips(
         [Dots("a", [0.1, 0.9], [True, False]), Dots("$none$", [], [])], 0.8, form
     ),
-    "dead": lambda form: study_figures.dead_and_accuracy([(0, 0.9), (10, 0.1)], 10, 0.9, form),
-    "curves": lambda form: study_figures.curves_with_bands(
+    "dead": lambda form: figures.dead_and_accuracy([(0, 0.9), (10, 0.1)], 10, 0.9, form),
+    "curves": lambda form: figures.curves_with_bands(
         [("one", [Curve("a", [[0.1, 0.5], [0.2, 0.6, 0.7]])]), ("", [Curve("b", [[0.3]])])], form
     ),
-    "effects": lambda form: study_figures.effects(
+    "effects": lambda form: figures.effects(
         [("a", Interval(0.1, 0.0, 0.2, 3)), ("b", Interval(0.1, None, None, 1))], form
     ),
-    "costs": lambda form: study_figures.accuracy_against_cost(
+    "costs": lambda form: figures.accuracy_against_cost(
         [Place("a", 1000, 3.0, summary(0.9)), Place("b", 10**7, 900.0, summary(0.8))], form
     ),
 }

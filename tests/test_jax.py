@@ -22,9 +22,10 @@ if not frameworks.FRAMEWORKS["jax"].is_installed:
     pytest.skip("JAX is not installed", allow_module_level=True)
 
 adapter = frameworks.adapter("jax")
-jax, nnx, jax_layers, jax_learner = map(
-    importlib.import_module,
-    ("jax", "flax.nnx", "netinnet.frameworks.jax_layers", "netinnet.frameworks.jax_learner"),
+jax, nnx = map(importlib.import_module, ("jax", "flax.nnx"))
+jax_layers, jax_learner, jax_model = (
+    importlib.import_module(f"netinnet.frameworks.jax_{name}")
+    for name in ("layers", "learner", "model")
 )
 
 
@@ -42,7 +43,7 @@ def outputs_and_gradients(module: Any, x: weights.Array, of_y: weights.Array) ->
 def check_same(layer: Layer, shape: Shape, x: weights.Array) -> None:
     """The layer in training against the native one, with random parameters and gradients."""
     draw = np.random.default_rng(0)
-    modules = [make(layer, shape, nnx.Rngs(0)) for make in (adapter.module, jax_layers.module)]
+    modules = [make(layer, shape, nnx.Rngs(0)) for make in (jax_model.module, jax_layers.module)]
     for name in ("kernel", "bias"):
         if isinstance(getattr(modules[0], name, None), nnx.Param):
             value = draw.normal(0, 1, getattr(modules[0], name).shape).astype(np.float32)

@@ -19,10 +19,10 @@ from tests.conftest import needs
 def outputs_and_gradient(net: Network, drawn: weights.Weights, x: np.ndarray) -> list[np.ndarray]:
     import torch
 
-    from netinnet.frameworks import pytorch, pytorch_learner
+    from netinnet.frameworks import pytorch_learner, pytorch_model
 
-    model = pytorch.assemble(net, pytorch_learner._module).eval()
-    pytorch.load(model, drawn)
+    model = pytorch_model.assemble(net, pytorch_learner._module).eval()
+    pytorch_model.load(model, drawn)
     y = model(torch.from_numpy(x).permute(0, 3, 1, 2))
     parameters = dict(model.named_parameters())
     names = sorted(parameters)

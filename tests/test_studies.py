@@ -418,7 +418,7 @@ def test_recall_of_each_class(dying_study: Path) -> None:
 
 def test_a_page_where_nothing_lives(tmp_path: Path) -> None:
     """All classes dead in the only finished run: no best accuracy to compare with."""
-    from netinnet.report import study_reliability
+    from netinnet.studies.pages import reliability as page
 
     names = [f"c{i}" for i in range(10)]
     dead = tuple(DeadClass(name, 1, 5, 0.0) for name in names)
@@ -435,8 +435,8 @@ def test_a_page_where_nothing_lives(tmp_path: Path) -> None:
         ),
         Outcome("logits_relu=false", 0, tmp_path, "unfinished"),
     ]
-    page = study_reliability.write(tmp_path, whole, found, "running").read_text()
-    assert "Dead classes" in page
+    text = page.write(tmp_path, whole, found, "running").read_text()
+    assert "Dead classes" in text
 
 
 @needs("pytorch")

@@ -445,7 +445,7 @@ def _trial(number: int, state: str, accuracy: float | None, **values: Any) -> tu
 
 @pytest.mark.parametrize("states", [["running"], ["pruned", "failed"], ["finished", "diverged"]])
 def test_a_page_of_any_state(states: Sequence[str], tmp_path: Path) -> None:
-    from netinnet.report import study_tuning
+    from netinnet.studies.pages import tuning as page
 
     space = search_space.parse(["dropout=null,0.5", "learning_rate=0.01..0.9:log"])
     trials = tuple(
@@ -455,8 +455,8 @@ def test_a_page_of_any_state(states: Sequence[str], tmp_path: Path) -> None:
     plan = tuning.plan(recipes.load("fashion"), space=space)
     found = tuning.Tuning(tmp_path, plan, trials, {"dropout": 0.4, "learning_rate": 0.6})
     assert (found.best is not None) == ("finished" in states)
-    page = study_tuning.write(found, "running").read_text()
-    assert ("No trial is finished yet" in page) == (found.best is None)
+    text = page.write(found, "running").read_text()
+    assert ("No trial is finished yet" in text) == (found.best is None)
     assert tuning.write_best(dataclasses.replace(found)) == (
         tmp_path / "best.toml" if found.best else None
     )

@@ -181,9 +181,9 @@ def reliability(
     {"logits_relu": [True, False]}. A run has converged when no class is dead and its test accuracy
     is at least `threshold`. With the `output` of an earlier call the study goes on.
     """
-    from netinnet.report import study_reliability
     from netinnet.studies import plan as plans
     from netinnet.studies import reliability as studies
+    from netinnet.studies.pages import reliability as page
 
     plan = studies.plan(
         _recipe(recipe, changes),
@@ -192,7 +192,7 @@ def reliability(
         seeds=plans.seeds(seeds, first_seed),
         threshold=threshold,
     )
-    return studies.table(*_conduct(plan, study_reliability.write, output, workers, data_dir, quiet))
+    return studies.table(*_conduct(plan, page.write, output, workers, data_dir, quiet))
 
 
 def ablate(
@@ -211,14 +211,14 @@ def ablate(
     `questions` are those of `nin ablate`: "pointwise", "last-step", "dropout", "logits-relu",
     "head"; all if none is named. With the `output` of an earlier call the study goes on.
     """
-    from netinnet.report import study_ablation
     from netinnet.studies import ablation as studies
     from netinnet.studies import plan as plans
+    from netinnet.studies.pages import ablation as page
 
     plan = studies.plan(
         _recipe(recipe, changes), questions=questions, seeds=plans.seeds(seeds, first_seed)
     )
-    return studies.table(*_conduct(plan, study_ablation.write, output, workers, data_dir, quiet))
+    return studies.table(*_conduct(plan, page.write, output, workers, data_dir, quiet))
 
 
 def compare(
@@ -236,12 +236,12 @@ def compare(
     `changes`, such as `epochs=2`, are the budget, the same for all. With the `output` of an earlier
     call the study goes on.
     """
-    from netinnet.report import study_comparison
     from netinnet.studies import comparison as studies
     from netinnet.studies import plan as plans
+    from netinnet.studies.pages import comparison as page
 
     plan = studies.plan(networks, seeds=plans.seeds(seeds, first_seed), **changes)
-    return studies.table(*_conduct(plan, study_comparison.write, output, workers, data_dir, quiet))
+    return studies.table(*_conduct(plan, page.write, output, workers, data_dir, quiet))
 
 
 def _recipe(recipe: str | Path | Recipe, changes: dict[str, Any]) -> Recipe:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
-from cyclopts import Parameter
+from collections.abc import Sequence
 
 from netinnet.cli import recipe_flags, study
-from netinnet.cli.console import WholeNumber, print_json, print_table
+from netinnet.cli.console import WholeNumber
 from netinnet.cli.progress import duration
 from netinnet.cli.recipe_flags import RecipeFlags
-from netinnet.report import study_ablation, study_page
+from netinnet.cli.study import NO_FLAGS, Result, StudyFlags
 from netinnet.studies import ablation as studies
 from netinnet.studies import plan as plans
 from netinnet.studies.ablation import ArmEffect
+from netinnet.studies.outcome import Outcome
+from netinnet.studies.pages import ablation as page
+from netinnet.studies.pages.page import difference
+from netinnet.studies.plan import Plan
 from netinnet.training import recipe as recipes
 
 
@@ -23,13 +24,7 @@ def ablate(
     recipe: str | None = None,
     seeds: WholeNumber | None = None,
     first_seed: WholeNumber = 0,
-    workers: WholeNumber | None = None,
-    output: Path | None = None,
-    resume: Path | None = None,
-    data_dir: Path | None = None,
-    dry_run: Annotated[bool, Parameter(negative=())] = False,
-    quiet: Annotated[bool, Parameter(negative=())] = False,
-    json: Annotated[bool, Parameter(negative=())] = False,
+    flags: StudyFlags = NO_FLAGS,
     overrides: RecipeFlags = None,
 ) -> None:
     """Change one thing of a NiN at a time and compare over the same seeds.
@@ -50,58 +45,36 @@ def ablate(
         Number of seeds, 5 if not given.
     first_seed
         The first of them.
-    workers
-        Runs at a time; cores divided by threads of a run (1 unless --threads says more) if not
-        given.
-    output
-        Folder of the study; studies/DATE-ablate if not given.
-    resume
-        Go on with the study in this folder.
-    data_dir
-        Folder with the data set's files; found or fetched if not given.
-    dry_run
-        Only print the plan.
-    quiet
-        No progress, only the result.
-    json
-        Print the result as JSON.
     """
     changes = recipe_flags.given(overrides)
     recipe_flags.refuse_seed(changes)
-    if resume is not None:
-        decided = {"output": output, "recipe": recipe, "questions": questions}
-        plan = study.resumed(resume, studies.KIND, {**decided, **changes}, seeds, first_seed)
+    if flags.resume is not None:
+        decided = {"recipe": recipe, "questions": questions}
+        plan = study.resumed(flags, studies.KIND, {**decided, **changes}, seeds, first_seed)
     else:
         plan = studies.plan(
             recipes.load(recipe or "fashion", **changes),
             questions=questions,
             seeds=plans.seeds(5 if seeds is None else seeds, first_seed),
         )
-    if dry_run:
-        study.show_plan(plan, workers=workers, data_dir=data_dir, json=json)
-        return
-    plan, folder, outcomes = study.conduct(
-        plan,
-        study_ablation.write,
-        output=resume or output,
-        workers=workers,
-        data_dir=data_dir,
-        quiet=quiet,
-    )
+    study.carry_out(plan, flags, page.write, _result)
+
+
+def _result(plan: Plan, outcomes: Sequence[Outcome]) -> Result:
     rows = studies.table(plan, outcomes)
-    if json:
-        print_json({"study": str(folder), "arms": study.as_json(rows)})
-        return
-    headers = ("arm", "test acc", "against baseline (95 %)", "parameters", "MACs", "time")
-    print_table(headers, [_row(row) for row in rows], right=(3, 4, 5))
-    print(f"study: {folder}  (report: {folder / 'report.html'})")
+    return Result(
+        ("arm", "test acc", "against baseline (95 %)", "parameters", "MACs", "time"),
+        [_row(row) for row in rows],
+        right=(3, 4, 5),
+        document={"arms": rows},
+    )
 
 
 def _row(row: ArmEffect) -> tuple[str, ...]:
     return (
         row.arm,
         study.accuracy(row.accuracy, len(row.runs)),
-        study_page.difference(row.difference),
+        difference(row.difference),
         f"{row.parameters:,}",
         study.millions(row.macs),
         duration(row.seconds.mean) if row.seconds else "–",

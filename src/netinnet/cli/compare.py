@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
-from cyclopts import Parameter
+from collections.abc import Sequence
 
 from netinnet.cli import recipe_flags, study
-from netinnet.cli.console import WholeNumber, megabytes, print_json, print_table
+from netinnet.cli.console import WholeNumber, megabytes
 from netinnet.cli.progress import duration
 from netinnet.cli.recipe_flags import RecipeFlags
-from netinnet.report import study_comparison
+from netinnet.cli.study import NO_FLAGS, Result, StudyFlags
 from netinnet.studies import comparison as studies
 from netinnet.studies import plan as plans
 from netinnet.studies.comparison import NetworkFigures
+from netinnet.studies.outcome import Outcome
+from netinnet.studies.pages import comparison as page
+from netinnet.studies.plan import Plan
 
 
 def compare(
     *networks: str,
     seeds: WholeNumber | None = None,
     first_seed: WholeNumber = 0,
-    workers: WholeNumber | None = None,
-    output: Path | None = None,
-    resume: Path | None = None,
-    data_dir: Path | None = None,
-    dry_run: Annotated[bool, Parameter(negative=())] = False,
-    quiet: Annotated[bool, Parameter(negative=())] = False,
-    json: Annotated[bool, Parameter(negative=())] = False,
+    flags: StudyFlags = NO_FLAGS,
     overrides: RecipeFlags = None,
 ) -> None:
     """Compare networks: size, work, memory, speed and accuracy over several seeds.
@@ -46,48 +40,26 @@ def compare(
         Number of seeds, 3 if not given.
     first_seed
         The first of them.
-    workers
-        Runs at a time; cores divided by threads of a run (1 unless --threads says more) if not
-        given. For speeds to be compared, 1.
-    output
-        Folder of the study; studies/DATE-compare if not given.
-    resume
-        Go on with the study in this folder.
-    data_dir
-        Folder with the data set's files; found or fetched if not given.
-    dry_run
-        Only print the plan.
-    quiet
-        No progress, only the result.
-    json
-        Print the result as JSON.
     """
     changes = recipe_flags.given(overrides)
     recipe_flags.refuse_seed(changes)
-    if resume is not None:
-        decided = {"output": output, "networks": networks}
-        plan = study.resumed(resume, studies.KIND, {**decided, **changes}, seeds, first_seed)
+    if flags.resume is not None:
+        decided = {"networks": networks}
+        plan = study.resumed(flags, studies.KIND, {**decided, **changes}, seeds, first_seed)
     else:
         count = plans.seeds(3 if seeds is None else seeds, first_seed)
         plan = studies.plan(networks, seeds=count, **changes)
-    if dry_run:
-        study.show_plan(plan, workers=workers, data_dir=data_dir, json=json)
-        return
-    plan, folder, outcomes = study.conduct(
-        plan,
-        study_comparison.write,
-        output=resume or output,
-        workers=workers,
-        data_dir=data_dir,
-        quiet=quiet,
-    )
+    study.carry_out(plan, flags, page.write, _result)
+
+
+def _result(plan: Plan, outcomes: Sequence[Outcome]) -> Result:
     rows = studies.table(plan, outcomes)
-    if json:
-        print_json({"study": str(folder), "networks": study.as_json(rows)})
-        return
-    headers = ("network", "parameters", "MACs", "memory", "file", "images/s", "time", "test acc")
-    print_table(headers, [_row(row) for row in rows], right=(1, 2, 3, 4, 5, 6))
-    print(f"study: {folder}  (report: {folder / 'report.html'})")
+    return Result(
+        ("network", "parameters", "MACs", "memory", "file", "images/s", "time", "test acc"),
+        [_row(row) for row in rows],
+        right=(1, 2, 3, 4, 5, 6),
+        document={"networks": rows},
+    )
 
 
 def _row(row: NetworkFigures) -> tuple[str, ...]:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
 from netinnet.cli import recipe_flags, study
-from netinnet.cli.console import WholeNumber, print_json, print_table
+from netinnet.cli.console import WholeNumber
 from netinnet.cli.recipe_flags import RecipeFlags
-from netinnet.report import study_reliability
+from netinnet.cli.study import NO_FLAGS, Result, StudyFlags
 from netinnet.studies import plan as plans
 from netinnet.studies import reliability as studies
+from netinnet.studies.outcome import Outcome
+from netinnet.studies.pages import reliability as page
+from netinnet.studies.plan import Plan
 from netinnet.studies.reliability import ArmReliability
 from netinnet.training import recipe as recipes
 
@@ -24,13 +28,7 @@ def reliability(
     seeds: WholeNumber | None = None,
     first_seed: WholeNumber = 0,
     threshold: float | None = None,
-    workers: WholeNumber | None = None,
-    output: Path | None = None,
-    resume: Path | None = None,
-    data_dir: Path | None = None,
-    dry_run: Annotated[bool, Parameter(negative=())] = False,
-    quiet: Annotated[bool, Parameter(negative=())] = False,
-    json: Annotated[bool, Parameter(negative=())] = False,
+    flags: StudyFlags = NO_FLAGS,
     overrides: RecipeFlags = None,
 ) -> None:
     """Train a recipe over many seeds and say how often it learns.
@@ -53,27 +51,12 @@ def reliability(
         The first of them.
     threshold
         Test accuracy that a converged run has at least; 0.8 if not given.
-    workers
-        Runs at a time; cores divided by threads of a run (1 unless --threads says more) if not
-        given.
-    output
-        Folder of the study; studies/DATE-reliability if not given.
-    resume
-        Go on with the study in this folder.
-    data_dir
-        Folder with the data set's files; found or fetched if not given.
-    dry_run
-        Only print the plan.
-    quiet
-        No progress, only the result.
-    json
-        Print the result as JSON.
     """
     changes = recipe_flags.given(overrides)
     recipe_flags.refuse_seed(changes)
-    if resume is not None:
-        decided = {"output": output, "recipe": recipe, "vary": vary, "threshold": threshold}
-        plan = study.resumed(resume, studies.KIND, {**decided, **changes}, seeds, first_seed)
+    if flags.resume is not None:
+        decided = {"recipe": recipe, "vary": vary, "threshold": threshold}
+        plan = study.resumed(flags, studies.KIND, {**decided, **changes}, seeds, first_seed)
     else:
         name = recipe or "fashion"
         plan = studies.plan(
@@ -83,27 +66,17 @@ def reliability(
             seeds=plans.seeds(10 if seeds is None else seeds, first_seed),
             threshold=studies.THRESHOLD if threshold is None else threshold,
         )
-    if dry_run:
-        study.show_plan(plan, workers=workers, data_dir=data_dir, json=json)
-        return
-    plan, folder, outcomes = study.conduct(
-        plan,
-        study_reliability.write,
-        output=resume or output,
-        workers=workers,
-        data_dir=data_dir,
-        quiet=quiet,
-    )
+    study.carry_out(plan, flags, page.write, _result)
+
+
+def _result(plan: Plan, outcomes: Sequence[Outcome]) -> Result:
     rows = studies.table(plan, outcomes)
-    if json:
-        print_json({"study": str(folder), **plan.settings, "arms": study.as_json(rows)})
-        return
-    print_table(
+    return Result(
         ("arm", "converged", "95 %", "median acc", "range", "dead", "lost"),
         [_row(row) for row in rows],
         right=(1, 3, 5, 6),
+        document={**plan.settings, "arms": rows},
     )
-    print(f"study: {folder}  (report: {folder / 'report.html'})")
 
 
 def _row(row: ArmReliability) -> tuple[str, ...]:

@@ -1,45 +1,113 @@
-"""What the commands that run a study have in common: resuming, dry runs, progress."""
+"""What the commands that run a study have in common: their flags, resuming, dry runs, progress."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from netinnet.cli.console import console, print_json, print_table
+from cyclopts import Parameter
+
+from netinnet.cli.console import WholeNumber, console, print_json, print_table
 from netinnet.cli.progress import duration
 from netinnet.cli.study_progress import StudyProgress, counted
 from netinnet.errors import FrameworkError, NetinnetError, RecipeError
-from netinnet.report.study_page import mean_and_spread
 from netinnet.studies import costs, study, timing
 from netinnet.studies import plan as plans
 from netinnet.studies.costs import ArmCost
 from netinnet.studies.outcome import Outcome
+from netinnet.studies.pages.page import mean_and_spread
 from netinnet.studies.plan import Plan
 from netinnet.studies.statistics import Summary
 
 
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class StudyFlags:
+    """The flags of every study."""
+
+    workers: WholeNumber | None = None
+    """Runs at a time; cores divided by threads of a run (1 unless --threads says more) if not
+    given. For speeds to be compared, 1."""
+    output: Path | None = None
+    """Folder of the study; studies/DATE-COMMAND if not given."""
+    resume: Path | None = None
+    """Go on with the study in this folder."""
+    data_dir: Path | None = None
+    """Folder with the data set's files; found or fetched if not given."""
+    dry_run: Annotated[bool, Parameter(negative=())] = False
+    """Only print the plan, and how long it will take here."""
+    quiet: Annotated[bool, Parameter(negative=())] = False
+    """No progress, only the result."""
+    json: Annotated[bool, Parameter(negative=())] = False
+    """Print the result as JSON."""
+
+
+NO_FLAGS = StudyFlags()
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a finished study prints: a table, or `document` as JSON."""
+
+    headers: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    right: Sequence[int]
+    """Columns of numbers."""
+    document: Mapping[str, Any]
+
+
+def carry_out(
+    plan: Plan,
+    flags: StudyFlags,
+    report: study.Report,
+    result: Callable[[Plan, Sequence[Outcome]], Result],
+) -> None:
+    """Print the plan of a study of arms and seeds, or run it and print its result."""
+    if flags.dry_run:
+        _show_plan(plan, flags)
+        return
+    with StudyProgress(quiet=flags.quiet) as progress:
+        plan, folder, outcomes = study.conduct(
+            plan,
+            output=flags.resume or flags.output,
+            workers=flags.workers,
+            data_dir=flags.data_dir,
+            listener=progress,
+            report=report,
+        )
+    found = result(plan, outcomes)
+    if flags.json:
+        print_json({"study": str(folder), **as_json(found.document)})
+        return
+    print_table(found.headers, found.rows, right=found.right)
+    print(f"study: {folder}  (report: {folder / 'report.html'})")
+
+
 def resumed(
-    folder: Path, kind: str, given: dict[str, Any], seeds: int | None, first_seed: int
+    flags: StudyFlags, kind: str, given: dict[str, Any], seeds: int | None, first_seed: int
 ) -> Plan:
-    """The plan of a folder's study, with more seeds if some are given.
+    """The plan of the study that --resume names, with more seeds if some are given.
 
     Raises NetinnetError where it is another kind of study, or where `given` has what it decides.
     """
-    found = load_own(folder, kind, given)
+    found = load_own(flags, kind, given)
     if seeds is None:
         return found
     more = plans.seeds(seeds, first_seed)
     return dataclasses.replace(found, seeds=tuple(dict.fromkeys((*found.seeds, *more))))
 
 
-def load_own(folder: Path, kind: str, given: dict[str, Any]) -> Plan:
-    """The plan of a folder's study.
+def load_own(flags: StudyFlags, kind: str, given: dict[str, Any]) -> Plan:
+    """The plan of the study that --resume names.
 
     Raises NetinnetError where it is another kind of study, or where `given` has what it decides.
     """
-    taken = [name for name, value in given.items() if value not in (None, ())]
+    folder = flags.resume
+    assert folder is not None
+    taken = [n for n, v in {**given, "output": flags.output}.items() if v not in (None, ())]
     if taken:
         flag = f"--{taken[-1]}".replace("_", "-")
         raise RecipeError(f"--resume goes on with the study's own plan; leave out {flag}")
@@ -49,13 +117,13 @@ def load_own(folder: Path, kind: str, given: dict[str, Any]) -> Plan:
     return found
 
 
-def show_plan(plan: Plan, *, workers: int | None, data_dir: Path | None, json: bool) -> None:
+def _show_plan(plan: Plan, flags: StudyFlags) -> None:
     """Print the plan of a study: arms, sizes, steps, and how long it will take."""
-    arm_costs = costs.of_arms(plan, study.load_data(plan, data_dir))
+    arm_costs = costs.of_arms(plan, study.load_data(plan, flags.data_dir))
     runs = len(plan.arms) * len(plan.seeds)
-    count = workers or study.default_workers(plan)
+    count = flags.workers or study.default_workers(plan)
     seconds, time_text = time_needed(plan, arm_costs, len(plan.seeds), count)
-    if json:
+    if flags.json:
         print_json(
             {
                 "kind": plan.kind,
@@ -98,27 +166,6 @@ def time_needed(
     if seconds is None:
         return None, "How long that takes here is not known before the first steps"
     return seconds, f"By the time of a few steps, this will take about {duration(seconds)} here"
-
-
-def conduct(
-    plan: Plan,
-    report: study.Report,
-    *,
-    output: Path | None,
-    workers: int | None,
-    data_dir: Path | None,
-    quiet: bool,
-) -> tuple[Plan, Path, list[Outcome]]:
-    """Run the study with its progress on standard error."""
-    with StudyProgress(quiet=quiet) as progress:
-        return study.conduct(
-            plan,
-            output=output,
-            workers=workers,
-            data_dir=data_dir,
-            listener=progress,
-            report=report,
-        )
 
 
 def millions(count: int) -> str:

@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from netinnet.cli import recipe_flags
 from netinnet.cli.console import WholeNumber, print_json, print_table
 from netinnet.cli.recipe_flags import RecipeFlags
-from netinnet.cli.study import as_json, load_own, time_needed
+from netinnet.cli.study import NO_FLAGS, StudyFlags, as_json, load_own, time_needed
 from netinnet.cli.study_progress import StudyProgress, counted
 from netinnet.errors import NetinnetError
 from netinnet.studies.plan import Plan, short_text
@@ -28,15 +28,9 @@ def tune(
     trials: WholeNumber | None = None,
     minutes: float | None = None,
     pruner: str | None = None,
-    workers: WholeNumber | None = None,
     storage: str | None = None,
     name: str | None = None,
-    output: Path | None = None,
-    resume: Path | None = None,
-    data_dir: Path | None = None,
-    dry_run: Annotated[bool, Parameter(negative=())] = False,
-    quiet: Annotated[bool, Parameter(negative=())] = False,
-    json: Annotated[bool, Parameter(negative=())] = False,
+    flags: StudyFlags = NO_FLAGS,
     overrides: RecipeFlags = None,
 ) -> None:
     """Search for a better recipe, judged on a validation split, never on test pictures.
@@ -65,58 +59,43 @@ def tune(
     pruner
         Which trials are stopped early: `median` (worse than half of the others at that epoch; if
         not given), `hyperband` or `none`.
-    workers
-        Trials at a time; cores divided by threads of a run (1 unless --threads says more) if not
-        given.
     storage
         URL of the SQL database that keeps the trials; study.db in the folder if not given.
     name
         The search's name there; tune if not given.
-    output
-        Folder of the study; studies/DATE-tune if not given.
-    resume
-        Go on with the search in this folder.
-    data_dir
-        Folder with the data set's files; found or fetched if not given.
-    dry_run
-        Only print the plan.
-    quiet
-        No progress, only the result.
-    json
-        Print the result as JSON.
     """
     _require_optuna()
-    from netinnet.report import study_tuning
     from netinnet.studies import search as searches
+    from netinnet.studies.pages import tuning as page
     from netinnet.studies.tuning import BEST_FILE
 
     changes = recipe_flags.given(overrides)
-    if resume is not None:
+    if flags.resume is not None:
         decided = {
             **{"recipe": recipe, "search": search, "space": space, "pruner": pruner},
-            **{"name": name, "output": output, **changes},
+            **{"name": name, **changes},
         }
-        plan = _resumed(resume, decided, trials)
+        plan = _resumed(flags, decided, trials)
     else:
         plan = _planned(recipe, changes, search, space, trials, minutes, pruner, storage, name)
-    if dry_run:
-        _show_plan(plan, minutes, workers, data_dir, json)
+    if flags.dry_run:
+        _show_plan(plan, minutes, flags)
         return
-    with StudyProgress(quiet=quiet) as progress:
+    with StudyProgress(quiet=flags.quiet) as progress:
         found = searches.conduct(
             plan,
-            output=resume or output,
+            output=flags.resume or flags.output,
             minutes=minutes,
-            workers=workers,
+            workers=flags.workers,
             storage=storage,
-            data_dir=data_dir,
+            data_dir=flags.data_dir,
             listener=progress,
-            report=study_tuning.write,
+            report=page.write,
         )
     if found.best is None:
         raise NetinnetError(f"no trial has finished; {found.folder} says what became of them")
     best_file = found.folder / BEST_FILE
-    if json:
+    if flags.json:
         result = {
             "study": str(found.folder),
             "best": as_json(found.best),
@@ -175,11 +154,11 @@ def _planned(
     )
 
 
-def _resumed(folder: Path, given: dict[str, Any], trials: int | None) -> Plan:
+def _resumed(flags: StudyFlags, given: dict[str, Any], trials: int | None) -> Plan:
     """The plan of a folder's search, with another number of trials if one is given."""
     from netinnet.studies import tuning
 
-    found = load_own(folder, tuning.KIND, given)
+    found = load_own(flags, tuning.KIND, given)
     if trials is None:
         return found
     if trials < 1:
@@ -187,22 +166,20 @@ def _resumed(folder: Path, given: dict[str, Any], trials: int | None) -> Plan:
     return dataclasses.replace(found, settings={**found.settings, "trials": trials})
 
 
-def _show_plan(
-    plan: Plan, minutes: float | None, workers: int | None, data_dir: Path | None, json: bool
-) -> None:
+def _show_plan(plan: Plan, minutes: float | None, flags: StudyFlags) -> None:
     from netinnet.studies import costs, study, tuning
 
     space = tuning.space_of(plan)
     first = tuning.first_trial(plan)
     given = first.arms[0].recipe
     trials = plan.settings["trials"]
-    count = workers or study.default_workers(plan)
-    first_costs = costs.of_arms(first, study.load_data(plan, data_dir))
+    count = flags.workers or study.default_workers(plan)
+    first_costs = costs.of_arms(first, study.load_data(plan, flags.data_dir))
     seconds: float | None = None
     time_text = "Trials that run when the time is over are finished"
     if trials:
         seconds, time_text = time_needed(first, first_costs, trials, count)
-    if json:
+    if flags.json:
         plan_of_trials = {"kind": plan.kind, **plan.settings, "minutes": minutes, "workers": count}
         print_json({**plan_of_trials, "seconds": seconds})
         return

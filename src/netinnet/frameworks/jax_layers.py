@@ -2,7 +2,7 @@
 
 XLA sums, pools and multiplies by small kernels several times slower than it multiplies matrices.
 Each layer here has the weights and, to rounding, the outputs and gradients of the native one in
-`jax.py`.
+`jax_model.py`.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from netinnet.frameworks import jax as jax_adapter
-from netinnet.frameworks.jax import window_slices
+from netinnet.frameworks import jax_model
+from netinnet.frameworks.jax_model import window_slices
 from netinnet.network import BatchNorm, Conv, Layer, MaxPool, ReLU, Shape
 from netinnet.rewrite import ResizedConv
 
@@ -36,7 +36,7 @@ def module(layer: Layer, shape: Shape, rngs: nnx.Rngs) -> Any:
             return _ReLU()
         case MaxPool(kernel, stride, padding):
             return _MaxPool(kernel, stride, padding)
-    return jax_adapter.module(layer, shape, rngs)
+    return jax_model.module(layer, shape, rngs)
 
 
 _SMALL = 64
@@ -117,7 +117,7 @@ def _relu_backward(y: jax.Array, of_y: jax.Array) -> tuple[jax.Array]:
 _relu.defvjp(_relu_forward, _relu_backward)
 
 
-class _MaxPool(jax_adapter.MaxPool):
+class _MaxPool(jax_model.MaxPool):
     """A max pool that keeps each window's winner instead of its input for the gradient."""
 
     def __call__(self, x: jax.Array) -> jax.Array:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import math
-import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,13 +14,11 @@ import numpy.typing as npt
 import optax
 from flax import nnx
 
-from netinnet import memory, resources
-from netinnet.errors import FrameworkError
-from netinnet.frameworks import jax as jax_adapter
+from netinnet import resources
 from netinnet.frameworks import jax_layers
-from netinnet.frameworks.jax import assemble
+from netinnet.frameworks.jax_model import assemble
 from netinnet.frameworks.layout import native_tensors, native_weights
-from netinnet.frameworks.learner import LearnerSettings, pick_device
+from netinnet.frameworks.learner import LearnerSettings
 from netinnet.network import BatchNorm, Conv, Linear, Network, Shape
 from netinnet.optimizer import ArrayFunctions
 from netinnet.preprocessing import resize_matrix
@@ -41,11 +38,11 @@ class JaxLearner:
     then updates the weights.
     """
 
-    def __init__(self, settings: LearnerSettings, weights: Mapping[str, Array]) -> None:
-        memory.keep_all_freed_memory()
-        self.threads = _use_threads(settings.threads)
-        self.device = pick_device("JAX", settings.device, jax_adapter.devices())
-        platform, _, index = self.device.partition(":")
+    def __init__(
+        self, settings: LearnerSettings, weights: Mapping[str, Array], device: str, threads: int
+    ) -> None:
+        self.device, self.threads = device, threads
+        platform, _, index = device.partition(":")
         self._device = jax.devices(platform)[int(index or 0)]
         self._settings = settings
         self._network = settings.network
@@ -251,24 +248,6 @@ def _compiler_options(platform: str) -> dict[str, str]:
     except jax.errors.JaxRuntimeError:
         return {}
     return options
-
-
-_threads: int | None = None
-
-
-def _use_threads(wanted: int | None) -> int:
-    """Number of CPU threads; XLA fixes it when it starts. Raises FrameworkError if too late."""
-    global _threads  # noqa: PLW0603
-    if _threads is None:
-        if wanted:
-            os.environ["NPROC"] = str(wanted)
-        _threads = int(os.environ.get("NPROC") or len(os.sched_getaffinity(0)))
-    if wanted and wanted != _threads:
-        raise FrameworkError(
-            f"JAX has started with {_threads} threads in this process and can't change to {wanted};"
-            f" start another process"
-        )
-    return _threads
 
 
 def _resized(images: jax.Array, shape: Shape) -> jax.Array:

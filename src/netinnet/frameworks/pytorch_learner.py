@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from netinnet.frameworks import pytorch
+from netinnet.frameworks import pytorch_model
 from netinnet.frameworks.layout import native_tensors
-from netinnet.frameworks.learner import LearnerSettings, pick_device
+from netinnet.frameworks.learner import LearnerSettings
 from netinnet.network import BatchNorm, Layer, Shape
 from netinnet.optimizer import ArrayFunctions
 from netinnet.preprocessing import resize_matrix
@@ -28,11 +28,13 @@ FUNCTIONS = ArrayFunctions(sum=torch.sum, reshape=torch.reshape, transpose=torch
 class PyTorchLearner:
     """Trains the rewritten network: same function, same weights, less work."""
 
-    def __init__(self, settings: LearnerSettings, weights: Mapping[str, Array]) -> None:
+    def __init__(
+        self, settings: LearnerSettings, weights: Mapping[str, Array], device: str
+    ) -> None:
         if settings.threads:
             torch.set_num_threads(settings.threads)
         self.threads = torch.get_num_threads()
-        self._device = torch.device(pick_device("PyTorch", settings.device, pytorch.devices()))
+        self._device = torch.device(device)
         self.device = str(self._device)
         if self._device.type == "cuda":
             # cuBLAS is deterministic only with a fixed workspace, set before its first use.
@@ -87,10 +89,10 @@ class PyTorchLearner:
             return cast(Array, self._model(self._batch(images)).cpu().numpy())
 
     def weights(self) -> Weights:
-        return pytorch.read(self._settings.network, self._model)
+        return pytorch_model.read(self._settings.network, self._model)
 
     def set_weights(self, weights: Mapping[str, Array]) -> None:
-        pytorch.load(self._model, weights)
+        pytorch_model.load(self._model, weights)
 
     def optimizer_state(self) -> dict[str, Array]:
         return {
@@ -109,8 +111,8 @@ def training_model(settings: LearnerSettings, weights: Mapping[str, Array]) -> n
     """The network behind its resizing, rewritten, in channels-last layout, ReLU in place."""
     network, source = settings.network, settings.source
     folded = fold_resize(network, source)
-    model = pytorch.assemble(activation_behind_pool(folded or network), _module)
-    pytorch.load(model, weights)
+    model = pytorch_model.assemble(activation_behind_pool(folded or network), _module)
+    pytorch_model.load(model, weights)
     if folded is None and source != network.input:
         model = _WithResize(model, _Resize(source, network.input))
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -127,7 +129,7 @@ def _module(layer: Layer, shape: Shape) -> nn.Module:
             return _ResizedConv(layer, shape)
         case BatchNorm(epsilon, momentum):
             return _BatchNorm(shape.channels, epsilon, momentum)
-    return pytorch.module(layer, shape)
+    return pytorch_model.module(layer, shape)
 
 
 class _WithResize(nn.Sequential):

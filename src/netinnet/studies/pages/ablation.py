@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from netinnet.report import study_figures
-from netinnet.report.study_figures import Curve
-from netinnet.report.study_page import (
+from netinnet.studies import ablation
+from netinnet.studies.ablation import QUESTIONS, ArmEffect
+from netinnet.studies.outcome import Outcome
+from netinnet.studies.pages import figures
+from netinnet.studies.pages.figures import Curve
+from netinnet.studies.pages.page import (
     Page,
     difference,
     duration,
@@ -18,9 +21,6 @@ from netinnet.report.study_page import (
     section,
     text_table,
 )
-from netinnet.studies import ablation
-from netinnet.studies.ablation import QUESTIONS, ArmEffect
-from netinnet.studies.outcome import Outcome
 from netinnet.studies.plan import Plan
 
 
@@ -65,7 +65,7 @@ def _effects(rows: Sequence[ArmEffect]) -> str:
         "accuracy is that on the test pictures, mean ± standard deviation; MACs and activations "
         "(float32) are those of one picture in a forward pass; time is that of a training."
     )
-    svg = study_figures.effects(shown)
+    svg = figures.effects(shown)
     return section("What each change does", figure(svg, "Differences from the baseline", caption))
 
 
@@ -98,6 +98,6 @@ def _curves(rows: Sequence[ArmEffect], questions: Sequence[str]) -> str:
         panels.append((name, [curve for curve in curves if curve.accuracies]))
     if not any(curves for _, curves in panels):
         return ""
-    svg = study_figures.curves_with_bands(panels)
+    svg = figures.curves_with_bands(panels)
     caption = "Mean test accuracy after each epoch; the band is one standard deviation each way."
     return section("Learning curves", figure(svg, "Learning curves of all arms", caption))

@@ -8,9 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from netinnet.data import datasets
-from netinnet.report import study_figures
-from netinnet.report.study_figures import Curve, Dots, Recalls
-from netinnet.report.study_page import (
+from netinnet.studies import reliability
+from netinnet.studies.outcome import Outcome
+from netinnet.studies.pages import figures
+from netinnet.studies.pages.figures import Curve, Dots, Recalls
+from netinnet.studies.pages.page import (
     Page,
     figure,
     lost_runs,
@@ -19,8 +21,6 @@ from netinnet.report.study_page import (
     section,
     text_table,
 )
-from netinnet.studies import reliability
-from netinnet.studies.outcome import Outcome
 from netinnet.studies.plan import Plan
 from netinnet.studies.reliability import ArmReliability
 
@@ -88,7 +88,7 @@ def _accuracies(rows: Sequence[ArmReliability], threshold: float) -> str:
         arms.append(Dots(row.arm, [a for a, _ in finished], [dead for _, dead in finished]))
     if not any(arm.accuracies for arm in arms):
         return ""
-    svg = study_figures.accuracy_strips(arms, threshold)
+    svg = figures.accuracy_strips(arms, threshold)
     caption = "Test accuracy of every finished run. The dotted line is the threshold."
     return section("Accuracy of every run", figure(svg, "Test accuracy of every run", caption))
 
@@ -106,7 +106,7 @@ def _dead_classes(plan: Plan, outcomes: Sequence[Outcome]) -> str:
     alive = classes - min(by_count)
     best = statistics.median(by_count[min(by_count)]) * classes / alive if alive else None
     points = [(count, a) for count in sorted(by_count) for a in by_count[count]]
-    svg = study_figures.dead_and_accuracy(points, classes, best)
+    svg = figures.dead_and_accuracy(points, classes, best)
     caption = (
         "Each run's test accuracy over its number of dead classes. The dashed line: the median of "
         "runs with the fewest dead classes, less the share of the pictures of dead classes."
@@ -140,7 +140,7 @@ def _recalls(plan: Plan, rows: Sequence[ArmReliability]) -> str:
             arms.append(Recalls(row.arm, [o.recall for o in finished], dead))
     if not arms:
         return ""
-    svg = study_figures.recall_maps(arms, classes)
+    svg = figures.recall_maps(arms, classes)
     caption = (
         "Recall of each class in every finished run: the share of its test pictures that were "
         "found. A cross is a dead class; where all ten are dead, every picture is given to the "
@@ -174,6 +174,6 @@ def _curves(rows: Sequence[ArmReliability]) -> str:
     shown = [curve for curve in curves if curve.accuracies]
     if not shown:
         return ""
-    svg = study_figures.curves_with_bands([("", shown)])
+    svg = figures.curves_with_bands([("", shown)])
     caption = "Mean test accuracy after each epoch; the band is one standard deviation each way."
     return section("Learning curves", figure(svg, "Learning curves", caption))

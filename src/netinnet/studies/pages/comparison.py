@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from netinnet.report import study_figures
-from netinnet.report.study_figures import Curve, Place
-from netinnet.report.study_page import (
+from netinnet.studies import comparison
+from netinnet.studies.comparison import NetworkFigures
+from netinnet.studies.outcome import Outcome
+from netinnet.studies.pages import figures
+from netinnet.studies.pages.figures import Curve, Place
+from netinnet.studies.pages.page import (
     Page,
     duration,
     figure,
@@ -17,9 +20,6 @@ from netinnet.report.study_page import (
     section,
     text_table,
 )
-from netinnet.studies import comparison
-from netinnet.studies.comparison import NetworkFigures
-from netinnet.studies.outcome import Outcome
 from netinnet.studies.plan import Plan
 
 
@@ -49,7 +49,7 @@ def _places(rows: Sequence[NetworkFigures]) -> str:
     ]
     if not places:
         return ""
-    svg = study_figures.accuracy_against_cost(places)
+    svg = figures.accuracy_against_cost(places)
     caption = "Mean test accuracy (± one standard deviation) over size and over training time."
     return section("Accuracy and what it costs", figure(svg, "Accuracy against cost", caption))
 
@@ -105,6 +105,6 @@ def _curves(rows: Sequence[NetworkFigures]) -> str:
     shown = [curve for curve in curves if curve.accuracies]
     if not shown:
         return ""
-    svg = study_figures.curves_with_bands([("", shown)])
+    svg = figures.curves_with_bands([("", shown)])
     caption = "Mean test accuracy after each epoch; the band is one standard deviation each way."
     return section("Learning curves", figure(svg, "Learning curves", caption))

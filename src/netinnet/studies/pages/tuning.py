@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from netinnet.report import tuning_figures
-from netinnet.report.study_page import Page, Progress, duration, figure, section, text_table
-from netinnet.report.tuning_figures import Slice
 from netinnet.studies import tuning
+from netinnet.studies.pages import tuning_figures
+from netinnet.studies.pages.page import Page, Progress, duration, figure, section, text_table
+from netinnet.studies.pages.tuning_figures import Slice
 from netinnet.studies.plan import short_text
 from netinnet.studies.tuning import Trial, Tuning
 

@@ -1,0 +1,195 @@
+"""MXNet's learner: the rewritten network, compiled.
+
+MXNet 1.9.1 computes in a thread of its own and keeps errors until a result is asked for; the
+learner waits, so that a step that returns has happened.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any, cast
+
+import mxnet as mx
+import numpy as np
+import numpy.typing as npt
+from mxnet import autograd, gluon, npx
+from mxnet.base import _LIB, MXNetError, check_call
+
+from netinnet.errors import FrameworkError
+from netinnet.frameworks.layout import native_tensors
+from netinnet.frameworks.learner import LearnerSettings
+from netinnet.frameworks.mxnet_model import assemble, load, parameters, read
+from netinnet.network import BatchNorm
+from netinnet.optimizer import ArrayFunctions
+from netinnet.preprocessing import resize_matrix
+from netinnet.rewrite import activation_behind_pool
+from netinnet.weights import Array, Weights
+
+FUNCTIONS = ArrayFunctions(sum=mx.np.sum, reshape=mx.np.reshape, transpose=mx.np.transpose)
+
+
+@mx.util.use_np
+class MXNetLearner:
+    """Trains the rewritten network, compiled. NumPy semantics hold within its methods only."""
+
+    def __init__(
+        self, settings: LearnerSettings, weights: Mapping[str, Array], device: str
+    ) -> None:
+        self.device = device
+        kind, _, number = self.device.partition(":")
+        if kind == "gpu":
+            os.environ["MXNET_ENFORCE_DETERMINISM"] = "1"
+        self.threads = _threads(settings.threads)
+        self._context = mx.Context(kind, int(number or 0))
+        self._settings = settings
+        network, source = settings.network, settings.source
+        # Folding the resizing into the first convolution (`rewrite.fold_resize`) gains nothing
+        # here: putting the output phases in order takes longer than the convolution itself.
+        self._resize = (
+            self._array(resize_matrix(source.height, network.input.height)),
+            self._array(resize_matrix(source.width, network.input.width).T),
+        )
+        with _one_line():
+            self._model = assemble(activation_behind_pool(network), weights, self._context)
+        self._model.hybridize(static_alloc=True, static_shape=True)
+        self._loss = gluon.loss.SoftmaxCrossEntropyLoss(sparse_label=False)
+        self._parameters = parameters(network, self._model)
+        self._roles = {
+            name: tensor.role
+            for name, tensor in native_tensors(network, "mxnet").items()
+            if tensor.role
+        }
+        self._norms = {
+            f"{place.name}.running_var": (
+                place.layer.momentum,
+                place.input.height * place.input.width,
+            )
+            for place in network.placed_layers()
+            if isinstance(place.layer, BatchNorm)
+        }
+        self._state = {
+            name: tuple(
+                mx.np.zeros(role.shape, ctx=self._context)
+                for _ in range(settings.optimizer.state_size(role))
+            )
+            for name, role in self._roles.items()
+        }
+
+    def _array(self, array: npt.NDArray[Any]) -> Any:
+        return mx.np.array(array, ctx=self._context)
+
+    def _batch(self, images: Array) -> Any:
+        x = self._array(images.transpose(0, 3, 1, 2))
+        if self._settings.source == self._settings.network.input:
+            return x
+        rows, columns = self._resize
+        return rows @ (x @ columns)
+
+    def _targets(self, labels: npt.NDArray[np.int64]) -> Any:
+        """What the probabilities n×classes should be: the label, smoothed."""
+        classes, smoothing = len(self._settings.network.classes), self._settings.label_smoothing
+        targets = np.full((len(labels), classes), smoothing / classes, np.float32)
+        targets[np.arange(len(labels)), labels] += 1 - smoothing
+        return self._array(targets)
+
+    def step(
+        self, images: Array, labels: npt.NDArray[np.int64], rate: float, step: int, seed: int
+    ) -> Array:
+        with _one_line():
+            mx.random.seed(seed)
+            batch, targets = self._batch(images), self._targets(labels)
+            with self._unbiased_variances(len(images)):
+                with autograd.record():
+                    logits = self._model(batch)
+                    loss = self._loss(logits, targets).mean()
+                loss.backward()
+                # MXNet's scheduler does not know that this changes the running statistics.
+                npx.waitall()
+            for name, role in self._roles.items():
+                parameter = self._parameters[name]
+                updated, self._state[name] = self._settings.optimizer.update(
+                    FUNCTIONS,
+                    role,
+                    parameter.data(),
+                    parameter.grad(),
+                    self._state[name],
+                    rate,
+                    step,
+                )
+                parameter.set_data(updated)
+            npx.waitall()
+            return cast(Array, logits.asnumpy())
+
+    @contextlib.contextmanager
+    def _unbiased_variances(self, examples: int) -> Iterator[None]:
+        """Correct what a step does to running variances: MXNet adds the biased one, over n."""
+        before = {name: self._parameters[name].data().copy() for name in self._norms}
+        yield
+        for name, (momentum, positions) in self._norms.items():
+            variance = self._parameters[name].data()
+            added = variance - (1 - momentum) * before[name]
+            variance += added / (examples * positions - 1)
+
+    def logits(self, images: Array) -> Array:
+        with _one_line():
+            return cast(Array, self._model(self._batch(images)).asnumpy())
+
+    def weights(self) -> Weights:
+        return read(self._settings.network, self._model)
+
+    def set_weights(self, weights: Mapping[str, Array]) -> None:
+        load(self._settings.network, self._model, weights)
+
+    def optimizer_state(self) -> dict[str, Array]:
+        return {
+            f"{i}/{name}": array.asnumpy()
+            for name, arrays in self._state.items()
+            for i, array in enumerate(arrays)
+        }
+
+    def set_optimizer_state(self, state: Mapping[str, Array]) -> None:
+        for name, arrays in self._state.items():
+            self._state[name] = tuple(self._array(state[f"{i}/{name}"]) for i in range(len(arrays)))
+
+
+@contextlib.contextmanager
+def _one_line() -> Iterator[None]:
+    """MXNet's errors, memory that does not suffice for instance, without its own call stack."""
+    try:
+        yield
+    except MXNetError as error:
+        reason = str(error).strip().splitlines()[-1].removeprefix("MXNetError: ")
+        raise FrameworkError(f"MXNet: {reason}") from error
+
+
+_SETTLED: list[int] = []
+"""The number of threads, once a training has begun in this process."""
+
+
+def _threads(wanted: int | None) -> int:
+    """Set (if wanted) and return the number of threads that MXNet computes with.
+
+    OpenMP keeps a number for each thread, so it is MXNet's own one that must set it. Compiled
+    convolutions keep what they were made with: the first training of a process decides.
+    """
+    found: list[int] = []
+
+    def work(context: object, nothing: object) -> None:
+        if wanted and not _SETTLED:
+            _LIB.MXSetNumOMPThreads(wanted)
+        found.append(_LIB.omp_get_max_threads())
+
+    call = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)(work)
+    cpu = (ctypes.c_int * 2)(1, 0)  # a device of kind CPU, number 0
+    check_call(_LIB.MXEnginePushSync(call, None, None, cpu, None, 0, None, 0, None, 0, None))
+    npx.waitall()
+    _SETTLED[:] = found
+    if wanted not in (None, found[0]):
+        raise FrameworkError(
+            f"MXNet computes with {found[0]} threads since the first training in this process; "
+            f"{wanted} are possible in a new one"
+        )
+    return found[0]
