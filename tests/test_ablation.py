@@ -18,7 +18,7 @@ from netinnet.training import recipe as recipes
 from netinnet.training.start import network_for
 from tests.conftest import needs, nin
 
-TINY = ["--train-examples", "64", "--test-examples", "40", "--epochs", "1", "--batch-size", "32"]
+TINY = ["--train-examples", "64", "--test-examples", "40", "--epochs", "2", "--batch-size", "32"]
 
 
 def finished(arm: str, seed: int, accuracy: float) -> Outcome:
@@ -153,6 +153,12 @@ def test_ablate_command(tmp_path: Path) -> None:
     page = (folder / "report.html").read_text()
     assert "Global average pooling or a fully connected layer?" in page
     assert "Learning curves" in page
+    import netinnet
+
+    settings = {"train_examples": 64, "test_examples": 40, "epochs": 2, "batch_size": 32}
+    rows = netinnet.ablate("head", output=folder, seeds=1, quiet=True, **settings)
+    assert [row["arm"] for row in rows] == [arm["arm"] for arm in found["arms"]]
+    assert rows[1]["difference_estimate"] == found["arms"][1]["difference"]["estimate"]
     # Any arm can be trained by nin train alone.
     recipe = folder / "runs/head=dense/seed-0/recipe.toml"
     assert recipes.load(str(recipe)).head == "dense"

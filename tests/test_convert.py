@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 import zipfile
 from collections.abc import Callable
@@ -226,7 +227,10 @@ def test_the_chapters_own_weights_come_in(which: str, tmp_path: Path) -> None:
     out = tmp_path / "ours.safetensors"
     done = nin("convert", path, out, "--network", "nin", "--image-size", "67")
     assert done.returncode == 0, done.stderr
-    assert done.stdout == f"{out}: nin, 1,992,166 parameters, netinnet\n"
+    assert done.stdout.endswith(f"{out}: nin, 1,992,166 parameters, netinnet\n")
+    assert f"taken from, in {path.name}" in done.stdout
+    pairs = dict(re.findall(r"^ (block\d\.conv\d) +(\S+)", done.stdout, re.MULTILINE))
+    assert len(pairs) == len(set(pairs.values())) == 12
     images = np.random.default_rng(0).integers(0, 256, (4, 67, 67, 1), np.uint8)
     expected = logits(images.astype(np.float32) / 255)
     found = Predictor(model_files.find(out)).logits(images)

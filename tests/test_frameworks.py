@@ -6,6 +6,7 @@ import hashlib
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -90,13 +91,41 @@ def test_kill_and_resume_change_nothing(framework: str, tmp_path: Path) -> None:
     assert ours == theirs
 
 
-@pytest.mark.usefixtures("fashion_mnist", "small_run")
-@pytest.mark.parametrize("framework", INSTALLED)
-def test_any_framework_reads_any_run(framework: str, small_run: Path) -> None:
-    by_onnx = nin("evaluate", small_run, "--examples", "100")
-    done = nin("evaluate", small_run, "--examples", "100", "--framework", framework)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout == by_onnx.stdout
+@pytest.fixture(scope="session")
+def run_of(
+    fashion_mnist: object, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Path]:
+    """A finished run of each framework, each trained once."""
+    folder = tmp_path_factory.mktemp("runs")
+
+    def made(framework: str) -> Path:
+        run = folder / framework
+        if not run.exists():
+            done = nin("train", *SMALL, "--framework", framework, "--output", run, "--quiet")
+            assert done.returncode == 0, done.stderr
+        return run
+
+    return made
+
+
+@pytest.mark.parametrize("reader", INSTALLED)
+@pytest.mark.parametrize("trainer", INSTALLED)
+def test_any_framework_reads_any_run(
+    reader: str, trainer: str, run_of: Callable[[str], Path], tmp_path: Path
+) -> None:
+    from PIL import Image
+
+    run = run_of(trainer)
+    picture = tmp_path / "picture.png"
+    Image.fromarray(np.arange(784, dtype=np.uint8).reshape(28, 28)).save(picture)
+    for arguments in (
+        ["evaluate", run, "--examples", "100"],
+        ["predict", picture, "--model", run],
+    ):
+        by_onnx = nin(*arguments)
+        done = nin(*arguments, "--framework", reader)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout == by_onnx.stdout
 
 
 def test_importing_netinnet_imports_no_framework() -> None:

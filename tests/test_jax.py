@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
+import netinnet
 from netinnet import frameworks, weights, zoo
 from netinnet.frameworks.learner import Learner, LearnerSettings
 from netinnet.network import Conv, Layer, MaxPool, ReLU, Shape
@@ -27,6 +28,34 @@ jax_layers, jax_learner, jax_model = (
     importlib.import_module(f"netinnet.frameworks.jax_{name}")
     for name in ("layers", "learner", "model")
 )
+
+
+def test_plain_flax_code_trains_saves_and_composes_it() -> None:
+    optax = importlib.import_module("optax")
+    net = netinnet.build("nin-small", framework="jax", seed=0)
+    assert "kernel_size=(3, 3)" in str(net)
+    optimizer = nnx.Optimizer(net, optax.sgd(0.1), wrt=nnx.Param)
+    rng = np.random.default_rng(0)
+    x, labels = rng.random((8, 28, 28, 1), np.float32), np.arange(8)
+
+    @nnx.jit  # type: ignore[untyped-decorator]
+    def step(net: Any, optimizer: Any) -> Any:
+        def loss(net: Any) -> Any:
+            return optax.softmax_cross_entropy_with_integer_labels(net(x), labels).mean()
+
+        value, gradients = nnx.value_and_grad(loss)(net)
+        optimizer.update(net, gradients)
+        return value
+
+    losses = [float(step(net, optimizer)) for _ in range(5)]
+    assert losses[-1] < losses[0]
+    other = netinnet.build("nin-small", framework="jax", seed=1)
+    nnx.update(other, nnx.state(net))
+    net.eval()
+    other.eval()
+    assert np.array_equal(other(x), net(x))
+    block = netinnet.nin_block(48, 16, 3, padding=1, framework="jax")
+    assert nnx.Sequential(net.block1, block)(x).shape == (8, 28, 28, 16)
 
 
 def outputs_and_gradients(module: Any, x: weights.Array, of_y: weights.Array) -> list[Any]:

@@ -420,3 +420,34 @@ def test_build_gives_an_ordinary_module() -> None:
     again = netinnet.build("nin", seed=0).state_dict()["block1.conv1.weight"]
     assert torch.equal(first, again)
     assert os.environ.get("CUBLAS_WORKSPACE_CONFIG") is None or torch.cuda.is_available()
+
+
+@needs("pytorch")
+def test_plain_pytorch_code_trains_saves_and_composes_it(tmp_path: Path) -> None:
+    import safetensors.torch
+    import torch
+    from torch import nn
+
+    import netinnet
+
+    net = netinnet.build("nin-small", framework="pytorch", seed=0)
+    assert "(conv1): Conv2d(1, 48" in str(net)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    torch.manual_seed(0)
+    x, labels = torch.rand(8, 1, 28, 28), torch.arange(8)
+    losses = []
+    for _ in range(5):
+        loss = nn.functional.cross_entropy(net(x), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0]
+    safetensors.torch.save_file(net.state_dict(), tmp_path / "net.safetensors")
+    other = netinnet.build("nin-small", framework="pytorch", seed=1)
+    other.load_state_dict(safetensors.torch.load_file(tmp_path / "net.safetensors"))
+    with torch.no_grad():
+        assert torch.equal(other.eval()(x), net.eval()(x))
+        block = netinnet.nin_block(48, 16, 3, padding=1, framework="pytorch")
+        composed = nn.Sequential(net.block1, block, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        assert composed(x).shape == (8, 16)

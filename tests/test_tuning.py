@@ -250,6 +250,28 @@ def test_the_page_shows_the_search(searched: Path) -> None:
     assert page.count("<img") >= 2
 
 
+def test_python_api(searched: Path) -> None:
+    """The same call goes on with the study, which is finished: a row for each trial."""
+    import netinnet
+
+    rows = netinnet.tune(
+        search=SPACE[1::2],
+        trials=4,
+        pruner="none",
+        output=searched,
+        quiet=True,
+        framework=FRAMEWORK,
+        train_examples=200,
+        test_examples=40,
+        epochs=2,
+        batch_size=60,
+        validation=0.2,
+    )
+    assert [row["number"] for row in rows] == [0, 1, 2, 3]
+    assert rows[0]["learning_rate"] == 0.15
+    assert {row["state"] for row in rows} == {"finished"}
+
+
 def test_more_trials_are_added(searched: Path, tmp_path: Path) -> None:
     before = tuning.load(searched).trials
     done = nin("tune", "--resume", searched, "--trials", "5", "--json")
@@ -358,7 +380,54 @@ def test_two_searchers_share_one_storage(tmp_path: Path) -> None:
     assert sum(trial.as_given for trial in trials) == 1
 
 
+@pytest.mark.usefixtures("fashion_mnist")
+def test_a_searcher_leaves_the_trials_of_others_alone(tmp_path: Path) -> None:
+    """Two machines may use the same path; here one folder is moved, and another takes its place."""
+    storage = f"sqlite:///{tmp_path / 'shared.db'}"
+    folder, moved = tmp_path / "study", tmp_path / "other-machine"
+    flags = [*SEARCH, "--workers", "1", "--storage", storage, "--output", folder]
+    process = begin(*flags, "--trials", "2")
+    wait_for(process, ": finished")
+    started = folder / "runs/trial-0001/seed-0/events.jsonl"
+    deadline = time.monotonic() + 60
+    while not (started.exists() and "progress" in started.read_text()):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    folder.rename(moved)
+    done = nin(*flags, "--trials", "3")
+    assert done.returncode == 0, done.stderr
+    states = [trial.state for trial in tuning.load(folder).trials]
+    assert states == ["finished", "running", "finished"]
+    assert [path.name for path in folder.glob("runs/*")] == ["trial-0002"]
+    done = nin("tune", "--resume", moved)
+    assert done.returncode == 0, done.stderr
+    assert [trial.state for trial in tuning.load(moved).trials] == ["finished"] * 3
+
+
 # Trials that fall behind, and those that fail
+
+
+@pytest.mark.parametrize("name", tuning.PRUNERS)
+def test_a_pruner_stops_what_falls_behind(name: str, tmp_path: Path) -> None:
+    """Ten trials that learn and ten that don't: which are stopped before their fifth epoch."""
+    plan = tuning.plan(recipes.load("fashion"), pruner=name)  # five epochs
+    study = tuning.open_study(plan, tmp_path)
+    stopped: list[int] = []
+    for number in range(20):
+        trial = study.ask()
+        for epoch in range(1, 6):
+            trial.report((0.1 if number % 2 else 0.8) + 0.01 * epoch + number / 1e4, epoch)
+            if trial.should_prune():
+                stopped.append(number)
+                break
+        study.tell(trial, 0.5)
+    if name == "none":
+        assert not stopped
+    else:
+        assert stopped
+        assert sum(number % 2 for number in stopped) > len(stopped) / 2
 
 
 def conduct(

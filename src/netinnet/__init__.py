@@ -22,12 +22,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from netinnet.inference.predictor import Predictor
-    from netinnet.studies.ablation import ArmEffect
-    from netinnet.studies.comparison import NetworkFigures
     from netinnet.studies.outcome import Outcome
     from netinnet.studies.plan import Plan
-    from netinnet.studies.reliability import ArmReliability
     from netinnet.studies.study import Report
+    from netinnet.studies.tables import Row
     from netinnet.training.recipe import Recipe
     from netinnet.training.run import Run
     from netinnet.weights import Model
@@ -46,6 +44,7 @@ __all__ = [
     "reliability",
     "resume",
     "train",
+    "tune",
 ]
 
 
@@ -174,8 +173,8 @@ def reliability(
     data_dir: str | Path | None = None,
     quiet: bool = False,
     **changes: Any,
-) -> list[ArmReliability]:
-    """Train a recipe over many seeds; one row for each arm: how many runs converged, and accuracy.
+) -> list[Row]:
+    """Train a recipe over many seeds; a plain table with a row for each arm.
 
     `vary` maps fields of the recipe to values, an arm for each combination:
     {"logits_relu": [True, False]}. A run has converged when no class is dead and its test accuracy
@@ -183,6 +182,7 @@ def reliability(
     """
     from netinnet.studies import plan as plans
     from netinnet.studies import reliability as studies
+    from netinnet.studies import tables
     from netinnet.studies.pages import reliability as page
 
     plan = studies.plan(
@@ -192,7 +192,8 @@ def reliability(
         seeds=plans.seeds(seeds, first_seed),
         threshold=threshold,
     )
-    return studies.table(*_conduct(plan, page.write, output, workers, data_dir, quiet))
+    found = _conduct(plan, page.write, output, workers, data_dir, quiet)
+    return tables.plain(studies.table(*found))
 
 
 def ablate(
@@ -205,20 +206,22 @@ def ablate(
     data_dir: str | Path | None = None,
     quiet: bool = False,
     **changes: Any,
-) -> list[ArmEffect]:
-    """Change one thing of a NiN at a time; one row for each arm, the baseline first.
+) -> list[Row]:
+    """Change one thing of a NiN at a time; a plain table, a row for each arm, the baseline first.
 
     `questions` are those of `nin ablate`: "pointwise", "last-step", "dropout", "logits-relu",
     "head"; all if none is named. With the `output` of an earlier call the study goes on.
     """
     from netinnet.studies import ablation as studies
     from netinnet.studies import plan as plans
+    from netinnet.studies import tables
     from netinnet.studies.pages import ablation as page
 
     plan = studies.plan(
         _recipe(recipe, changes), questions=questions, seeds=plans.seeds(seeds, first_seed)
     )
-    return studies.table(*_conduct(plan, page.write, output, workers, data_dir, quiet))
+    found = _conduct(plan, page.write, output, workers, data_dir, quiet)
+    return tables.plain(studies.table(*found))
 
 
 def compare(
@@ -230,18 +233,69 @@ def compare(
     data_dir: str | Path | None = None,
     quiet: bool = False,
     **changes: Any,
-) -> list[NetworkFigures]:
-    """Compare networks, each trained by its own recipe; one row for each.
+) -> list[Row]:
+    """Compare networks, each trained by its own recipe; a plain table with a row for each.
 
     `changes`, such as `epochs=2`, are the budget, the same for all. With the `output` of an earlier
     call the study goes on.
     """
     from netinnet.studies import comparison as studies
     from netinnet.studies import plan as plans
+    from netinnet.studies import tables
     from netinnet.studies.pages import comparison as page
 
     plan = studies.plan(networks, seeds=plans.seeds(seeds, first_seed), **changes)
-    return studies.table(*_conduct(plan, page.write, output, workers, data_dir, quiet))
+    found = _conduct(plan, page.write, output, workers, data_dir, quiet)
+    return tables.plain(studies.table(*found))
+
+
+def tune(
+    recipe: str | Path | Recipe = "fashion",
+    *,
+    search: Sequence[str] = (),
+    trials: int | None = 20,
+    minutes: float | None = None,
+    pruner: str = "median",
+    storage: str | None = None,
+    name: str = "tune",
+    output: str | Path | None = None,
+    workers: int | None = None,
+    data_dir: str | Path | None = None,
+    quiet: bool = False,
+    **changes: Any,
+) -> list[Row]:
+    """Search for a better recipe on a validation split; a plain table with a row for each trial.
+
+    `search` is what may be tried, as in ["learning_rate=0.01..0.5:log", "batch_size=64,128"], all
+    that `nin tune` searches if empty. The best recipe is best.toml in the study's folder, which
+    `train` takes. With the `output` of an earlier call the search goes on; searches that name one
+    `storage` (the URL of an SQL database) share their trials.
+    """
+    from netinnet.cli.study_progress import StudyProgress
+    from netinnet.studies import search as searches
+    from netinnet.studies import search_space, tables, tuning
+    from netinnet.studies.pages import tuning as page
+
+    plan = tuning.plan(
+        _recipe(recipe, changes),
+        space=search_space.parse(search) if search else None,
+        trials=trials,
+        pruner=pruner,
+        storage=storage,
+        name=name,
+    )
+    with StudyProgress(quiet=quiet) as progress:
+        found = searches.conduct(
+            plan,
+            output=None if output is None else Path(output),
+            minutes=minutes,
+            workers=workers,
+            storage=storage,
+            data_dir=None if data_dir is None else Path(data_dir),
+            listener=progress,
+            report=page.write,
+        )
+    return tables.plain(found.trials)
 
 
 def _recipe(recipe: str | Path | Recipe, changes: dict[str, Any]) -> Recipe:

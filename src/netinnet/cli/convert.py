@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from netinnet.cli.console import WholeNumber, print_json
+from netinnet.cli.console import WholeNumber, print_json, print_table
 from netinnet.errors import ModelError
 from netinnet.network import Network
 
@@ -33,7 +33,8 @@ def convert(
     The kind of a file follows from its name: `.safetensors` (netinnet's own; with `--to`, a PyTorch
     state dict or a Flax state), `.keras` and `.weights.h5` (Keras), `.params` (MXNet), `.onnx`
     (written only). Weights that other code trained need `--network`: their layers are taken in
-    order, and each one's shape is checked. Nothing is ever unpickled.
+    the order of their names, each one's shape is checked, and the pairs are shown: names that say
+    nothing of the order may be taken wrongly where shapes are equal. Nothing is ever unpickled.
 
     Parameters
     ----------
@@ -63,7 +64,7 @@ def convert(
     from netinnet.formats import convert as formats
 
     described = _network(network, dataset, image_size, channels, classes)
-    model = formats.read(source, described, source_format)
+    model, pairs = formats.read_and_match(source, described, source_format)
     if described is not None and model.network != described:
         raise ModelError(
             f"{source}: has its own network, {model.network.name}; leave out --network"
@@ -77,9 +78,13 @@ def convert(
                 "format": written,
                 "network": model.network.name,
                 "parameters": count,
+                "layers": pairs,
             }
         )
         return
+    if any(ours != theirs for ours, theirs in pairs.items()):
+        headers = (f"layer of {model.network.name}", f"taken from, in {source.name}")
+        print_table(headers, list(pairs.items()))
     print(f"{target}: {model.network.name}, {count:,} parameters, {written}")
 
 

@@ -14,7 +14,7 @@ from netinnet.cli.console import WholeNumber, console, print_json, print_table
 from netinnet.cli.progress import duration
 from netinnet.cli.study_progress import StudyProgress, counted
 from netinnet.errors import FrameworkError, NetinnetError, RecipeError
-from netinnet.studies import costs, study, timing
+from netinnet.studies import costs, study
 from netinnet.studies import plan as plans
 from netinnet.studies.costs import ArmCost
 from netinnet.studies.outcome import Outcome
@@ -30,7 +30,7 @@ class StudyFlags:
 
     workers: WholeNumber | None = None
     """Runs at a time; cores divided by threads of a run (1 unless --threads says more) if not
-    given. For speeds to be compared, 1."""
+    given."""
     output: Path | None = None
     """Folder of the study; studies/DATE-COMMAND if not given."""
     resume: Path | None = None
@@ -121,8 +121,8 @@ def _show_plan(plan: Plan, flags: StudyFlags) -> None:
     """Print the plan of a study: arms, sizes, steps, and how long it will take."""
     arm_costs = costs.of_arms(plan, study.load_data(plan, flags.data_dir))
     runs = len(plan.arms) * len(plan.seeds)
-    count = flags.workers or study.default_workers(plan)
-    seconds, time_text = time_needed(plan, arm_costs, len(plan.seeds), count)
+    count = study.workers_for(plan, flags.workers)
+    seconds, time_text = time_needed(plan, arm_costs, count, flags.quiet, flags.resume)
     if flags.json:
         print_json(
             {
@@ -154,18 +154,27 @@ def _show_plan(plan: Plan, flags: StudyFlags) -> None:
 
 
 def time_needed(
-    plan: Plan, arm_costs: Sequence[ArmCost], runs_an_arm: int, workers: int
+    plan: Plan,
+    arm_costs: Sequence[ArmCost],
+    workers: int,
+    quiet: bool,
+    folder: Path | None = None,
 ) -> tuple[float | None, str]:
-    """Seconds of a study that is not begun, from steps timed now; None where they can't be. And
-    a sentence that says it."""
-    console(stderr=True).print(f"timing a few steps of {counted(len(plan.arms), 'arm')}")
+    """Seconds that a study will take, or the rest of the one in `folder`, by steps timed now, and
+    a sentence that says it.
+
+    None where they can't be timed, or nothing is left to do.
+    """
+    if not quiet:
+        console(stderr=True).print(f"timing a few steps of {counted(len(plan.arms), 'arm')}")
     try:
-        seconds = timing.seconds_of_all(plan, arm_costs, runs_an_arm, workers)
+        seconds = study.seconds_needed(plan, arm_costs, workers, folder)
     except FrameworkError as error:
         return None, f"How long that takes here is not known: {error}"
     if seconds is None:
-        return None, "How long that takes here is not known before the first steps"
-    return seconds, f"By the time of a few steps, this will take about {duration(seconds)} here"
+        return None, "All of it is done"
+    what = "the rest of it" if folder else "this"
+    return seconds, f"By the time of a few steps, {what} will take about {duration(seconds)} here"
 
 
 def millions(count: int) -> str:

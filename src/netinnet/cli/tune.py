@@ -79,7 +79,7 @@ def tune(
     else:
         plan = _planned(recipe, changes, search, space, trials, minutes, pruner, storage, name)
     if flags.dry_run:
-        _show_plan(plan, minutes, flags)
+        _show_plan(plan, minutes, storage, flags)
         return
     with StudyProgress(quiet=flags.quiet) as progress:
         found = searches.conduct(
@@ -166,36 +166,41 @@ def _resumed(flags: StudyFlags, given: dict[str, Any], trials: int | None) -> Pl
     return dataclasses.replace(found, settings={**found.settings, "trials": trials})
 
 
-def _show_plan(plan: Plan, minutes: float | None, flags: StudyFlags) -> None:
+def _show_plan(plan: Plan, minutes: float | None, storage: str | None, flags: StudyFlags) -> None:
     from netinnet.studies import costs, study, tuning
 
-    space = tuning.space_of(plan)
-    first = tuning.first_trial(plan)
-    given = first.arms[0].recipe
     trials = plan.settings["trials"]
-    count = flags.workers or study.default_workers(plan)
-    first_costs = costs.of_arms(first, study.load_data(plan, flags.data_dir))
-    seconds: float | None = None
-    time_text = "Trials that run when the time is over are finished"
-    if trials:
-        seconds, time_text = time_needed(first, first_costs, trials, count)
+    count = study.workers_for(plan, flags.workers)
+    over = 0
+    if flags.resume is not None:
+        over = sum(trial.is_over for trial in tuning.load(flags.resume, storage).trials)
+    alike = tuning.as_study(plan, trials - over)
+    given = alike.arms[0].recipe
+    seconds, time_text = None if minutes is None else 60 * minutes, ""
+    if trials > over:
+        arm_costs = costs.of_arms(alike, study.load_data(alike, flags.data_dir))
+        needed, time_text = time_needed(alike, arm_costs, count, flags.quiet)
+        known = [s for s in (seconds, needed) if s is not None]
+        seconds = min(known, default=None)
+        time_text += " if each trial takes as long as the recipe as given.\n" if needed else ".\n"
     if flags.json:
-        plan_of_trials = {"kind": plan.kind, **plan.settings, "minutes": minutes, "workers": count}
-        print_json({**plan_of_trials, "seconds": seconds})
+        found = {"minutes": minutes, "workers": count, "over": over, "seconds": seconds}
+        print_json({"kind": plan.kind, **plan.settings, **found})
         return
     print_table(
         ("field", "searched", "as given"),
         [
             (name, str(values), short_text(getattr(given, name)))
-            for name, values in space.fields.items()
+            for name, values in tuning.space_of(plan).fields.items()
         ],
         right=(1, 2),
     )
     ends = [counted(trials, "trial")] if trials else []
     ends += [f"{minutes:g} minutes"] if minutes else []
     print(
-        f"{' or '.join(ends)} of {counted(given.epochs, 'epoch')} each; "
+        f"{' or '.join(ends)} of {counted(given.epochs, 'epoch')} each"
+        f"{f' ({over} over)' if over else ''}; "
         f"judged on {100 * given.validation:g}% of the training pictures, held out; "
-        f"pruner: {plan.settings['pruner']}.\n"
-        f"{time_text}{'; less, as trials that fall behind are stopped' if seconds else ''}."
+        f"pruner: {plan.settings['pruner']}.\n{time_text}",
+        end="",
     )

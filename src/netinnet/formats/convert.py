@@ -10,7 +10,7 @@ from netinnet import weights
 from netinnet.errors import ModelError
 from netinnet.files import replacing
 from netinnet.formats import keras_files, mxnet_params
-from netinnet.formats.matching import Layers, from_canonical, grouped, to_canonical
+from netinnet.formats.matching import Layers, from_canonical, grouped, matched, to_canonical
 from netinnet.inference import model_files
 from netinnet.network import Network
 from netinnet.weights import Model
@@ -91,9 +91,16 @@ def read(path: Path, network: Network | None, name: str | None = None) -> Model:
 
     Raises ModelError where the file is damaged, needs a network, or has other layers.
     """
+    return read_and_match(path, network, name)[0]
+
+
+def read_and_match(
+    path: Path, network: Network | None, name: str | None = None
+) -> tuple[Model, dict[str, str]]:
+    """What `read` gives, and each layer with the name that the file has for it."""
     name = name or detect(path)
     if name == "netinnet":
-        return model_files.find(path)
+        return model_files.find(path), {}
     if name == "onnx":
         raise ModelError(f"{path}: ONNX can be written, not read; give the model it came from")
     if not path.is_file():
@@ -104,7 +111,9 @@ def read(path: Path, network: Network | None, name: str | None = None) -> Model:
         )
     found = FORMATS[name]
     layers = found.read(path)
-    return Model(network, to_canonical(network, found.framework, layers, str(path)))
+    pairs = matched(network, found.framework, layers, str(path))
+    values = to_canonical(network, found.framework, layers, pairs, str(path))
+    return Model(network, values), pairs
 
 
 def write(path: Path, model: Model, name: str | None = None) -> str:

@@ -2,7 +2,9 @@
 
 A file that plain code made (the chapter's, say) calls its layers `0.2` or `sequential_1/conv2d`.
 The n-th convolution in it is the network's n-th, and so for linear layers and batch norms; every
-shape is checked in the framework's own axis order.
+shape is checked in the framework's own axis order. The order is that of the names, numbers counting
+as numbers: a file keeps no other. Names that say nothing of the order (`stem`, `body`) may so be
+taken wrongly where shapes are equal, which is why `nin convert` shows the pairs.
 """
 
 from __future__ import annotations
@@ -26,14 +28,24 @@ Layers = dict[str, Tensors]
 WORDS = {"conv": "convolution", "linear": "linear layer", "norm": "batch norm"}
 
 
-def to_canonical(network: Network, framework: str, layers: Layers, where: str) -> Weights:
-    """Canonical weights of `network` from a framework's layers.
+def matched(network: Network, framework: str, layers: Layers, where: str) -> dict[str, str]:
+    """Each layer of `network` with the name that the file has for it.
 
-    Raises ModelError where a layer is missing or too many, or has another shape: the message names
-    the layer, what was expected and what was found.
+    Raises ModelError where a layer is missing or too many.
     """
     tensors = native_tensors(network, framework)
-    pairs = _by_name(tensors, layers) or _by_order(network, tensors, layers, where)
+    return _by_name(tensors, layers) or _by_order(network, tensors, layers, where)
+
+
+def to_canonical(
+    network: Network, framework: str, layers: Layers, pairs: Mapping[str, str], where: str
+) -> Weights:
+    """Canonical weights of `network` from a framework's layers, paired by `matched`.
+
+    Raises ModelError where one has another shape: the message names the layer, what was expected
+    and what was found.
+    """
+    tensors = native_tensors(network, framework)
     found: Weights = {}
     for name, tensor in tensors.items():
         theirs = pairs[tensor.layer]

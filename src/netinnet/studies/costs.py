@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from netinnet import resources
@@ -33,6 +33,11 @@ class ArmCost:
     def training_macs(self) -> int:
         """Of all steps: a step is a forward pass and about two more for the gradients."""
         return 3 * self.macs * self.images
+
+
+def work(costs: Iterable[ArmCost]) -> dict[str, float]:
+    """What a run of each arm costs in one unit, by the arm's name."""
+    return {cost.arm: float(cost.training_macs) for cost in costs}
 
 
 def of_arms(plan: Plan, data: Mapping[str, Dataset]) -> list[ArmCost]:

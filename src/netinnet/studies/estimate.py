@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -33,7 +34,7 @@ class Estimate:
     """Learns each arm's speed; an arm neither seen nor timed is judged by its work.
 
     `work` is what one run of each arm costs, in any one unit; `timed` are the seconds of one run
-    of the arms that were timed before. Other times are seconds of a steady clock.
+    of the arms that were timed before, all in all. Other times are seconds of a steady clock.
     """
 
     def __init__(self, work: Mapping[str, float], timed: Mapping[str, float]) -> None:
@@ -72,21 +73,20 @@ class Estimate:
             spent[stretch.arm] += stretch.now - stretch.began
         all_work = sum(done.values()) + sum(self.work[arm] for arm in self.timed)
         all_seconds = sum(spent.values()) + sum(self.timed.values())
-        if all_seconds < LEAST_SECONDS or not all_work:
+        if not all_work or (all_seconds < LEAST_SECONDS and not self.timed):
             return None
         around = [s.before + s.after for s in self._watched.values() if s.before]
-        left = []
+        ends = [0.0] * workers  # when each worker is free again; runs are begun in their order
         for job in unfinished:
             seen = self._watched.get(job.folder)
             share = seen.last if seen else 0.0
+            outside = statistics.fmean(around) if seen is None and around else 0.0
             if spent[job.arm] >= LEAST_SECONDS and done[job.arm] > 0:
                 whole = self.work[job.arm] * spent[job.arm] / done[job.arm]
             elif job.arm in self.timed:
-                whole = self.timed[job.arm]
+                whole, outside = self.timed[job.arm], 0.0
             else:
                 whole = self.work[job.arm] * all_seconds / all_work
-            seconds = (1 - share) * whole
-            if seen is None and around:
-                seconds += statistics.fmean(around)
-            left.append(seconds)
-        return max(max(left, default=0.0), sum(left) / max(1, min(workers, len(left))))
+            seconds = (1 - share) * whole + outside
+            heapq.heapreplace(ends, ends[0] + seconds)
+        return max(ends)

@@ -15,7 +15,6 @@ import dataclasses
 import gc
 import json
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -30,6 +29,7 @@ from netinnet.errors import FrameworkError, NetinnetError
 from netinnet.frameworks.learner import Learner, LearnerSettings
 from netinnet.network import Network
 from netinnet.optimizer import Optimizer
+from netinnet.studies.fresh_process import ask
 
 TIMED_SECONDS = 3.0
 """Timed calls are repeated for so long, but there is at least one and at most `TIMED_CALLS`."""
@@ -76,20 +76,10 @@ def in_fresh_process(
         "optimizer": dataclasses.asdict(optimizer),
         "framework": framework,
     }
-    done = subprocess.run(
-        [sys.executable, "-m", __name__],
-        input=json.dumps(request),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        said = done.stderr.strip().splitlines()
-        reason = said[-1] if said else f"it ended with status {done.returncode}"
-        if done.returncode < 0:
-            reason = f"killed by signal {-done.returncode}; a smaller batch needs less memory"
-        raise FrameworkError(f"measuring {network.name} in {title}: {reason}")
-    return Measurement(**json.loads(done.stdout.splitlines()[-1]))
+    try:
+        return Measurement(**ask(__name__, request))
+    except FrameworkError as error:
+        raise FrameworkError(f"measuring {network.name} in {title}: {error}") from error
 
 
 def measure(network: Network, batch: int, optimizer: Optimizer, framework: str) -> Measurement:

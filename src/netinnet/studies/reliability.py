@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from netinnet.data import datasets
 from netinnet.errors import NetinnetError
 from netinnet.studies import plan as plans
 from netinnet.studies.outcome import Outcome, by_arm
@@ -34,6 +35,8 @@ class ArmReliability:
     share: Interval | None
     accuracy: Summary | None
     runs_with_dead_classes: int
+    runs_all_dead: int
+    """Of those, the runs in which every class is dead."""
     diverged: int
     failed: int
 
@@ -60,6 +63,7 @@ def table(plan: Plan, outcomes: Sequence[Outcome]) -> list[ArmReliability]:
     rows = []
     for arm in plan.arms:
         found = runs[arm.name]
+        classes = len(datasets.find(arm.recipe.dataset).classes)
         states = [outcome.state for outcome in found]
         ended = len(found) - states.count("unfinished")
         converged = sum(outcome.converged(threshold) for outcome in found)
@@ -72,6 +76,7 @@ def table(plan: Plan, outcomes: Sequence[Outcome]) -> list[ArmReliability]:
                 share=share_interval(converged, ended),
                 accuracy=summary([o.test_accuracy for o in found if o.test_accuracy is not None]),
                 runs_with_dead_classes=sum(bool(outcome.dead) for outcome in found),
+                runs_all_dead=sum(len(outcome.dead) == classes for outcome in found),
                 diverged=states.count("diverged"),
                 failed=states.count("failed"),
             )

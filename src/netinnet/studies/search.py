@@ -6,8 +6,9 @@ import shlex
 import signal
 import statistics
 import time
+import uuid
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,8 +23,8 @@ from netinnet.studies.study import (
     REPORT_SECONDS,
     SPOKEN_SECONDS,
     check_can_start,
-    default_workers,
     load_data,
+    workers_for,
 )
 from netinnet.studies.tuning import Tuning
 from netinnet.studies.workers import Workers
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 Report = Callable[[Tuning, str], object]
 """Called with what was found so far and the state: "running", "interrupted" or "finished"."""
 
+SEARCHER_FILE = "searcher"
 FAILURES = 3
 """So many trials failing one after another end the search: the next would too."""
 
@@ -61,28 +63,28 @@ def conduct(
     those that a kill left half done go on from their checkpoints. Raises Interrupted when asked
     to stop, after all trials have saved.
     """
-    check_can_start(plan, workers)
+    count = workers_for(plan, workers)
+    check_can_start(plan)
     if minutes is not None and minutes <= 0:
         raise NetinnetError(f"--minutes must be above 0, got {minutes:g}")
     if not plan.settings["trials"] and minutes is None:
         raise NetinnetError("this search has no end: give --trials or --minutes")
     data = load_data(plan, data_dir, listener)
-    first = tuning.first_trial(plan)
-    first_costs = costs.of_arms(first, data)  # which says an impossible network before any folder
+    alike = tuning.as_study(plan, plan.settings["trials"])
+    arm_costs = costs.of_arms(alike, data)  # says an impossible network before any folder
     folder = _settle(plan, output)
+    # A search that goes on knows how long its trials took.
+    left = [] if (folder / plans.PLAN_FILE).exists() else [tuning.AS_GIVEN] * len(alike.seeds)
+    timed = timing.before_a_long_study(alike, arm_costs, left, count, listener)
     with (
         Run(folder).claimed(),
         stop_request() as stop,
-        Workers(workers or default_workers(plan), folder / "logs", data_dir) as pool,
+        Workers(count, folder / "logs", data_dir) as pool,
     ):
         study = tuning.open_study(plan, folder, storage)
         write_text(folder / plans.PLAN_FILE, plan.to_toml())
-        unfinished = [tuning.AS_GIVEN] * (plan.settings["trials"] or 0)
-        timed = timing.before_a_long_study(first, first_costs, unfinished, listener)
         deadline = None if minutes is None else time.monotonic() + 60 * minutes
-        search = _Search(plan, folder, study, pool, deadline, listener, report)
-        search.timed_trial = timed.get(tuning.AS_GIVEN)
-        return search.run(stop)
+        return _Search(plan, folder, study, pool, timed, deadline, listener, report).run(stop)
 
 
 def _settle(plan: Plan, output: Path | None) -> Path:
@@ -95,6 +97,14 @@ def _settle(plan: Plan, output: Path | None) -> Path:
     return plans.settle(plan, output)[1]
 
 
+def _searcher(folder: Path) -> str:
+    """The folder's own name in the storage, whatever machine it is on: its trials bear it."""
+    file = folder / SEARCHER_FILE
+    if not file.exists():
+        write_text(file, uuid.uuid4().hex + "\n")
+    return file.read_text("ascii").strip()
+
+
 class _Search:
     """One sitting of a search."""
 
@@ -104,12 +114,14 @@ class _Search:
         folder: Path,
         study: optuna.Study,
         pool: Workers,
+        timed: Mapping[str, float],
         deadline: float | None,
         listener: Listener,
         report: Report,
     ) -> None:
         self.plan, self.folder, self.study, self.pool = plan, folder, study, pool
         self.deadline, self.listener, self.report = deadline, listener, report
+        self.searcher = _searcher(folder)
         self.trials: dict[Path, optuna.Trial] = {}
         """The trials of this sitting by their run's folder."""
         self.pruned: set[Path] = set()
@@ -117,7 +129,7 @@ class _Search:
         self.shares: dict[Path, tuple[int, float]] = {}
         """Steps of each running trial, and the share of them that is done."""
         self.failures = 0
-        self.timed_trial: float | None = None
+        self.timed_trial = timed.get(tuning.AS_GIVEN)
         """Seconds that a trial takes by steps timed before the first; None where none were."""
         self.spoken = self.reported = 0.0
 
@@ -169,7 +181,7 @@ class _Search:
 
         jobs = []
         for found in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            if found.user_attrs.get("folder") != str(self.folder.absolute()):
+            if found.user_attrs.get("searcher") != self.searcher:
                 continue
             name, folder = self._place(found.number)
             if not Run(folder).recipe_file.exists():
@@ -190,7 +202,7 @@ class _Search:
     def _ask(self) -> Job | None:
         """A new trial, with its run's folder made; None where its values make no recipe."""
         trial = self.study.ask()
-        trial.set_user_attr("folder", str(self.folder.absolute()))
+        trial.set_user_attr("searcher", self.searcher)
         values = tuning.space_of(self.plan).suggest(trial)
         name, folder = self._place(trial.number)
         self.trials[folder] = trial
@@ -332,7 +344,7 @@ class _Search:
             return limit
         begun = sum(share for _, share in self.shares.values())
         left = max(most - sum(trial.is_over for trial in found) - begun, 0.0)
-        seconds: float = left * statistics.fmean(durations) / self.pool.count
+        seconds: float = max(left / self.pool.count, min(left, 1.0)) * statistics.fmean(durations)
         return seconds if limit is None else min(seconds, limit)
 
     def _write_report(self, state: str) -> Tuning:

@@ -6,7 +6,7 @@ import shlex
 import signal
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from netinnet import frameworks
@@ -49,18 +49,34 @@ def load_data(
     }
 
 
-def default_workers(plan: Plan) -> int:
-    """As many runs at a time as the cores carry."""
-    return max(1, cores() // max(arm.recipe.threads or 1 for arm in plan.arms))
+def workers_for(plan: Plan, wanted: int | None) -> int:
+    """Runs at a time: as many as wanted, or as the cores carry. Raises NetinnetError below 1."""
+    if wanted is not None and wanted < 1:
+        raise NetinnetError(f"--workers must be at least 1, got {wanted}")
+    return wanted or max(1, cores() // max(arm.recipe.threads or 1 for arm in plan.arms))
 
 
-def check_can_start(plan: Plan, workers: int | None) -> None:
-    """Raise NetinnetError for an impossible number of workers, or where a framework is missing."""
-    if workers is not None and workers < 1:
-        raise NetinnetError(f"--workers must be at least 1, got {workers}")
+def check_can_start(plan: Plan) -> None:
+    """Raise FrameworkError where a framework is missing."""
     for framework in {arm.recipe.framework for arm in plan.arms}:
         if not frameworks.framework(framework).is_installed:
             frameworks.adapter(framework)  # says what to install
+
+
+def seconds_needed(
+    plan: Plan, arm_costs: Sequence[ArmCost], workers: int, folder: Path | None = None
+) -> float | None:
+    """Seconds that a study, or the rest of the one in `folder`, will take, by steps timed now.
+
+    None where nothing is left to do. Raises FrameworkError where nothing can be trained here.
+    """
+    jobs = plan.jobs(folder or Path())
+    left = [job for job in jobs if folder is None or not outcome.read(job).is_settled]
+    arms = [arm for arm in plan.arms if any(job.arm == arm.name for job in left)]
+    if not arms:
+        return None
+    timed = timing.seconds_of_a_run(arms, arm_costs, min(workers, len(left)))
+    return Estimate(costs.work(arm_costs), timed).seconds_left(left, workers)
 
 
 def conduct(
@@ -78,18 +94,22 @@ def conduct(
     when asked to stop, after all running trainings have saved; NetinnetError where nothing can be
     trained at all.
     """
-    check_can_start(plan, workers)
+    count = workers_for(plan, workers)
+    check_can_start(plan)
     data = load_data(plan, data_dir, listener)
-    costs.of_arms(plan, data)  # an impossible network is said before the folder is made
+    arm_costs = costs.of_arms(plan, data)  # says an impossible network before any folder
     plan, folder = plans.settle(plan, output)
-    count = workers or default_workers(plan)
+    jobs = [(job, outcome.read(job)) for job in plan.jobs(folder)]
+    known = {job.arm for job, found in jobs if found.wall_seconds is not None}
+    left = [job.arm for job, found in jobs if not found.is_settled and job.arm not in known]
+    timed = timing.before_a_long_study(plan, arm_costs, left, count, listener)
     with (
         Run(folder).claimed(),
         stop_request() as stop,
         Workers(count, folder / "logs", data_dir) as pool,
     ):
         write_text(folder / plans.PLAN_FILE, plan.to_toml())
-        sitting = _Sitting(plan, folder, costs.of_arms(plan, data), pool, listener, report)
+        sitting = _Sitting(plan, folder, arm_costs, timed, pool, listener, report)
         return plan, folder, sitting.run(stop)
 
 
@@ -101,6 +121,7 @@ class _Sitting:
         plan: Plan,
         folder: Path,
         arm_costs: Sequence[ArmCost],
+        timed: Mapping[str, float],
         pool: Workers,
         listener: Listener,
         report: Report,
@@ -112,11 +133,7 @@ class _Sitting:
         self.waiting = deque(job for job in self.jobs if not self.outcomes[job.folder].is_settled)
         self.killed: dict[Path, int] = defaultdict(int)
         self.totals: dict[Path, int] = {}
-        unfinished = [job.arm for job in self.waiting]
-        self.estimate = Estimate(
-            {cost.arm: float(cost.training_macs) for cost in arm_costs},
-            timing.before_a_long_study(plan, arm_costs, unfinished, listener),
-        )
+        self.estimate = Estimate(costs.work(arm_costs), timed)
         for job in self.jobs:
             known = self.outcomes[job.folder].wall_seconds
             if known is not None:
@@ -194,7 +211,7 @@ class _Sitting:
         self.listener({"event": "run_end", "outcome": found})
 
     def _unfinished(self) -> list[Job]:
-        return [*self.waiting, *(worker.job for worker in self.pool.at_work.values())]
+        return [*(worker.job for worker in self.pool.at_work.values()), *self.waiting]
 
     def _speak(self) -> None:
         if time.monotonic() - self.spoken < SPOKEN_SECONDS:

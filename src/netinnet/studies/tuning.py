@@ -1,8 +1,9 @@
 """Which recipe learns best? A search with Optuna, judged on a validation split (exercise 1).
 
 A tuning is a folder: `study.toml` (the plan), `study.db` (the trials, unless another storage is
-named), `runs/trial-N/seed-S` (ordinary run folders), `best.toml`, `report.html`. The storage may
-be any SQL server: searches on many machines that name the same one share their trials.
+named), `searcher` (which of the trials are this folder's), `runs/trial-N/seed-S` (ordinary run
+folders), `best.toml`, `report.html`. The storage may be any SQL server: searches on many machines
+that name the same one share their trials.
 """
 
 from __future__ import annotations
@@ -120,9 +121,11 @@ def trial_recipe(plan: Plan, values: Mapping[str, Any]) -> Recipe:
     return base.replace(validation=base.validation or VALIDATION, **values)
 
 
-def first_trial(plan: Plan) -> Plan:
-    """The trial of the recipe as given, as a study of one run: what it costs is asked of it."""
-    return replace(plan, arms=(Arm(AS_GIVEN, trial_recipe(plan, {})),))
+def as_study(plan: Plan, trials: int) -> Plan:
+    """So many trials of the recipe as given, as a study: what it costs, a search costs about."""
+    return replace(
+        plan, arms=(Arm(AS_GIVEN, trial_recipe(plan, {})),), seeds=tuple(range(max(trials, 1)))
+    )
 
 
 def write_best(tuning: Tuning) -> Path | None:

@@ -9,12 +9,12 @@ from netinnet.studies import ablation
 from netinnet.studies.ablation import QUESTIONS, ArmEffect
 from netinnet.studies.outcome import Outcome
 from netinnet.studies.pages import figures
-from netinnet.studies.pages.figures import Curve
 from netinnet.studies.pages.page import (
     Page,
     difference,
     duration,
     figure,
+    learning_curves,
     lost_runs,
     mean_and_spread,
     runs_section,
@@ -42,7 +42,7 @@ def write(folder: Path, plan: Plan, outcomes: Sequence[Outcome], state: str) -> 
                 _question(name, [r for r in rows if r.question in (None, name)])
                 for name in questions
             ),
-            _curves(rows, questions),
+            learning_curves([(name, _arms(rows, name)) for name in questions]),
             runs_section(folder, outcomes),
         ),
         lost_runs(outcomes),
@@ -86,18 +86,3 @@ def _question(name: str, rows: Sequence[ArmEffect]) -> str:
         for row in rows
     ]
     return section(QUESTIONS[name].title, text_table(header, cells, numbers=range(1, 8)))
-
-
-def _curves(rows: Sequence[ArmEffect], questions: Sequence[str]) -> str:
-    panels = []
-    for name in questions:
-        curves = [
-            Curve(row.arm, [[p.test_accuracy for p in o.curve] for o in row.runs if o.curve])
-            for row in _arms(rows, name)
-        ]
-        panels.append((name, [curve for curve in curves if curve.accuracies]))
-    if not any(curves for _, curves in panels):
-        return ""
-    svg = figures.curves_with_bands(panels)
-    caption = "Mean test accuracy after each epoch; the band is one standard deviation each way."
-    return section("Learning curves", figure(svg, "Learning curves of all arms", caption))

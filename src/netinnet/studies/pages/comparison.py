@@ -9,11 +9,12 @@ from netinnet.studies import comparison
 from netinnet.studies.comparison import NetworkFigures
 from netinnet.studies.outcome import Outcome
 from netinnet.studies.pages import figures
-from netinnet.studies.pages.figures import Curve, Place
+from netinnet.studies.pages.figures import Place
 from netinnet.studies.pages.page import (
     Page,
     duration,
     figure,
+    learning_curves,
     lost_runs,
     mean_and_spread,
     runs_section,
@@ -33,7 +34,7 @@ def write(folder: Path, plan: Plan, outcomes: Sequence[Outcome], state: str) -> 
             _places(rows),
             _costs(rows),
             _training(rows, plan),
-            _curves(rows),
+            learning_curves([("", rows)]),
             runs_section(folder, outcomes),
         ),
         lost_runs(outcomes),
@@ -95,16 +96,3 @@ def _training(rows: Sequence[NetworkFigures], plan: Plan) -> str:
     note = "Speeds are those of runs beside each other where several were trained at a time."
     table = text_table(header, cells, numbers=range(1, 6))
     return section("Training", f'{table}<p class="soft">{note}</p>')
-
-
-def _curves(rows: Sequence[NetworkFigures]) -> str:
-    curves = [
-        Curve(row.arm, [[p.test_accuracy for p in o.curve] for o in row.runs if o.curve])
-        for row in rows
-    ]
-    shown = [curve for curve in curves if curve.accuracies]
-    if not shown:
-        return ""
-    svg = figures.curves_with_bands([("", shown)])
-    caption = "Mean test accuracy after each epoch; the band is one standard deviation each way."
-    return section("Learning curves", figure(svg, "Learning curves", caption))

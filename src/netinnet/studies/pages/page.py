@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from html import escape
 from importlib import resources as package_files
 from pathlib import Path
+from typing import Protocol
 from urllib.parse import quote
 
 from netinnet.files import write_text
 from netinnet.report.html import captioned, duration, image_tag, section, text_table
 from netinnet.studies.outcome import DeadClass, Outcome
+from netinnet.studies.pages.figures import Curve, curves_with_bands
 from netinnet.studies.plan import Plan
 from netinnet.studies.statistics import Interval, Summary
 
@@ -152,6 +154,32 @@ def difference(found: Interval | None, form: str = "+.4f", scale: float = 1.0) -
     if found.low is None or found.high is None:
         return text
     return f"{text} ({scale * found.low:{form}} to {scale * found.high:{form}})"
+
+
+class ArmRuns(Protocol):
+    """A row of any study's table: an arm and its runs."""
+
+    @property
+    def arm(self) -> str: ...
+
+    @property
+    def runs(self) -> tuple[Outcome, ...]: ...
+
+
+def learning_curves(panels: Sequence[tuple[str, Sequence[ArmRuns]]]) -> str:
+    """A section with a panel of curves for each title; empty where no run has two epochs yet."""
+    shown = []
+    for title, rows in panels:
+        curves = [
+            Curve(row.arm, [[p.test_accuracy for p in o.curve] for o in row.runs if o.curve])
+            for row in rows
+        ]
+        shown.append((title, [curve for curve in curves if curve.accuracies]))
+    if not any(len(run) > 1 for _, curves in shown for c in curves for run in c.accuracies):
+        return ""
+    svg = curves_with_bands(shown)
+    caption = "Mean test accuracy after each epoch; the band is one standard deviation each way."
+    return section("Learning curves", figure(svg, "Learning curves", caption))
 
 
 def lost_runs(outcomes: Sequence[Outcome]) -> list[str]:

@@ -11,10 +11,11 @@ from netinnet.data import datasets
 from netinnet.studies import reliability
 from netinnet.studies.outcome import Outcome
 from netinnet.studies.pages import figures
-from netinnet.studies.pages.figures import Curve, Dots, Recalls
+from netinnet.studies.pages.figures import Dots, Recalls
 from netinnet.studies.pages.page import (
     Page,
     figure,
+    learning_curves,
     lost_runs,
     mean_and_spread,
     runs_section,
@@ -43,7 +44,7 @@ def write(folder: Path, plan: Plan, outcomes: Sequence[Outcome], state: str) -> 
             _dead_classes(plan, outcomes),
             _recalls(plan, rows),
             _when(outcomes),
-            _curves(rows),
+            learning_curves([("", rows)]),
             runs_section(folder, outcomes),
         ),
         lost_runs(outcomes),
@@ -54,7 +55,7 @@ def write(folder: Path, plan: Plan, outcomes: Sequence[Outcome], state: str) -> 
 def _arms(rows: Sequence[ArmReliability], threshold: float) -> str:
     header = ["arm", "converged", "share (95 %)", "test accuracy (%)", "median", "range"]
     lost = [state for state in ("diverged", "failed") if any(getattr(row, state) for row in rows)]
-    header += ["dead", *lost]
+    header += ["dead", "all dead", *lost]
     cells = []
     for row in rows:
         share, found = row.share, row.accuracy
@@ -67,13 +68,14 @@ def _arms(rows: Sequence[ArmReliability], threshold: float) -> str:
                 f"{100 * found.median:.1f}" if found else "–",
                 f"{100 * found.minimum:.1f}–{100 * found.maximum:.1f}" if found else "–",
                 str(row.runs_with_dead_classes),
+                str(row.runs_all_dead),
                 *(str(getattr(row, state)) for state in lost),
             ]
         )
     note = (
         f"A run has converged when its test accuracy is at least {threshold:g} and no class is "
-        "dead: its logit 0 for every test picture. “Dead” counts runs with such a class. The "
-        "interval of a share is Wilson's."
+        "dead: its logit 0 for every test picture. “Dead” counts runs with such a class, “all "
+        "dead” those in which every class is. The interval of a share is Wilson's."
     )
     table = text_table(header, cells, numbers=range(1, len(header)))
     return section("Arms", f'{table}<p class="soft">{note}</p>')
@@ -141,12 +143,23 @@ def _recalls(plan: Plan, rows: Sequence[ArmReliability]) -> str:
     if not arms:
         return ""
     svg = figures.recall_maps(arms, classes)
+    medians = [
+        [arm.name, *(_median_recall([run[i] for run in arm.recalls]) for i in range(len(classes)))]
+        for arm in arms
+    ]
+    table = text_table(["median recall (%)", *classes], medians, numbers=range(1, len(classes) + 1))
     caption = (
         "Recall of each class in every finished run: the share of its test pictures that were "
         "found. A cross is a dead class; where all ten are dead, every picture is given to the "
         "first class, which so has a recall of 100 %."
     )
-    return section("Recall by class", figure(svg, "Recall of each class in every run", caption))
+    image = figure(svg, "Recall of each class in every run", caption)
+    return section("Recall by class", f'{image}<p></p><div class="scroll">{table}</div>')
+
+
+def _median_recall(recalls: Sequence[float | None]) -> str:
+    found = [recall for recall in recalls if recall is not None]
+    return f"{100 * statistics.median(found):.0f}" if found else "–"
 
 
 def _when(outcomes: Sequence[Outcome]) -> str:
@@ -164,16 +177,3 @@ def _when(outcomes: Sequence[Outcome]) -> str:
     )
     table = text_table(["first dead epoch", "classes"], rows, numbers=(1,))
     return section("When they died", f'<div class="narrow">{table}</div><p class="soft">{note}</p>')
-
-
-def _curves(rows: Sequence[ArmReliability]) -> str:
-    curves = [
-        Curve(row.arm, [[p.test_accuracy for p in o.curve] for o in row.runs if o.curve])
-        for row in rows
-    ]
-    shown = [curve for curve in curves if curve.accuracies]
-    if not shown:
-        return ""
-    svg = figures.curves_with_bands([("", shown)])
-    caption = "Mean test accuracy after each epoch; the band is one standard deviation each way."
-    return section("Learning curves", figure(svg, "Learning curves", caption))
