@@ -11,6 +11,8 @@ import pytest
 
 from netinnet import memory_model, optimizer_cost, resources, zoo
 from netinnet.errors import FrameworkError
+from netinnet.frameworks import FRAMEWORKS
+from netinnet.inference import model_files
 from netinnet.network import Block, Conv, Flatten, GlobalAvgPool, MaxPool, Network, ReLU, Shape
 from netinnet.optimizer import Optimizer, TensorRole
 from netinnet.studies import measure
@@ -178,6 +180,31 @@ def test_the_command_measures() -> None:
     speed = next(row for row in rows if row[:2] == ["images/s,", "training"])
     assert float(speed[2].replace(",", "")) > 0
     assert speed[-4:] == ["%", "of", "the", "peak"]
+
+
+@pytest.mark.parametrize("framework", [n for n, f in FRAMEWORKS.items() if f.is_installed])
+def test_every_framework_is_measured(framework: str) -> None:
+    """Speed and the process's peak in all; FLOPs and tensor bytes where the framework tells."""
+    flags = ["--batch", "8", "--measure", "--framework", framework, "--json"]
+    done = nin("resources", "lenet", *flags)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)["measured"]
+    assert found["framework"] == framework
+    assert found["parameters"] == 61_706
+    assert found["training_images_per_second"] > 0
+    assert found["process_training_bytes"] >= found["process_bytes"] > 10_000_000
+    for tells_only_pytorch in ("training_bytes", "prediction_bytes", "training_flops"):
+        assert (found[tells_only_pytorch] is None) == (framework != "pytorch")
+
+
+def test_a_run_or_a_model_file_is_a_network_too(tmp_path: Path) -> None:
+    file = model_files.shipped()
+    found = json.loads(nin("resources", file, "--json").stdout)
+    assert (found["network"], found["total"]["parameters"]) == ("nin-small", 96_080)
+    assert "96,080" in nin("summary", file).stdout
+    done = nin("resources", file, "--image-size", "32")
+    assert done.returncode == 2
+    assert "has its own network; --image-size goes with one of the zoo" in done.stderr
 
 
 def test_a_failing_process_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from netinnet.cli.console import WholeNumber, print_json, print_table
+from netinnet.cli.networks import described
 from netinnet.errors import ModelError
 from netinnet.network import Network
 
@@ -97,7 +98,6 @@ def _network(
 ) -> Network | None:
     from netinnet import zoo
     from netinnet.data import datasets
-    from netinnet.inference import model_files
 
     options = {
         "--dataset": dataset,
@@ -111,9 +111,7 @@ def _network(
             raise ModelError(f"{given[0]} goes with --network and a network of the zoo")
         if name is None:
             return None
-        if not Path(name).exists():
-            zoo.entry(name)  # says what the zoo has
-        return model_files.find(Path(name)).network
+        return described(name)
     if dataset is not None and (channels or classes):
         raise ModelError("--dataset says what the channels and classes are; leave those out")
     if dataset is None:

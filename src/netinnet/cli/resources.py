@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from netinnet import frameworks, memory_model, zoo
+from netinnet import frameworks, memory_model
 from netinnet import optimizer as rules
 from netinnet import resources as costs
 from netinnet.cli.console import WholeNumber, console, megabytes, print_json, print_table
+from netinnet.cli.networks import described
 from netinnet.errors import NetinnetError, nearest
 from netinnet.memory_model import MemoryModel, Moment
 from netinnet.network import Network
@@ -49,7 +50,7 @@ def resources(
     Parameters
     ----------
     network
-        A network of the zoo; `nin zoo` lists them.
+        A network of the zoo (`nin zoo` lists them), a run folder or a model file.
     batch
         Pictures in a batch, already of the input's size. Memory is that of the step of `nin train`
         in PyTorch on a CPU: activations run behind max pools, ReLU in place.
@@ -87,7 +88,7 @@ def resources(
     if figure is not None and figure.suffix not in (".svg", ".png"):
         raise NetinnetError(f"--figure {figure}: the name must end in .svg or .png")
     title = frameworks.framework(framework).title
-    net = zoo.network(network, image_size=image_size, channels=channels, classes=classes)
+    net = described(network, image_size=image_size, channels=channels, classes=classes)
     update = Optimizer(optimizer, momentum)
     memory = memory_model.model(net, batch, update, precision)
     found = None

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from netinnet.cli.console import WholeNumber, console, print_json, print_table
+from netinnet.cli.console import WholeNumber, print_json, print_table
 from netinnet.cli.progress import duration
 from netinnet.cli.study_progress import StudyProgress, counted
 from netinnet.errors import FrameworkError, NetinnetError, RecipeError
@@ -165,10 +165,9 @@ def time_needed(
 
     None where they can't be timed, or nothing is left to do.
     """
-    if not quiet:
-        console(stderr=True).print(f"timing a few steps of {counted(len(plan.arms), 'arm')}")
     try:
-        seconds = study.seconds_needed(plan, arm_costs, workers, folder)
+        with StudyProgress(quiet=quiet) as progress:
+            seconds = study.seconds_needed(plan, arm_costs, workers, folder, progress)
     except FrameworkError as error:
         return None, f"How long that takes here is not known: {error}"
     if seconds is None:

@@ -7,8 +7,9 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from netinnet import resources, zoo
+from netinnet import resources
 from netinnet.cli.console import WholeNumber, megabytes, print_json, print_table
+from netinnet.cli.networks import described
 
 
 def summary(
@@ -31,7 +32,7 @@ def summary(
     Parameters
     ----------
     network
-        A network of the zoo; `nin zoo` lists them.
+        A network of the zoo (`nin zoo` lists them), a run folder or a model file.
     layers
         A row for each layer instead of each block.
     image_size
@@ -47,7 +48,7 @@ def summary(
     json
         Print JSON.
     """
-    net = zoo.network(
+    net = described(
         network,
         image_size=image_size,
         channels=channels,

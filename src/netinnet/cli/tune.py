@@ -60,7 +60,9 @@ def tune(
         Which trials are stopped early: `median` (worse than half of the others at that epoch; if
         not given), `hyperband` or `none`.
     storage
-        URL of the SQL database that keeps the trials; study.db in the folder if not given.
+        URL of the SQL database that keeps the trials, as in postgresql+psycopg2://host/database,
+        with that driver installed; study.db in the folder if not given. A password in it is never
+        written down.
     name
         The search's name there; tune if not given.
     """

@@ -64,7 +64,11 @@ def check_can_start(plan: Plan) -> None:
 
 
 def seconds_needed(
-    plan: Plan, arm_costs: Sequence[ArmCost], workers: int, folder: Path | None = None
+    plan: Plan,
+    arm_costs: Sequence[ArmCost],
+    workers: int,
+    folder: Path | None = None,
+    listener: Listener = lambda event: None,
 ) -> float | None:
     """Seconds that a study, or the rest of the one in `folder`, will take, by steps timed now.
 
@@ -75,6 +79,7 @@ def seconds_needed(
     arms = [arm for arm in plan.arms if any(job.arm == arm.name for job in left)]
     if not arms:
         return None
+    listener({"event": "timing", "arms": len(arms)})
     timed = timing.seconds_of_a_run(arms, arm_costs, min(workers, len(left)))
     return Estimate(costs.work(arm_costs), timed).seconds_left(left, workers)
 
