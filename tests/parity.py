@@ -3,6 +3,7 @@
     python tests/parity.py FRAMEWORK logits OUT.npz     logits of every zoo network;
                                                         FRAMEWORK onnx is ONNX's own evaluator
     python tests/parity.py FRAMEWORK classes OUT.npz    classes of the 10,000 test pictures
+    python tests/parity.py FRAMEWORK updates OUT.npz    20 steps of LeNet with every optimiser
     python tests/parity.py FRAMEWORK train OUT.npz NETWORK STEPS OPTIMIZER
                                                         losses, weights, state; dropout off
 
@@ -175,6 +176,12 @@ def main() -> None:
         found = logits(framework)
     elif what == "classes":
         found = classes(framework)
+    elif what == "updates":
+        found = {
+            f"{optimizer}/{name}": array
+            for optimizer in OPTIMIZERS
+            for name, array in train(framework, "lenet", 20, optimizer).items()
+        }
     else:
         name, steps, optimizer = rest
         found = train(framework, name, int(steps), optimizer)

@@ -167,7 +167,9 @@ def chapter_flax(folder: Path) -> tuple[Path, Callable[[np.ndarray], np.ndarray]
     return path, lambda images: np.asarray(net(images))
 
 
-def chapter_mxnet(folder: Path) -> tuple[Path, Callable[[np.ndarray], np.ndarray]]:
+def chapter_mxnet(
+    folder: Path, kind: str = "Sequential"
+) -> tuple[Path, Callable[[np.ndarray], np.ndarray]]:
     from mxnet import init, npx
     from mxnet import np as mxnp
     from mxnet.gluon import nn
@@ -175,7 +177,7 @@ def chapter_mxnet(folder: Path) -> tuple[Path, Callable[[np.ndarray], np.ndarray
     npx.set_np()
 
     def block(channels: int, kernel: int, stride: int, padding: int) -> Any:
-        made = nn.Sequential()
+        made = getattr(nn, kind)()
         made.add(
             nn.Conv2D(channels, kernel, stride, padding, activation="relu"),
             nn.Conv2D(channels, kernel_size=1, activation="relu"),
@@ -183,7 +185,7 @@ def chapter_mxnet(folder: Path) -> tuple[Path, Callable[[np.ndarray], np.ndarray
         )
         return made
 
-    net = nn.Sequential()
+    net = getattr(nn, kind)()
     net.add(
         block(96, 11, 4, 0),
         nn.MaxPool2D(pool_size=3, strides=2),
@@ -203,6 +205,11 @@ def chapter_mxnet(folder: Path) -> tuple[Path, Callable[[np.ndarray], np.ndarray
         return found
 
     logits(np.zeros((1, 67, 67, 1), np.float32))
+    if kind == "HybridSequential":
+        net.hybridize()
+        logits(np.zeros((1, 67, 67, 1), np.float32))
+        net.export(str(folder / "chapter"))
+        return folder / "chapter-0000.params", logits
     path = folder / "chapter.params"
     net.save_parameters(str(path))
     return path, logits
@@ -214,6 +221,7 @@ CHAPTERS = {
     "tensorflow-h5": lambda folder: chapter_keras(folder, ".weights.h5"),
     "jax": chapter_flax,
     "mxnet": chapter_mxnet,
+    "mxnet-export": lambda folder: chapter_mxnet(folder, "HybridSequential"),
 }
 
 

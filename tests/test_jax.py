@@ -54,7 +54,7 @@ def test_plain_flax_code_trains_saves_and_composes_it() -> None:
     net.eval()
     other.eval()
     assert np.array_equal(other(x), net(x))
-    block = netinnet.nin_block(48, 16, 3, padding=1, framework="jax")
+    block = netinnet.nin_block(32, 16, 3, padding=1, framework="jax")
     assert nnx.Sequential(net.block1, block)(x).shape == (8, 28, 28, 16)
 
 

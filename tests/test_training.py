@@ -448,6 +448,6 @@ def test_plain_pytorch_code_trains_saves_and_composes_it(tmp_path: Path) -> None
     other.load_state_dict(safetensors.torch.load_file(tmp_path / "net.safetensors"))
     with torch.no_grad():
         assert torch.equal(other.eval()(x), net.eval()(x))
-        block = netinnet.nin_block(48, 16, 3, padding=1, framework="pytorch")
+        block = netinnet.nin_block(32, 16, 3, padding=1, framework="pytorch")
         composed = nn.Sequential(net.block1, block, nn.AdaptiveAvgPool2d(1), nn.Flatten())
         assert composed(x).shape == (8, 16)

@@ -7,6 +7,7 @@ the part of it that holds dense arrays (`NDArray::Save` in its sources, versions
 from __future__ import annotations
 
 import math
+import re
 import struct
 from collections.abc import Mapping
 from pathlib import Path
@@ -63,8 +64,7 @@ class _Reader:
         names = [self.bytes(self.number("Q")).decode() for _ in range(self.count())]
         if len(names) != len(arrays):
             raise ValueError(f"{len(arrays)} arrays, {len(names)} names")
-        # Gluon's older exports say "arg:" and "aux:" in front.
-        return {n.removeprefix("arg:").removeprefix("aux:"): a for n, a in zip(names, arrays)}  # noqa: B905
+        return {_dotted(name): array for name, array in zip(names, arrays, strict=True)}
 
     def count(self) -> int:
         count = self.number("Q")
@@ -87,6 +87,14 @@ class _Reader:
         dtype = np.dtype(_TYPES[self.number("i")])
         values = self.bytes(math.prod(shape) * dtype.itemsize)
         return np.frombuffer(values, dtype).reshape(shape)
+
+
+def _dotted(name: str) -> str:
+    """LAYER.TENSOR: what `net.export` writes says `arg:` or `aux:` in front and has no dots."""
+    return _FLAT.sub(r"\1.\2", name.removeprefix("arg:").removeprefix("aux:"))
+
+
+_FLAT = re.compile(r"^([^.]+)_(weight|bias|gamma|beta|running_mean|running_var)$")
 
 
 def write(path: Path, tensors: Mapping[str, npt.NDArray[Any]]) -> None:
