@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import struct
 import zipfile
@@ -432,3 +433,54 @@ def test_every_format_is_told_by_its_files() -> None:
         for extension in found.extensions:
             expected = "netinnet" if extension == ".safetensors" else name
             assert convert.by_name(Path(f"x{extension}")) == expected
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 1e300])
+def test_values_that_are_no_numbers_are_refused(bad: float, tmp_path: Path) -> None:
+    ours, theirs = tmp_path / "ours.safetensors", tmp_path / "theirs.safetensors"
+    array = np.full((6, 1, 5, 5), bad)
+    weights.save_tensors(theirs, _state(SMALL, **{"0_weight": array}), {})
+    with pytest.raises(ModelError, match=r"weight of layer 0 has values that are no float32"):
+        convert.read(theirs, SMALL)
+    values = {**weights.initial(SMALL, 0), "block1.conv1.weight": array}
+    with pytest.raises(ModelError, match=r"tensor block1\.conv1\.weight has values that are no"):
+        weights.save(ours, Model(SMALL, values))
+    assert not ours.exists()
+
+
+@pytest.mark.parametrize("name", ["²", "9" * 5000, "stem"])
+def test_any_name_has_an_order(name: str) -> None:
+    from netinnet.formats.matching import natural
+
+    names = [f"conv{name}", "conv2", "conv10", "conv", "10", "9"]
+    backwards = names[::-1]
+    assert sorted(names, key=natural) == sorted(backwards, key=natural)
+    assert sorted(["conv_10", "conv_9", "conv_010", "conv"], key=natural)[:2] == ["conv", "conv_9"]
+
+
+def test_the_model_itself_is_no_target(tmp_path: Path) -> None:
+    from netinnet.inference import model_files
+
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(model_files.shipped().read_bytes())
+    done = nin("convert", file, file, "--to", "flax")
+    assert done.returncode == 2
+    assert done.stderr == (f"nin: {file}: the model itself; give the converted one another name\n")
+    assert file.read_bytes() == model_files.shipped().read_bytes()
+
+
+@needs("tensorflow")
+def test_damage_anywhere_in_a_keras_archive_is_one_line(tmp_path: Path) -> None:
+    net = zoo.network("lenet")
+    path = tmp_path / "net.keras"
+    convert.write(path, Model(net, weights.initial(net, 0)))
+    squeezed = tmp_path / "squeezed.keras"
+    for method in (zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA):
+        with zipfile.ZipFile(path) as old, zipfile.ZipFile(squeezed, "w", method) as new:
+            for member in old.namelist():
+                new.writestr(member, old.read(member))
+        whole = squeezed.read_bytes()
+        for place in range(40, len(whole), len(whole) // 40):
+            squeezed.write_bytes(whole[:place] + b"\xff\x00\xff" + whole[place + 3 :])
+            with contextlib.suppress(ModelError):
+                convert.read(squeezed, net)

@@ -178,6 +178,9 @@ MISTAKES = {
     "seed as arm": (["--vary", "seed=1,2"], "--vary: seed is no arm of a study"),
     "out of range": (["--vary", "pointwise=1,9"], "pointwise must be between 0 and 8, got 9"),
     "no such option": (["--network", "lenet", "--pointwise", "1"], "lenet has no option pointwise"),
+    "first seed": (["--first-seed", "-1"], "--first-seed: seeds are from 0 to 2147483647, got -1"),
+    "threads as arm": (["--vary", "threads=1,2"], "threads is no arm of a study; --threads decide"),
+    "far too many": (["--seeds", "1000000000"], "a study may have 10,000 runs at most"),
     "seeds": (["--seeds", "0"], "--seeds must be at least 1, got 0"),
     "workers": (["--workers", "0"], "--workers must be at least 1, got 0"),
     "threshold": (["--threshold", "80"], "--threshold must be between 0 and 1, got 80"),
@@ -206,6 +209,10 @@ def test_a_mistake_is_one_line_and_leaves_no_folder(mistake: str, tmp_path: Path
         ('kind = "x"\nseeds = ["a"]\n[arms.b]\n', "seeds must be whole numbers"),
         ('kind = "x"\nseeds = [0]\n[arms.b]\nepoch = 3\n', "arm b: unknown field 'epoch'"),
         ('kind = "x"\nseeds = []\n[arms.b]\n', "at least 1 seed"),
+        ('kind = "x"\nseeds = [0]\n[arms]\n', "at least 1 arm"),
+        ('kind = "reliability"\nseeds = [0]\nthreshold = "a"\n[arms.b]\n', "threshold must be of"),
+        ('kind = "tune"\nseeds = [0]\n[arms.b]\n', "not the plan of a study .KeyError..trials"),
+        (f"kind = {'9' * 5000}", "not a TOML file"),
     ],
 )
 def test_a_damaged_plan_is_one_line(text: str, message: str, tmp_path: Path) -> None:

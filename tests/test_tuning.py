@@ -157,6 +157,10 @@ def test_the_default_space_holds_every_shipped_recipe(name: str) -> None:
         (["--trials", "0"], "--trials must be at least 1, got 0"),
         (["--pruner", "medium"], "unknown pruner 'medium' (did you mean 'median'?)"),
         (["--storage", "study.db"], "--storage must be the URL of an SQL database"),
+        (["--storage", "postgresql://h:notaport/db"], "--storage must be the URL of an SQL"),
+        (["--storage", "postgresql://u@h/db?password=secret"], "password must not stand behind"),
+        (["--storage", "sqlite:////nonexistent/folder/x.db"], "cannot be used"),
+        (["--minutes", "nan"], "--minutes must be above 0"),
         (["--minutes", "0"], "--minutes must be above 0"),
         (["--workers", "0"], "--workers must be at least 1"),
         (["--search", "seed=1,2"], "seed stays the same in all trials"),
@@ -171,7 +175,8 @@ def test_mistakes_are_one_line(arguments: list[str], words: str, tmp_path: Path)
     assert words in done.stderr
     assert done.stderr.count("\n") == 1
     assert "Traceback" not in done.stderr
-    assert not list(tmp_path.rglob("study.db"))
+    assert "secret" not in done.stderr
+    assert not list(tmp_path.iterdir())
 
 
 def test_dry_run_makes_nothing(tmp_path: Path) -> None:

@@ -102,10 +102,17 @@ def check(network: Network, weights: Mapping[str, Array], where: str) -> Weights
             raise ModelError(
                 f"{where}: tensor {name} should have shape {shape}, has {weights[name].shape}"
             )
+        if not np.issubdtype(weights[name].dtype, np.floating):
+            raise ModelError(f"{where}: tensor {name} is {weights[name].dtype}, no float")
     for name in weights:
         if name not in expected:
             raise ModelError(f"{where}: tensor {name} is not part of network {network.name}")
-    return {name: np.ascontiguousarray(weights[name], np.float32) for name in expected}
+    with np.errstate(over="ignore"):  # said below
+        found = {name: np.ascontiguousarray(weights[name], np.float32) for name in expected}
+    for name, array in found.items():
+        if not np.isfinite(array).all():
+            raise ModelError(f"{where}: tensor {name} has values that are no float32 numbers")
+    return found
 
 
 @dataclass(frozen=True)

@@ -64,6 +64,8 @@ def convert(
     from netinnet import resources
     from netinnet.formats import convert as formats
 
+    if target.exists() and source.exists() and target.samefile(source):
+        raise ModelError(f"{target}: the model itself; give the converted one another name")
     described = _network(network, dataset, image_size, channels, classes)
     model, pairs = formats.read_and_match(source, described, source_format)
     if described is not None and model.network != described:
@@ -112,7 +114,7 @@ def _network(
         if name is None:
             return None
         return described(name)
-    if dataset is not None and (channels or classes):
+    if dataset is not None and (channels is not None or classes is not None):
         raise ModelError("--dataset says what the channels and classes are; leave those out")
     if dataset is None:
         return zoo.network(name, image_size=image_size, channels=channels, classes=classes)

@@ -94,7 +94,8 @@ def run(arguments: list[str]) -> int:
 
 
 def _fail(message: str, status: int = 2) -> int:
-    print(f"nin: {message}", file=sys.stderr)
+    # One line, whatever stands in a name or a library's own message.
+    print(f"nin: {' '.join(message.split())}", file=sys.stderr)
     return status
 
 

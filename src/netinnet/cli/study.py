@@ -109,8 +109,10 @@ def load_own(flags: StudyFlags, kind: str, given: dict[str, Any]) -> Plan:
     assert folder is not None
     taken = [n for n, v in {**given, "output": flags.output}.items() if v not in (None, ())]
     if taken:
-        flag = f"--{taken[-1]}".replace("_", "-")
-        raise RecipeError(f"--resume goes on with the study's own plan; leave out {flag}")
+        # What stands without a flag is named as it is.
+        words = taken[-1] if taken[-1] in ("networks", "questions") else f"--{taken[-1]}"
+        words = words.replace("_", "-")
+        raise RecipeError(f"--resume goes on with the study's own plan; leave out {words}")
     found = plans.load(folder)
     if found.kind != kind:
         raise NetinnetError(f"{folder}: this study goes on with nin {found.kind} --resume")

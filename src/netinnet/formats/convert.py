@@ -107,7 +107,8 @@ def read_and_match(
         raise ModelError(f"{path}: no such file")
     if network is None:
         raise ModelError(
-            f"{path}: a {FORMATS[name].title} does not say which network it is; give --network"
+            f"{path}: this kind of file ({FORMATS[name].title}) does not say which network it is; "
+            f"give --network"
         )
     found = FORMATS[name]
     layers = found.read(path)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import lzma
 import tempfile
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +41,14 @@ def read(path: Path) -> Layers:
     except OSError as error:
         reason = error.strerror or str(error).splitlines()[0]
         raise ModelError(f"{path}: cannot be read as Keras weights ({reason})") from error
-    except (zipfile.BadZipFile, KeyError, ValueError, RuntimeError) as error:
+    except _DAMAGES as error:
         raise ModelError(f"{path}: not a Keras file, or damaged ({error})") from error
+
+
+_DAMAGES = (
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, MemoryError),
+    *(KeyError, ValueError, TypeError, RuntimeError, NotImplementedError),
+)
 
 
 def _weights(path: Path) -> bytes:

@@ -62,7 +62,12 @@ def to_canonical(
             )
         if not np.issubdtype(array.dtype, np.floating):
             raise ModelError(f"{where}: {tensor.name} of layer {theirs} is {array.dtype}, no float")
-        canonical = tensor.to_canonical(array.astype(np.float32))
+        with np.errstate(over="ignore"):  # said below
+            canonical = tensor.to_canonical(array.astype(np.float32))
+        if not np.isfinite(canonical).all():
+            raise ModelError(
+                f"{where}: {tensor.name} of layer {theirs} has values that are no float32 numbers"
+            )
         found[name] = np.ascontiguousarray(canonical)
     _nothing_left(tensors, pairs, layers, where)
     return found
@@ -85,10 +90,15 @@ def grouped(tensors: Mapping[str, npt.NDArray[Any]], separator: str = ".") -> La
     return layers
 
 
-def natural(name: str) -> list[tuple[int, int | str]]:
+def natural(name: str) -> list[tuple[int, int, str]]:
     """A key that sorts `conv2d`, `conv2d_2`, `conv2d_10` in this order."""
-    parts = re.split(r"(\d+)", name)
-    return [(0, int(part)) if part.isdigit() else (1, part) for part in parts if part]
+    parts = [part for part in re.split(r"([0-9]+)", name) if part]
+    # A number by its length, then its digits: it may have more of them than `int` takes.
+    digits = [part.lstrip("0") if part[0] in "0123456789" else None for part in parts]
+    return [
+        (1, 0, part) if number is None else (0, len(number), number)
+        for part, number in zip(parts, digits, strict=True)
+    ]
 
 
 def _by(shape: tuple[int, ...]) -> str:

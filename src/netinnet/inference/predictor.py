@@ -135,7 +135,12 @@ def _onnxruntime(model: Model, threads: int | None) -> Engine:
     )
 
     def logits(images: Pictures) -> Array:
-        computed: Array = session.run([LOGITS], {INPUT: images})[0]
+        try:
+            computed: Array = session.run([LOGITS], {INPUT: images})[0]
+        except Exception as error:
+            # onnxruntime has no common class for its errors; memory that does not suffice is one.
+            reason = str(error).splitlines()[0]
+            raise FrameworkError(f"{model.network.name}: cannot be computed ({reason})") from error
         return computed
 
     return logits

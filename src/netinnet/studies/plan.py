@@ -22,6 +22,15 @@ from netinnet.training.recipe import Recipe
 
 PLAN_FILE = "study.toml"
 MOST_RUNS = 10_000
+LARGEST_SEED = 2**31 - 1
+SETTINGS: dict[str, dict[str, tuple[type, ...]]] = {
+    "reliability": {"threshold": (int, float)},
+    "tune": {
+        **{"trials": (int,), "pruner": (str,), "storage": (str,), "name": (str,)},
+        "space": (list,),
+    },
+}
+"""What the plan of a kind of study holds besides its arms and seeds, and of which types."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +65,8 @@ class Plan:
     settings: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not self.seeds:
-            raise NetinnetError("a study needs at least 1 seed")
+        if not self.seeds or not self.arms:
+            raise NetinnetError("a study needs at least 1 arm and at least 1 seed")
         folders: dict[str, str] = {}
         for arm in self.arms:
             folder = folder_name(arm.name)
@@ -98,7 +107,10 @@ def from_toml(text: str, where: str) -> Plan:
     """The inverse of `Plan.to_toml`. Raises RecipeError where the text is no plan."""
     try:
         data = tomllib.loads(text)
-        kind, seeds, arms = data.pop("kind"), data.pop("seeds"), data.pop("arms")
+        kind, seeds, arms = str(data.pop("kind")), data.pop("seeds"), data.pop("arms")
+        for name, expected in SETTINGS.get(kind, {}).items():
+            if type(data[name]) not in expected:
+                raise RecipeError(f"{where}: {name} must be of type {expected[-1].__name__}")
         if not all(type(seed) is int for seed in seeds):
             raise RecipeError(f"{where}: seeds must be whole numbers, got {seeds}")
         made = tuple(
@@ -106,7 +118,9 @@ def from_toml(text: str, where: str) -> Plan:
             for name, values in arms.items()
         )
         return Plan(kind, made, tuple(seeds), data)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (RecipeError, NetinnetError):
+        raise
+    except (ValueError, RecursionError) as error:
         raise RecipeError(f"{where}: not a TOML file ({error})") from error
     except (KeyError, TypeError, AttributeError) as error:
         raise RecipeError(f"{where}: not the plan of a study ({error!r})") from error
@@ -156,6 +170,10 @@ def seeds(count: int, first: int = 0) -> tuple[int, ...]:
     """`count` seeds from `first`. Raises NetinnetError for a count below 1."""
     if count < 1:
         raise NetinnetError(f"--seeds must be at least 1, got {count}")
+    if count > MOST_RUNS:
+        raise NetinnetError(f"a study may have {MOST_RUNS:,} runs at most")
+    if not 0 <= first <= first + count - 1 <= LARGEST_SEED:
+        raise NetinnetError(f"--first-seed: seeds are from 0 to {LARGEST_SEED}, got {first}")
     return tuple(range(first, first + count))
 
 
@@ -206,7 +224,8 @@ def parse_vary(texts: Sequence[str]) -> dict[str, list[Any]]:
         if name not in hints:
             raise RecipeError(f"--vary: unknown field '{name}'{nearest(name, hints)}")
         if name in ("seed", "threads"):
-            raise RecipeError(f"--vary: {name} is no arm of a study; --{name}s decides it")
+            flag = {"seed": "--seeds", "threads": "--threads"}[name]
+            raise RecipeError(f"--vary: {name} is no arm of a study; {flag} decides it")
         if name in found:
             raise RecipeError(f"--vary: {name} is given twice")
         found[name] = [field_value("--vary", name, value.strip()) for value in values.split(",")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import signal
 import statistics
@@ -65,13 +66,15 @@ def conduct(
     """
     count = workers_for(plan, workers)
     check_can_start(plan)
-    if minutes is not None and minutes <= 0:
+    if minutes is not None and not 0 < minutes < math.inf:
         raise NetinnetError(f"--minutes must be above 0, got {minutes:g}")
     if not plan.settings["trials"] and minutes is None:
         raise NetinnetError("this search has no end: give --trials or --minutes")
     data = load_data(plan, data_dir, listener)
     alike = tuning.as_study(plan, plan.settings["trials"])
     arm_costs = costs.of_arms(alike, data)  # says an impossible network before any folder
+    # A storage that can't be used is said before the folder is made, too.
+    study = tuning.open_study(plan, Path(), storage) if plan.settings["storage"] else None
     folder = _settle(plan, output)
     # A search that goes on knows how long its trials took.
     left = [] if (folder / plans.PLAN_FILE).exists() else [tuning.AS_GIVEN] * len(alike.seeds)
@@ -81,7 +84,7 @@ def conduct(
         stop_request() as stop,
         Workers(count, folder / "logs", data_dir) as pool,
     ):
-        study = tuning.open_study(plan, folder, storage)
+        study = study or tuning.open_study(plan, folder, storage)
         write_text(folder / plans.PLAN_FILE, plan.to_toml())
         deadline = None if minutes is None else time.monotonic() + 60 * minutes
         return _Search(plan, folder, study, pool, timed, deadline, listener, report).run(stop)

@@ -129,6 +129,8 @@ def load(path: Path) -> list[str]:
         if not isinstance(text, str):
             raise RecipeError(f'{path}: {name} must be a list or a range such as "0.01..0.5:log"')
         texts.append(f"{name}={text}")
+    if not texts:
+        raise RecipeError(f"{path}: no field to search, as in {FORMS}")
     return texts
 
 

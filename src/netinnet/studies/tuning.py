@@ -147,17 +147,29 @@ def write_best(tuning: Tuning) -> Path | None:
 
 
 def shown_url(url: str) -> str:
-    """A storage's URL without its password. Raises NetinnetError where it is no URL."""
+    """A storage's URL without its password. Raises NetinnetError where it is no URL.
+
+    The message does not repeat what was given: there may be a password in it.
+    """
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import ArgumentError
 
     try:
-        return make_url(url).render_as_string(hide_password=True)
-    except ArgumentError as error:
+        made = make_url(url)
+    except (ArgumentError, ValueError) as error:
         raise NetinnetError(
-            f"--storage must be the URL of an SQL database, as in sqlite:///study.db or "
-            f"postgresql://host/database; got '{url}'"
+            "--storage must be the URL of an SQL database, as in sqlite:///study.db or "
+            "postgresql://user:password@host/database"
         ) from error
+    if secret := _SECRETS & {name.lower() for name in made.query}:
+        raise NetinnetError(
+            f"--storage: {secret.pop()} must not stand behind the question mark; a password "
+            f"belongs before the host, as in postgresql://user:password@host/database"
+        )
+    return made.render_as_string(hide_password=True)
+
+
+_SECRETS = {"password", "passwd", "pwd", "sslpassword"}
 
 
 def open_study(plan: Plan, folder: Path, storage: str | None = None) -> Study:
@@ -189,8 +201,8 @@ def open_study(plan: Plan, folder: Path, storage: str | None = None) -> Study:
         _claim(study, plan)
     except ImportError as error:
         raise NetinnetError(f"{shown_url(url)} needs a driver: {error}") from error
-    except (SQLAlchemyError, optuna.exceptions.OptunaError) as error:
-        reason = str(error).splitlines()[0]
+    except (SQLAlchemyError, optuna.exceptions.OptunaError, ValueError, TypeError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise NetinnetError(f"{shown_url(url)}: cannot be used ({reason})") from error
     return study
 
