@@ -66,6 +66,14 @@ def wait_for(process: subprocess.Popen[str], words: str, times: int = 1) -> None
     raise AssertionError(f"it never said '{words}': {''.join(said)}")
 
 
+def wait_for_steps(events: Path) -> None:
+    """Until a run has done its first steps."""
+    deadline = time.monotonic() + 60
+    while not (events.exists() and "progress" in events.read_text()):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 # The search space
 
 
@@ -326,11 +334,7 @@ def test_kill_9_loses_no_finished_trial(tmp_path: Path) -> None:
     process = begin(*SEARCH, "--trials", "4", "--workers", "1", "--output", folder)
     wait_for(process, ": finished", times=2)
     # In the middle of the third trial, after its first steps.
-    started = folder / "runs/trial-0002/seed-0/events.jsonl"
-    deadline = time.monotonic() + 60
-    while not (started.exists() and "progress" in started.read_text()):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_for_steps(folder / "runs/trial-0002/seed-0/events.jsonl")
     process.send_signal(signal.SIGKILL)
     process.communicate()
     before = tuning.load(folder).trials
@@ -393,11 +397,7 @@ def test_a_searcher_leaves_the_trials_of_others_alone(tmp_path: Path) -> None:
     flags = [*SEARCH, "--workers", "1", "--storage", storage, "--output", folder]
     process = begin(*flags, "--trials", "2")
     wait_for(process, ": finished")
-    started = folder / "runs/trial-0001/seed-0/events.jsonl"
-    deadline = time.monotonic() + 60
-    while not (started.exists() and "progress" in started.read_text()):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_for_steps(folder / "runs/trial-0001/seed-0/events.jsonl")
     process.send_signal(signal.SIGKILL)
     process.communicate()
     folder.rename(moved)
