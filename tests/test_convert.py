@@ -46,7 +46,7 @@ def test_there_and_back_bit_for_bit(kind: str, network: str, tmp_path: Path) -> 
     model = Model(net, drawn(net))
     path = tmp_path / FILES[kind]
     assert convert.write(path, model, name) == name
-    back = convert.read(path, net)
+    back, _ = convert.read(path, net)
     assert list(back.weights) == list(model.weights)
     for tensor, value in model.weights.items():
         assert back.weights[tensor].tobytes() == value.tobytes(), tensor

@@ -67,7 +67,7 @@ def convert(
     if target.exists() and source.exists() and target.samefile(source):
         raise ModelError(f"{target}: the model itself; give the converted one another name")
     described = _network(network, dataset, image_size, channels, classes)
-    model, pairs = formats.read_and_match(source, described, source_format)
+    model, pairs = formats.read(source, described, source_format)
     if described is not None and model.network != described:
         raise ModelError(
             f"{source}: has its own network, {model.network.name}; leave out --network"

@@ -86,18 +86,14 @@ NAMES = ("netinnet", *FORMATS, "onnx")
 PICKLES = (".pt", ".pth", ".pkl", ".bin", ".ckpt")
 
 
-def read(path: Path, network: Network | None, name: str | None = None) -> Model:
-    """The model in a file of any format; `network` says what a foreign file's weights belong to.
-
-    Raises ModelError where the file is damaged, needs a network, or has other layers.
-    """
-    return read_and_match(path, network, name)[0]
-
-
-def read_and_match(
+def read(
     path: Path, network: Network | None, name: str | None = None
 ) -> tuple[Model, dict[str, str]]:
-    """What `read` gives, and each layer with the name that the file has for it."""
+    """The model in a file of any format, and each layer with a foreign file's name for it.
+
+    `network` says what a foreign file's weights belong to. Raises ModelError where the file is
+    damaged, needs a network, or has other layers.
+    """
     name = name or detect(path)
     if name == "netinnet":
         return model_files.find(path), {}

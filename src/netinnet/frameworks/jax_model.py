@@ -82,8 +82,8 @@ def assemble(network: Network, make: Callable[[Layer, Shape, nnx.Rngs], Any]) ->
     return Chain(blocks)
 
 
-def module(layer: Layer, shape: Shape, rngs: nnx.Rngs, **convolution: Any) -> Any:
-    """The native module of one layer whose input is `shape`; `convolution` goes to `nnx.Conv`."""
+def module(layer: Layer, shape: Shape, rngs: nnx.Rngs) -> Any:
+    """The native module of one layer whose input is `shape`."""
     match layer:
         case description.Conv(channels, kernel, stride, padding, bias):
             return nnx.Conv(
@@ -95,7 +95,6 @@ def module(layer: Layer, shape: Shape, rngs: nnx.Rngs, **convolution: Any) -> An
                 use_bias=bias,
                 kernel_init=_ZEROS,
                 rngs=rngs,
-                **convolution,
             )
         case description.BatchNorm(epsilon, momentum):
             return nnx.BatchNorm(

@@ -118,8 +118,6 @@ def from_toml(text: str, where: str) -> Plan:
             for name, values in arms.items()
         )
         return Plan(kind, made, tuple(seeds), data)
-    except (RecipeError, NetinnetError):
-        raise
     except (ValueError, RecursionError) as error:
         raise RecipeError(f"{where}: not a TOML file ({error})") from error
     except (KeyError, TypeError, AttributeError) as error:
