@@ -31,7 +31,7 @@ WARMUP = 1
 
 def ours(framework: str, steps: int) -> float:
     """Images/s of the loop's own step, as `nin train --recipe book` does it."""
-    from netinnet import frameworks, memory, weights
+    from netinnet import frameworks, process_memory, weights
     from netinnet.data import batches, datasets
     from netinnet.preprocessing import normalise
     from netinnet.training import recipe, start
@@ -42,7 +42,7 @@ def ours(framework: str, steps: int) -> float:
     settings = start.learner_settings(book, net)
     drawn = weights.initial(net, book.seed, book.initialisation)
     learner = frameworks.adapter(framework).learner(settings, drawn)
-    memory.keep_freed_memory()
+    process_memory.keep_freed_memory()
     order = batches.order(len(data.train), book.seed, 0)
     began = 0.0
     for step in range(WARMUP + steps):
@@ -55,11 +55,11 @@ def ours(framework: str, steps: int) -> float:
 
 
 def child(framework: str, which: str, steps: int) -> None:
-    from netinnet import memory
+    from netinnet import process_memory
 
     plain = importlib.import_module(f"benchmarks.plain.{framework}")
     speed = ours(framework, steps) if which == "ours" else plain.speed(WARMUP, steps)
-    peak = (memory.peak_bytes() or 0) / 2**20
+    peak = (process_memory.peak_bytes() or 0) / 2**20
     gflops = 2 * 2048**3 / min(plain.multiply(2048) for _ in range(6)) / 1e9
     print(json.dumps({"speed": speed, "memory": peak, "gflops": gflops}))
 

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from xml.sax.saxutils import escape
 
-from netinnet import resources, zoo
-from netinnet.report import figures
+from netinnet.costs import counts
+from netinnet.networks import zoo
+from netinnet.reports import figures
 from netinnet.training.run import open_run
 
 IMAGES = Path(__file__).parent.parent / "docs" / "images"
@@ -52,7 +53,7 @@ def nin_block_diagram(language: str) -> str:
     word = WORDS[language]
 
     def rows(network: str, labels: Sequence[tuple[str, str, str]]) -> list[Row]:
-        costs = {cost.name: cost for cost in resources.block_costs(zoo.network(network))}
+        costs = {cost.name: cost for cost in counts.block_costs(zoo.network(network))}
         found = []
         for kind, name, text in labels:
             cost = costs[name]

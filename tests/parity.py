@@ -18,11 +18,12 @@ from pathlib import Path
 
 import numpy as np
 
-from netinnet import frameworks, weights, zoo
+from netinnet import frameworks, metrics, weights
 from netinnet.data import batches, datasets
 from netinnet.frameworks.learner import LearnerSettings
-from netinnet.inference import evaluation
-from netinnet.network import BatchNorm, Dropout, Network, Preprocessing, Shape
+from netinnet.networks import zoo
+from netinnet.networks.layers import BatchNorm, Dropout, Shape
+from netinnet.networks.network import Network, Preprocessing
 from netinnet.optimizer import Optimizer
 from netinnet.preprocessing import normalise
 
@@ -160,7 +161,7 @@ def train(framework: str, name: str, steps: int, optimizer: str) -> dict[str, np
         images = normalise(data.train.images[order], network.preprocessing)
         labels = data.train.labels[order]
         out = learner.step(images, labels, RATES[name][optimizer], step, step)
-        losses.append(evaluation.cross_entropy(out, labels).mean())
+        losses.append(metrics.cross_entropy(out, labels).mean())
     trained = learner.weights()
     final = {f"weights/{name}": value for name, value in trained.items()}
     moved = {f"moved/{name}": value - initial[name] for name, value in trained.items()}

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from netinnet import zoo
 from netinnet.frameworks import FRAMEWORKS
+from netinnet.networks import zoo
 from tests.conftest import ROOT, needs
 
 Computed = Callable[..., dict[str, np.ndarray]]

@@ -23,7 +23,7 @@ from netinnet.book import _common, _loop
 from netinnet.data import datasets
 from netinnet.data.dataset import Split
 from netinnet.errors import DataError, FrameworkError, NetinnetError
-from netinnet.report import live
+from netinnet.reports import live
 from tests.conftest import ROOT
 
 PACKAGES = {"pytorch": "torch", "tensorflow": "tensorflow", "jax": "jax", "mxnet": "mxnet"}
@@ -315,7 +315,7 @@ def test_notebook_draws_the_curve_instead_of_lines(
 
     class Curve(live.NotebookCurve):
         def draw(self) -> None:
-            from netinnet.report import figures
+            from netinnet.reports import figures
 
             drawn.append(figures.learning_curves(self.events))
 

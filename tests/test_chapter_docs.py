@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from netinnet import resources, zoo
+from netinnet.costs import counts
 from netinnet.data import datasets
-from netinnet.layers import Linear
+from netinnet.networks import zoo
+from netinnet.networks.layers import Linear
 from tests.conftest import FRAMEWORK, ROOT, nin
 from tests.test_book import PACKAGES, run
 
@@ -100,29 +101,29 @@ def test_tables_are_what_the_descriptions_say(language: str) -> None:
         if line.startswith("|")
     ]
     network = zoo.network("nin")
-    costs = {cost.name: cost for cost in resources.block_costs(network)}
+    costs = {cost.name: cost for cost in counts.block_costs(network)}
     stages = [row for row in rows if row[0] in costs]
     assert [row[0] for row in stages] == [name for name in costs if name != "input"]
-    for name, _, shape, *counts in stages:
+    for name, _, shape, *numbers in stages:
         cost = costs[name]
         flat = cost.output.height == cost.output.width == 1
         expected = str(cost.output.channels) if flat else "×".join(map(str, cost.output))
         assert shape == expected, name
-        assert list(map(number, counts)) == [cost.parameters, cost.macs], name
+        assert list(map(number, numbers)) == [cost.parameters, cost.macs], name
     (total,) = [row for row in rows if row[0] == "total"]
-    cost = resources.total_cost(network)
+    cost = counts.total_cost(network)
     assert list(map(number, total[-2:])) == [cost.parameters, cost.macs] == [1992166, 762297352]
 
     compared = [row for row in rows if len(row) == 3 and re.match(r"LeNet|AlexNet|VGG|NiN", row[0])]
     names = ("lenet", "alexnet", "vgg11", "vgg11-quarter", "nin")
-    for name, (_, *counts) in zip(names, compared, strict=True):
+    for name, (_, *numbers) in zip(names, compared, strict=True):
         network = zoo.network(name)
         dense = sum(
-            resources.parameters(place.layer, place.input)
+            counts.parameters(place.layer, place.input)
             for place in network.placed_layers()
             if isinstance(place.layer, Linear)
         )
-        assert list(map(number, counts)) == [resources.total_cost(network).parameters, dense], name
+        assert list(map(number, numbers)) == [counts.total_cost(network).parameters, dense], name
 
 
 def number(cell: str) -> int:

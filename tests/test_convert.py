@@ -15,14 +15,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netinnet import weights, zoo
+from netinnet import weights
 from netinnet.errors import ModelError, NetinnetError
 from netinnet.formats import convert, mxnet_params
 from netinnet.formats.convert import FORMATS
 from netinnet.frameworks import FRAMEWORKS
 from netinnet.inference import model_files
 from netinnet.inference.predictor import Predictor
-from netinnet.network import Network
+from netinnet.networks import zoo
+from netinnet.networks.network import Network
 from netinnet.weights import Model
 from tests.conftest import needs, nin
 from tests.parity import drawn

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netinnet.errors import DataError
-from netinnet.inference.evaluation import MISTAKES, Mistake, dead_classes, evaluate
+from netinnet.metrics import MISTAKES, Mistake, dead_classes, evaluate
 
 CASES = st.tuples(st.integers(1, 40), st.integers(1, 6), st.integers(0, 2**32 - 1))
 

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 
 import netinnet
-from netinnet import frameworks, weights, zoo
+from netinnet import frameworks, weights
 from netinnet.errors import FrameworkError
 from netinnet.frameworks import FRAMEWORKS
-from netinnet.frameworks.layout import native_tensors
+from netinnet.layout import native_tensors
+from netinnet.networks import zoo
 from tests.conftest import ROOT, SMALL, nin
 
 

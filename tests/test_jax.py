@@ -14,9 +14,10 @@ import pytest
 from hypothesis import strategies as st
 
 import netinnet
-from netinnet import frameworks, weights, zoo
+from netinnet import frameworks, weights
 from netinnet.frameworks.learner import Learner, LearnerSettings
-from netinnet.network import Conv, Layer, MaxPool, ReLU, Shape
+from netinnet.networks import zoo
+from netinnet.networks.layers import Conv, Layer, MaxPool, ReLU, Shape
 from netinnet.optimizer import Optimizer
 
 if not frameworks.FRAMEWORKS["jax"].is_installed:

@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 
 import netinnet
-from netinnet import frameworks, weights, zoo
+from netinnet import frameworks, weights
 from netinnet.errors import FrameworkError
-from netinnet.frameworks.layout import native_tensors
 from netinnet.frameworks.learner import LearnerSettings
-from netinnet.network import BatchNorm, Block, Conv, Dropout, Flatten, GlobalAvgPool, Network, Shape
+from netinnet.layout import native_tensors
+from netinnet.networks import zoo
+from netinnet.networks.layers import BatchNorm, Conv, Dropout, Flatten, GlobalAvgPool, Shape
+from netinnet.networks.network import Block, Network
 from netinnet.optimizer import Optimizer
 from tests.conftest import QUICK, nin
 
@@ -189,7 +191,8 @@ def test_a_step_is_finished_when_it_returns() -> None:
 def test_numpy_semantics_are_left_alone_until_a_model_is_built() -> None:
     script = """
 import mxnet as mx, numpy as np
-from netinnet import frameworks, weights, zoo
+from netinnet import frameworks, weights
+from netinnet.networks import zoo
 from netinnet.frameworks.learner import LearnerSettings
 from netinnet.optimizer import Optimizer
 net = zoo.network("lenet")
@@ -207,7 +210,8 @@ print(mx.util.is_np_array())
 
 THREADS = """
 import os
-from netinnet import frameworks, weights, zoo
+from netinnet import frameworks, weights
+from netinnet.networks import zoo
 from netinnet.frameworks.learner import LearnerSettings
 from netinnet.optimizer import Optimizer
 net = zoo.network("lenet")

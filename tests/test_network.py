@@ -8,23 +8,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netinnet import zoo
 from netinnet.errors import NetworkError
-from netinnet.network import (
+from netinnet.networks import zoo
+from netinnet.networks.layers import (
     AvgPool,
-    Block,
     Conv,
     DoesNotFit,
     Dropout,
     Flatten,
     Linear,
     MaxPool,
-    Network,
-    Preprocessing,
     Shape,
-    nin_block,
-    smallest_input,
 )
+from netinnet.networks.network import Block, Network, Preprocessing, nin_block, smallest_input
 from tests.conftest import needs
 
 

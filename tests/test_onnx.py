@@ -12,27 +12,26 @@ import onnx
 import pytest
 from onnx.reference import ReferenceEvaluator
 
-from netinnet import frameworks, zoo
+from netinnet import frameworks
 from netinnet.errors import FrameworkError, ImageError, ModelError
 from netinnet.frameworks.learner import LearnerSettings
 from netinnet.inference.onnx_graph import to_onnx
 from netinnet.inference.predictor import Predictor
-from netinnet.network import (
+from netinnet.networks import zoo
+from netinnet.networks.layers import (
     AvgPool,
     BatchNorm,
-    Block,
     Conv,
     Dropout,
     Flatten,
     GlobalAvgPool,
     Linear,
     MaxPool,
-    Network,
-    Preprocessing,
     ReLU,
     Shape,
     Sigmoid,
 )
+from netinnet.networks.network import Block, Network, Preprocessing
 from netinnet.optimizer import Optimizer
 from netinnet.preprocessing import prepare
 from netinnet.weights import Model, Weights, initial

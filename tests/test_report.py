@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from netinnet import zoo
 from netinnet.data.dataset import Split
 from netinnet.errors import ModelError, NetworkError
-from netinnet.inference.evaluation import evaluate
-from netinnet.report import figures
-from netinnet.report.html import write
+from netinnet.metrics import evaluate
+from netinnet.networks import zoo
+from netinnet.reports import figures
+from netinnet.reports.html import write
 
 CLASSES = ("<script>alert('x')</script>", "$5 & $6", "naïve \N{PILE OF POO}", "bag")
 STEPS = 40

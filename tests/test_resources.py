@@ -9,13 +9,16 @@ from xml.etree import ElementTree
 
 import pytest
 
-from netinnet import memory_model, optimizer_cost, resources, zoo
+from netinnet.costs import counts, measure
+from netinnet.costs import memory as memory_model
+from netinnet.costs import optimizer as optimizer_cost
 from netinnet.errors import FrameworkError
 from netinnet.frameworks import FRAMEWORKS
 from netinnet.inference import model_files
-from netinnet.network import Block, Conv, Flatten, GlobalAvgPool, MaxPool, Network, ReLU, Shape
+from netinnet.networks import zoo
+from netinnet.networks.layers import Conv, Flatten, GlobalAvgPool, MaxPool, ReLU, Shape
+from netinnet.networks.network import Block, Network
 from netinnet.optimizer import Optimizer, TensorRole
-from netinnet.studies import measure
 from tests.conftest import needs, nin
 
 MOMENTUM = Optimizer("sgd", 0.9)
@@ -101,7 +104,7 @@ def test_precision_halves_all_but_positions(precision: str) -> None:
 def test_training_macs_of_the_chapter() -> None:
     network = zoo.network("nin")
     # Forward, gradient of weights, gradient of input; the last not for the first layer.
-    assert sum(resources.training_macs(network)) == 3 * 762_297_352 - 33_872_256
+    assert sum(counts.training_macs(network)) == 3 * 762_297_352 - 33_872_256
 
 
 @pytest.mark.parametrize(
@@ -145,9 +148,9 @@ def test_measured_and_computed_agree(case: str) -> None:
     network = zoo.network(name)
     computed = memory_model.model(network, batch, optimizer)
     measured = measure.in_fresh_process(network, batch, optimizer, "pytorch")
-    assert measured.parameters == resources.total_cost(network).parameters
-    assert measured.prediction_flops == 2 * batch * resources.total_cost(network).macs
-    training_flops = 2 * batch * sum(resources.training_macs(network)) + computed.update_flops
+    assert measured.parameters == counts.total_cost(network).parameters
+    assert measured.prediction_flops == 2 * batch * counts.total_cost(network).macs
+    training_flops = 2 * batch * sum(counts.training_macs(network)) + computed.update_flops
     assert measured.training_flops == training_flops
     assert measured.training_bytes == pytest.approx(computed.training_peak.total, rel=0.02)
     within = 100_000 * measured.threads

@@ -9,10 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from netinnet import weights, zoo
-from netinnet.network import Block, Conv, Flatten, GlobalAvgPool, MaxPool, Network, ReLU, Shape
+from netinnet import weights
+from netinnet.networks import zoo
+from netinnet.networks.layers import Conv, Flatten, GlobalAvgPool, MaxPool, ReLU, Shape
+from netinnet.networks.network import Block, Network
+from netinnet.networks.rewrite import activation_behind_pool, fold_resize
 from netinnet.preprocessing import resize
-from netinnet.rewrite import activation_behind_pool, fold_resize
 from tests.conftest import needs
 
 

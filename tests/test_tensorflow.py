@@ -15,22 +15,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from netinnet import frameworks, weights, zoo
+from netinnet import frameworks, weights
 from netinnet.errors import FrameworkError
 from netinnet.frameworks.learner import Learner, LearnerSettings
-from netinnet.network import (
+from netinnet.networks import zoo
+from netinnet.networks.layers import (
     AvgPool,
     BatchNorm,
-    Block,
     Conv,
     Flatten,
     GlobalAvgPool,
     Linear,
     MaxPool,
-    Network,
     ReLU,
     Shape,
 )
+from netinnet.networks.network import Block, Network
 from netinnet.optimizer import Optimizer
 
 if not frameworks.FRAMEWORKS["tensorflow"].is_installed:
@@ -300,7 +300,8 @@ def test_threads_are_set_before_tensorflow_runs_or_not_at_all() -> None:
 
 
 THREADS = """
-from netinnet import frameworks, weights, zoo
+from netinnet import frameworks, weights
+from netinnet.networks import zoo
 from netinnet.frameworks.learner import LearnerSettings
 from netinnet.optimizer import Optimizer
 network = zoo.network("lenet")

@@ -15,9 +15,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from netinnet import weights, zoo
+from netinnet import weights
 from netinnet.data import datasets
 from netinnet.errors import ModelError, NetinnetError
+from netinnet.networks import zoo
 from netinnet.training import recipe as recipes
 from netinnet.training import run as runs
 from netinnet.training.cautions import cautions

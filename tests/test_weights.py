@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from netinnet import weights, zoo
+from netinnet import weights
 from netinnet.errors import ModelError, NetinnetError, NetworkError
+from netinnet.networks import zoo
 
 
 @pytest.fixture

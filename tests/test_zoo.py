@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from netinnet import frameworks, resources, weights, zoo
+from netinnet import frameworks, weights
+from netinnet.costs import counts
 from netinnet.errors import NetworkError
-from netinnet.network import Conv, Shape
+from netinnet.networks import zoo
+from netinnet.networks.layers import Conv, Shape
 from tests.conftest import FRAMEWORK, needs
 
 PARAMETERS = {
@@ -35,20 +37,20 @@ STAGES = [
 
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_published_parameters(name: str) -> None:
-    assert resources.total_cost(zoo.network(name)).parameters == PARAMETERS[name]
+    assert counts.total_cost(zoo.network(name)).parameters == PARAMETERS[name]
 
 
 def test_the_chapters_table() -> None:
     net = zoo.network("nin")
-    rows = resources.block_costs(net)
+    rows = counts.block_costs(net)
     assert [(row.name, row.output, row.parameters) for row in rows] == STAGES
-    assert resources.total_cost(net).macs == 762_297_352
-    conv = next(row for row in resources.layer_costs(net) if row.name == "block2.conv1")
+    assert counts.total_cost(net).macs == 762_297_352
+    conv = next(row for row in counts.layer_costs(net) if row.name == "block2.conv1")
     assert conv.macs == 415_334_400
 
 
 def test_imagenet_file_is_29_mb() -> None:
-    assert round(4 * resources.total_cost(zoo.network("nin-imagenet")).parameters / 2**20) == 29
+    assert round(4 * counts.total_cost(zoo.network("nin-imagenet")).parameters / 2**20) == 29
 
 
 @needs("pytorch")
@@ -59,7 +61,7 @@ def test_counts_are_the_native_models(name: str) -> None:
 
     net = zoo.network(name)
     model = frameworks.adapter("pytorch").build(net, weights.initial(net, 0))
-    total = resources.total_cost(net)
+    total = counts.total_cost(net)
     assert sum(p.numel() for p in model.parameters()) == total.parameters
     with torch.device("meta"):
         model = model.to("meta")
@@ -138,7 +140,7 @@ OPTIONS: dict[str, tuple[str, dict[str, object], int]] = {
 def test_options_change_the_parameters(case: str) -> None:
     name, options, expected = OPTIONS[case]
     net = zoo.network(name, **options)  # type: ignore[arg-type]
-    assert resources.total_cost(net).parameters == expected
+    assert counts.total_cost(net).parameters == expected
     adapter = frameworks.adapter(FRAMEWORK)
     native = adapter.read(net, adapter.build(net, weights.initial(net, 0)))
     assert sum(a.size for name, a in native.items() if weights.is_trained(name)) == expected
@@ -146,10 +148,10 @@ def test_options_change_the_parameters(case: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in zoo.ZOO if zoo.ZOO[name].is_nin])
 def test_fewer_pointwise_convolutions_keep_the_blocks_outputs(name: str) -> None:
-    blocks = [row.output for row in resources.block_costs(zoo.network(name))]
+    blocks = [row.output for row in counts.block_costs(zoo.network(name))]
     for pointwise in range(4):
         changed = zoo.network(name, pointwise=pointwise)
-        assert [row.output for row in resources.block_costs(changed)] == blocks
+        assert [row.output for row in counts.block_costs(changed)] == blocks
         for block in changed.blocks:
             convs = [layer.kernel for layer in block.layers if isinstance(layer, Conv)]
             assert not convs or convs[1:] == [1] * pointwise
@@ -161,7 +163,7 @@ def test_width_scales_what_is_hidden(name: str) -> None:
     own = zoo.network(name, image_size=net.input.height)
     assert net.output == own.output
     # A quarter of the channels is a sixteenth of the products between them.
-    assert 0.04 < resources.total_cost(net).macs / resources.total_cost(own).macs < 0.3
+    assert 0.04 < counts.total_cost(net).macs / counts.total_cost(own).macs < 0.3
 
 
 @pytest.mark.parametrize(

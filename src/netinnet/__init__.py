@@ -64,7 +64,8 @@ def build(
     description's names. `options` are those of `zoo.network`: image_size, channels, classes,
     logits_relu, dropout, pointwise, narrowing, head, width. Raises NetworkError or FrameworkError.
     """
-    from netinnet import frameworks, weights, zoo
+    from netinnet import frameworks, weights
+    from netinnet.networks import zoo
 
     net = zoo.network(network, **options)
     return frameworks.adapter(framework).build(net, weights.initial(net, seed, initialisation))
@@ -87,7 +88,8 @@ def nin_block(
     `channels` is one number for all convolutions or one for each; `options` are those of
     `network.nin_block`: pointwise, norm, bias, last_relu. Raises NetworkError or FrameworkError.
     """
-    from netinnet import frameworks, network, weights
+    from netinnet import frameworks, weights
+    from netinnet.networks import network
 
     block = network.nin_block(channels, kernel, stride, padding, **options)
     size = network.smallest_input((block,), in_channels) or 1
@@ -130,7 +132,7 @@ def train(
     `changes` override single fields: `train("fashion", epochs=1)`. In a notebook the learning
     curve is drawn while the training goes on. Raises NetinnetError and its children.
     """
-    from netinnet.report import html, live
+    from netinnet.reports import html, live
     from netinnet.training import recipe as recipes
     from netinnet.training import start
 
@@ -150,7 +152,7 @@ def train(
 
 def resume(folder: str | Path, *, data_dir: str | Path | None = None) -> Run:
     """Go on with an interrupted run, bit for bit, and return it when it is finished."""
-    from netinnet.report import html, live
+    from netinnet.reports import html, live
     from netinnet.training import start
 
     return start.resume(

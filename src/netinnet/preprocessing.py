@@ -11,7 +11,8 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from netinnet.network import Preprocessing, Shape
+from netinnet.networks.layers import Shape
+from netinnet.networks.network import Preprocessing
 
 Array = npt.NDArray[np.float32]
 

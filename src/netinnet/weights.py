@@ -20,7 +20,8 @@ import numpy.typing as npt
 
 from netinnet.errors import ModelError, NetworkError
 from netinnet.files import replacing
-from netinnet.network import BatchNorm, Conv, Linear, Network
+from netinnet.networks.layers import BatchNorm, Conv, Linear
+from netinnet.networks.network import Network
 
 Array = npt.NDArray[np.float32]
 Weights = dict[str, Array]

@@ -16,7 +16,8 @@ import numpy.typing as npt
 from netinnet.data import fashion_mnist
 from netinnet.data.dataset import Split
 from netinnet.errors import NetinnetError
-from netinnet.network import LARGEST_INPUT, Preprocessing, Shape
+from netinnet.networks.layers import Shape
+from netinnet.networks.network import LARGEST_INPUT, Preprocessing
 from netinnet.preprocessing import prepare
 
 EPOCHS, EXAMPLES = "NETINNET_BOOK_EPOCHS", "NETINNET_BOOK_EXAMPLES"

@@ -14,8 +14,8 @@ import numpy.typing as npt
 from netinnet.book._common import EPOCHS, EXAMPLES, limit
 from netinnet.data.fashion_mnist import CLASSES
 from netinnet.errors import DataError, Diverged, NetinnetError
-from netinnet.inference.evaluation import cross_entropy
-from netinnet.report import live
+from netinnet.metrics import cross_entropy
+from netinnet.reports import live
 
 Step = Callable[[Any, Any], tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]]
 """Takes a batch's images and labels as the iterator gives them; returns logits (n×k) and labels

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from netinnet.cli.console import WholeNumber, print_json, print_table
 from netinnet.cli.networks import described
 from netinnet.errors import ModelError
-from netinnet.network import Network
+from netinnet.networks.network import Network
 
 FormatName = Literal["netinnet", "pytorch", "flax", "keras", "mxnet", "onnx"]
 
@@ -61,7 +61,7 @@ def convert(
     json
         Print JSON.
     """
-    from netinnet import resources
+    from netinnet.costs import counts
     from netinnet.formats import convert as formats
 
     if target.exists() and source.exists() and target.samefile(source):
@@ -73,7 +73,7 @@ def convert(
             f"{source}: has its own network, {model.network.name}; leave out --network"
         )
     written = formats.write(target, model, target_format)
-    count = resources.total_cost(model.network).parameters
+    count = counts.total_cost(model.network).parameters
     if json:
         print_json(
             {
@@ -98,8 +98,8 @@ def _network(
     channels: int | None,
     classes: int | None,
 ) -> Network | None:
-    from netinnet import zoo
     from netinnet.data import datasets
+    from netinnet.networks import zoo
 
     options = {
         "--dataset": dataset,

@@ -44,8 +44,8 @@ def evaluate(
     from netinnet.cli.progress import show_data_progress
     from netinnet.data import datasets
     from netinnet.inference import model_files
-    from netinnet.inference.evaluation import evaluate as measure
     from netinnet.inference.predictor import Predictor
+    from netinnet.metrics import evaluate as measure
 
     if examples is not None and examples < 1:
         raise ModelError(f"--examples must be at least 1, got {examples}")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from netinnet import zoo
 from netinnet.errors import NetinnetError
-from netinnet.network import Network
+from netinnet.networks import zoo
+from netinnet.networks.network import Network
 
 
 def described(name: str, **options: Any) -> Network:

@@ -9,18 +9,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from netinnet import frameworks, memory_model
+from netinnet import frameworks
 from netinnet import optimizer as rules
-from netinnet import resources as costs
 from netinnet.cli.console import WholeNumber, console, megabytes, print_json, print_table
 from netinnet.cli.networks import described
+from netinnet.costs import counts
+from netinnet.costs import memory as memory_model
+from netinnet.costs.memory import MemoryModel, Moment
 from netinnet.errors import NetinnetError, nearest
-from netinnet.memory_model import MemoryModel, Moment
-from netinnet.network import Network
+from netinnet.networks.network import Network
 from netinnet.optimizer import Optimizer
 
 if TYPE_CHECKING:
-    from netinnet.studies.measure import Measurement
+    from netinnet.costs.measure import Measurement
 
 LARGEST_BATCH = 65_536
 
@@ -43,7 +44,7 @@ def resources(
 ) -> None:
     """Show what a network costs: parameters, computation, memory in training and in prediction.
 
-    Everything is computed from the description (`memory_model` says how). "Stored" is what a layer
+    Everything is computed from the description (`costs/memory.py` says how). "Stored" is what a layer
     makes and leaves for the backward pass, "live" is everything in memory while it runs. MACs are
     the multiply-accumulates of convolutions and fully connected layers; one is two FLOPs.
 
@@ -93,7 +94,7 @@ def resources(
     memory = memory_model.model(net, batch, update, precision)
     found = None
     if measure:
-        from netinnet.studies.measure import in_fresh_process
+        from netinnet.costs.measure import in_fresh_process
 
         console(stderr=True).print(
             f"measuring {net.name} in {title}, batch {batch}: predictions, then training steps"
@@ -101,8 +102,8 @@ def resources(
         found = in_fresh_process(net, batch, update, framework)
     if figure is not None:
         from netinnet.files import replacing
-        from netinnet.report.figures import Format
-        from netinnet.report.resource_figure import resource_bars
+        from netinnet.reports.figures import Format
+        from netinnet.reports.resource_figure import resource_bars
 
         form: Format = "png" if figure.suffix == ".png" else "svg"
         drawn = resource_bars(net, memory, batch, precision, form)
@@ -145,7 +146,7 @@ def _layers(net: Network, memory: MemoryModel) -> list[dict[str, Any]]:
             "prediction_bytes": layer.prediction,
         }
         for cost, training_macs, layer in zip(
-            costs.layer_costs(run), costs.training_macs(run), memory.layers, strict=True
+            counts.layer_costs(run), counts.training_macs(run), memory.layers, strict=True
         )
     ]
 
@@ -174,8 +175,8 @@ def _document(
 
 def _totals(net: Network, batch: int, memory: MemoryModel) -> dict[str, int]:
     """The network's figures: FLOPs of the whole batch, the update's matrix products included."""
-    total = costs.total_cost(net)
-    training_macs = sum(costs.training_macs(net))
+    total = counts.total_cost(net)
+    training_macs = sum(counts.training_macs(net))
     return {
         "parameters": total.parameters,
         "macs": total.macs,

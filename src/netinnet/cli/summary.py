@@ -7,9 +7,9 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from netinnet import resources
 from netinnet.cli.console import WholeNumber, megabytes, print_json, print_table
 from netinnet.cli.networks import described
+from netinnet.costs import counts
 
 
 def summary(
@@ -56,8 +56,8 @@ def summary(
         logits_relu=logits_relu,
         dropout=dropout,
     )
-    rows = resources.layer_costs(net) if layers else resources.block_costs(net)
-    total = resources.total_cost(net)
+    rows = counts.layer_costs(net) if layers else counts.block_costs(net)
+    total = counts.total_cost(net)
     if json:
         print_json(
             {

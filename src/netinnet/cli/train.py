@@ -47,7 +47,7 @@ def train(
         Print the result as JSON; progress goes to standard error.
     """
     from netinnet.cli.progress import TrainingProgress
-    from netinnet.report import html
+    from netinnet.reports import html
     from netinnet.training import start
 
     changes = recipe_flags.given(overrides)

@@ -6,9 +6,9 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from netinnet import resources
-from netinnet import zoo as networks
 from netinnet.cli.console import print_json, print_table
+from netinnet.costs import counts
+from netinnet.networks import zoo as networks
 
 
 def zoo(*, json: Annotated[bool, Parameter(negative=())] = False) -> None:
@@ -21,7 +21,7 @@ def zoo(*, json: Annotated[bool, Parameter(negative=())] = False) -> None:
     """
     rows = []
     for name, entry in networks.ZOO.items():
-        total = resources.total_cost(networks.network(name))
+        total = counts.total_cost(networks.network(name))
         rows.append((name, entry.input, entry.classes, total.parameters, total.macs, entry.source))
     keys = ("network", "input", "classes", "parameters", "macs", "source")
     if json:

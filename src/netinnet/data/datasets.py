@@ -11,7 +11,7 @@ from netinnet.data import fashion_mnist
 from netinnet.data.dataset import Dataset
 from netinnet.data.download import Progress
 from netinnet.errors import DataError, nearest
-from netinnet.network import Shape
+from netinnet.networks.layers import Shape
 
 
 class Loader(Protocol):

@@ -12,7 +12,7 @@ from netinnet.files import replacing
 from netinnet.formats import keras_files, mxnet_params
 from netinnet.formats.matching import Layers, from_canonical, grouped, matched, to_canonical
 from netinnet.inference import model_files
-from netinnet.network import Network
+from netinnet.networks.network import Network
 from netinnet.weights import Model
 
 

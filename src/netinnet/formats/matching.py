@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from netinnet.errors import ModelError
-from netinnet.frameworks.layout import NativeTensor, native_tensors
-from netinnet.network import Network
+from netinnet.layout import NativeTensor, native_tensors
+from netinnet.networks.network import Network
 from netinnet.weights import Weights
 
 Tensors = dict[str, npt.NDArray[Any]]

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import jax
 
-from netinnet import memory
+from netinnet import process_memory
 from netinnet.errors import FrameworkError
 from netinnet.frameworks.jax_learner import JaxLearner
 from netinnet.frameworks.jax_model import block, build, read
@@ -30,7 +30,7 @@ def devices() -> tuple[str, ...]:
 
 def learner(settings: LearnerSettings, weights: Mapping[str, Array]) -> Learner:
     # Both before XLA starts its threads, as it does when it is asked for its devices.
-    memory.keep_all_freed_memory()
+    process_memory.keep_all_freed_memory()
     threads = _use_threads(settings.threads)
     device = pick_device("JAX", settings.device, devices())
     return JaxLearner(settings, weights, device, threads)

@@ -19,8 +19,8 @@ from flax import nnx
 
 from netinnet.frameworks import jax_model
 from netinnet.frameworks.jax_model import window_slices
-from netinnet.network import BatchNorm, Conv, Layer, MaxPool, ReLU, Shape
-from netinnet.rewrite import ResizedConv
+from netinnet.networks.layers import BatchNorm, Conv, Layer, MaxPool, ReLU, Shape
+from netinnet.networks.rewrite import ResizedConv
 
 
 def module(layer: Layer, shape: Shape, rngs: nnx.Rngs) -> Any:

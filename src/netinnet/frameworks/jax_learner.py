@@ -14,15 +14,16 @@ import numpy.typing as npt
 import optax
 from flax import nnx
 
-from netinnet import resources
+from netinnet.costs import counts
 from netinnet.frameworks import jax_layers
 from netinnet.frameworks.jax_model import assemble
-from netinnet.frameworks.layout import native_tensors, native_weights
 from netinnet.frameworks.learner import LearnerSettings
-from netinnet.network import BatchNorm, Conv, Linear, Network, Shape
+from netinnet.layout import native_tensors, native_weights
+from netinnet.networks.layers import BatchNorm, Conv, Linear, Shape
+from netinnet.networks.network import Network
+from netinnet.networks.rewrite import activation_behind_pool, fold_resize
 from netinnet.optimizer import ArrayFunctions
 from netinnet.preprocessing import resize_matrix
-from netinnet.rewrite import activation_behind_pool, fold_resize
 from netinnet.weights import Array, Weights
 
 FUNCTIONS = ArrayFunctions(sum=jnp.sum, reshape=jnp.reshape, transpose=jnp.transpose)
@@ -224,7 +225,7 @@ def _piece_size(network: Network) -> int | None:
     if any(isinstance(p.layer, BatchNorm) for p in placed):
         return None
     outputs = sum(p.output.size for p in placed if isinstance(p.layer, Conv | Linear))
-    weights = sum(resources.parameters(p.layer, p.input) for p in placed)
+    weights = sum(counts.parameters(p.layer, p.input) for p in placed)
     fitting = max(_CACHED, 4 * weights) / outputs
     return 1 << max(0, math.floor(math.log2(fitting)))
 

@@ -12,10 +12,11 @@ import numpy as np
 from flax import nnx
 from jax import lax
 
-from netinnet import network as description
 from netinnet.errors import FrameworkError
-from netinnet.frameworks.layout import native_tensors, native_weights
-from netinnet.network import Layer, Network, Shape
+from netinnet.layout import native_tensors, native_weights
+from netinnet.networks import network as description
+from netinnet.networks.layers import Layer, Shape
+from netinnet.networks.network import Network
 from netinnet.weights import Array, Weights
 
 

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from netinnet.errors import FrameworkError
-from netinnet.network import Network, Shape
+from netinnet.networks.layers import Shape
+from netinnet.networks.network import Network
 from netinnet.optimizer import Optimizer
 from netinnet.weights import Array, Weights
 

@@ -19,13 +19,13 @@ from mxnet import autograd, gluon, npx
 from mxnet.base import _LIB, MXNetError, check_call
 
 from netinnet.errors import FrameworkError
-from netinnet.frameworks.layout import native_tensors
 from netinnet.frameworks.learner import LearnerSettings
 from netinnet.frameworks.mxnet_model import assemble, load, parameters, read
-from netinnet.network import BatchNorm
+from netinnet.layout import native_tensors
+from netinnet.networks.layers import BatchNorm
+from netinnet.networks.rewrite import activation_behind_pool
 from netinnet.optimizer import ArrayFunctions
 from netinnet.preprocessing import resize_matrix
-from netinnet.rewrite import activation_behind_pool
 from netinnet.weights import Array, Weights
 
 FUNCTIONS = ArrayFunctions(sum=mx.np.sum, reshape=mx.np.reshape, transpose=mx.np.transpose)

@@ -10,10 +10,11 @@ import mxnet as mx
 from mxnet import gluon, npx
 from mxnet.gluon import nn
 
-from netinnet import network as description
 from netinnet.errors import FrameworkError
-from netinnet.frameworks.layout import native_tensors
-from netinnet.network import Layer, Network, Shape
+from netinnet.layout import native_tensors
+from netinnet.networks import network as description
+from netinnet.networks.layers import Layer, Shape
+from netinnet.networks.network import Network
 from netinnet.weights import Array, Weights
 
 

@@ -14,12 +14,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from netinnet.frameworks import pytorch_model
-from netinnet.frameworks.layout import native_tensors
 from netinnet.frameworks.learner import LearnerSettings
-from netinnet.network import BatchNorm, Layer, Shape
+from netinnet.layout import native_tensors
+from netinnet.networks.layers import BatchNorm, Layer, Shape
+from netinnet.networks.rewrite import ResizedConv, activation_behind_pool, fold_resize
 from netinnet.optimizer import ArrayFunctions
 from netinnet.preprocessing import resize_matrix
-from netinnet.rewrite import ResizedConv, activation_behind_pool, fold_resize
 from netinnet.weights import Array, Weights
 
 FUNCTIONS = ArrayFunctions(sum=torch.sum, reshape=torch.reshape, transpose=torch.t)

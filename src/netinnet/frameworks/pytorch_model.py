@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from netinnet import network as description
 from netinnet.errors import FrameworkError
-from netinnet.network import Layer, Network, Shape
+from netinnet.networks import network as description
+from netinnet.networks.layers import Layer, Shape
+from netinnet.networks.network import Network
 from netinnet.weights import Array, Weights, shapes
 
 

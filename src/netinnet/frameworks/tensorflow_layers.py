@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from netinnet import network as description
 from netinnet.errors import FrameworkError
-from netinnet.network import Layer, Network
-from netinnet.rewrite import ResizedConv
+from netinnet.networks import network as description
+from netinnet.networks.layers import Layer
+from netinnet.networks.network import Network
+from netinnet.networks.rewrite import ResizedConv
 
 Tensor = Any
 """`tf.Tensor` or `tf.Variable`; TensorFlow has no types."""

@@ -12,12 +12,12 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from netinnet.frameworks.layout import native_tensors
 from netinnet.frameworks.learner import LearnerSettings
 from netinnet.frameworks.tensorflow_layers import Tensor, TrainingMode, forward
+from netinnet.layout import native_tensors
+from netinnet.networks.rewrite import activation_behind_pool, fold_resize
 from netinnet.optimizer import ArrayFunctions
 from netinnet.preprocessing import resize_matrix
-from netinnet.rewrite import activation_behind_pool, fold_resize
 from netinnet.weights import Array, Weights
 
 FUNCTIONS = ArrayFunctions(sum=tf.reduce_sum, reshape=tf.reshape, transpose=tf.transpose)

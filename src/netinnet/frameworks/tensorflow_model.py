@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from netinnet import network as description
 from netinnet.errors import FrameworkError
-from netinnet.frameworks.layout import NativeTensor, native_tensors
 from netinnet.frameworks.tensorflow_layers import is_same
-from netinnet.network import Block, Layer, Network
+from netinnet.layout import NativeTensor, native_tensors
+from netinnet.networks import network as description
+from netinnet.networks.layers import Layer
+from netinnet.networks.network import Block, Network
 from netinnet.weights import Array, Weights
 
 LAST = "channels_last"

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from netinnet.errors import FrameworkError, ModelError
-from netinnet.network import (
+from netinnet.networks.layers import (
     AvgPool,
     BatchNorm,
     Conv,
@@ -26,10 +26,10 @@ from netinnet.network import (
     Layer,
     Linear,
     MaxPool,
-    Network,
     ReLU,
     Sigmoid,
 )
+from netinnet.networks.network import Network
 from netinnet.weights import Model, check
 
 if TYPE_CHECKING:

@@ -14,9 +14,9 @@ import numpy.typing as npt
 from netinnet import frameworks
 from netinnet.errors import FrameworkError, ImageError
 from netinnet.frameworks.learner import Learner, LearnerSettings
-from netinnet.inference.evaluation import softmax
 from netinnet.inference.onnx_graph import INPUT, LOGITS, to_onnx
-from netinnet.network import Shape
+from netinnet.metrics import softmax
+from netinnet.networks.layers import Shape
 from netinnet.optimizer import Optimizer
 from netinnet.preprocessing import normalise
 from netinnet.weights import Model

@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from netinnet import resources, zoo
+from netinnet.costs import counts
 from netinnet.errors import NetinnetError, nearest
-from netinnet.network import Network
+from netinnet.networks import zoo
+from netinnet.networks.network import Network
 from netinnet.studies.outcome import Outcome, by_arm
 from netinnet.studies.plan import Arm, Plan, with_threads
 from netinnet.studies.statistics import Interval, Summary, paired_difference, summary
@@ -129,7 +130,7 @@ def table(plan: Plan, outcomes: Sequence[Outcome]) -> list[ArmEffect]:
     for arm in plan.arms:
         found = runs[arm.name]
         accuracies = _accuracies(found)
-        total = resources.total_cost(network_for(arm.recipe))
+        total = counts.total_cost(network_for(arm.recipe))
         rows.append(
             ArmEffect(
                 arm=arm.name,

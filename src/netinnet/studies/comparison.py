@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from netinnet import resources, zoo
+from netinnet.costs import counts
 from netinnet.errors import NetinnetError, nearest
+from netinnet.networks import zoo
 from netinnet.studies.outcome import Outcome, by_arm
 from netinnet.studies.plan import Arm, Plan, with_threads
 from netinnet.studies.statistics import Summary, summary
@@ -79,7 +80,7 @@ def table(plan: Plan, outcomes: Sequence[Outcome]) -> list[NetworkFigures]:
     rows = []
     for arm in plan.arms:
         network = network_for(arm.recipe)
-        total = resources.total_cost(network)
+        total = counts.total_cost(network)
         found = [outcome for outcome in runs[arm.name] if outcome.state == "finished"]
         rows.append(
             NetworkFigures(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from netinnet import resources
+from netinnet.costs import counts
 from netinnet.data import batches
 from netinnet.data.dataset import Dataset
 from netinnet.studies.plan import Plan
@@ -47,7 +47,7 @@ def of_arms(plan: Plan, data: Mapping[str, Dataset]) -> list[ArmCost]:
     """
     found = []
     for arm in plan.arms:
-        total = resources.total_cost(network_for(arm.recipe))
+        total = counts.total_cost(network_for(arm.recipe))
         steps, images, evaluated = _steps(arm.recipe, data[arm.recipe.dataset])
         sizes = (total.parameters, total.macs, total.activation_bytes)
         found.append(ArmCost(arm.name, *sizes, steps, images, evaluated))

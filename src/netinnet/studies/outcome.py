@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from netinnet import metrics
 from netinnet.data import datasets
 from netinnet.errors import ModelError
 from netinnet.files import write_text
-from netinnet.inference import evaluation
 from netinnet.inference.predictor import Predictor
 from netinnet.studies.plan import Job, Plan
 from netinnet.training.run import Event, Run
@@ -100,7 +100,7 @@ def judge(run: Run, data_dir: Path | None) -> None:
     data = datasets.load(recipe.dataset, data_dir).limited(None, recipe.test_examples)
     model = run.model()
     logits = Predictor(model, recipe.threads).logits(data.test.images)
-    dead = [model.network.classes[i] for i in evaluation.dead_classes(logits)]
+    dead = [model.network.classes[i] for i in metrics.dead_classes(logits)]
     write(run, {"state": "finished", "dead_classes": dead})
 
 

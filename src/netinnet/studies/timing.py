@@ -19,12 +19,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from netinnet import frameworks, memory, weights
+from netinnet import frameworks, process_memory, weights
 from netinnet.data import batches
 from netinnet.errors import FrameworkError, NetinnetError
+from netinnet.fresh_process import ask
 from netinnet.preprocessing import normalise
 from netinnet.studies.costs import ArmCost
-from netinnet.studies.fresh_process import ask
 from netinnet.studies.plan import Arm, Plan
 from netinnet.studies.workers import environment
 from netinnet.training.listening import Listener
@@ -100,7 +100,7 @@ def seconds_of_steps(recipe: Recipe) -> list[float]:
     network = network_for(recipe)
     settings = learner_settings(recipe, network)
     learner = frameworks.adapter(recipe.framework).learner(settings, weights.initial(network, 0))
-    memory.keep_freed_memory()  # as a training does
+    process_memory.keep_freed_memory()  # as a training does
     rng = np.random.default_rng(0)
     source = settings.source
     size = (recipe.batch_size, source.height, source.width, source.channels)

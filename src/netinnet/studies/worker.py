@@ -50,7 +50,7 @@ class _Speaker:
 
 def _report(folder: Path, pictures: Split) -> None:
     """The run's page, once: when it is finished."""
-    from netinnet.report import html
+    from netinnet.reports import html
 
     if Run(folder).is_finished:
         html.write(folder, pictures)

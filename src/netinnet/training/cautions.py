@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from netinnet.network import Network
+from netinnet.networks.network import Network
 from netinnet.training.recipe import Recipe
 
 

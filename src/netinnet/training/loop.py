@@ -21,14 +21,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from netinnet import frameworks, memory, resources, weights
+from netinnet import frameworks, metrics, process_memory, weights
+from netinnet.costs import counts
 from netinnet.data import batches
 from netinnet.data.dataset import Dataset, Split
 from netinnet.errors import Diverged, NetinnetError, RecipeError
 from netinnet.files import replacing, write_text
 from netinnet.frameworks.learner import Learner
-from netinnet.inference import evaluation
-from netinnet.network import BatchNorm, Network
+from netinnet.networks.layers import BatchNorm
+from netinnet.networks.network import Network
 from netinnet.preprocessing import normalise
 from netinnet.training import checkpoint
 from netinnet.training.cautions import cautions
@@ -95,7 +96,7 @@ class Training:
                 raise
 
     def _run(self, progress: Progress) -> Run:
-        memory.keep_freed_memory()
+        process_memory.keep_freed_memory()
         started = time.monotonic()
         before = progress.wall_seconds
         with stop_request() as stop:
@@ -145,7 +146,7 @@ class Training:
                 "device": self.learner.device,
                 "threads": self.learner.threads,
                 "versions": versions(self.recipe.framework),
-                "parameters": resources.total_cost(self.network).parameters,
+                "parameters": counts.total_cost(self.network).parameters,
                 "cautions": cautions(self.recipe, self.network),
             }
         )
@@ -177,7 +178,7 @@ class Training:
             batches.step_seed(recipe.seed, step),
         )
         seconds = time.monotonic() - began
-        losses = evaluation.cross_entropy(logits, labels)
+        losses = metrics.cross_entropy(logits, labels)
         correct = int((logits.argmax(1) == labels).sum())
         progress.step = step
         progress.seconds += seconds
@@ -209,13 +210,13 @@ class Training:
             f"a learning rate below {self.recipe.learning_rate:g} would be right"
         )
 
-    def _evaluate(self, split: Split) -> evaluation.Evaluation:
+    def _evaluate(self, split: Split) -> metrics.Evaluation:
         size = self.recipe.batch_size
         logits = [
             self.learner.logits(normalise(split.images[i : i + size], self.network.preprocessing))
             for i in range(0, len(split), size)
         ]
-        return evaluation.evaluate(np.concatenate(logits), split.labels)
+        return metrics.evaluate(np.concatenate(logits), split.labels)
 
     def _end_epoch(self, progress: Progress) -> None:
         epoch = progress.step // self.steps_per_epoch
@@ -291,7 +292,7 @@ class Training:
                 "seconds": round(progress.wall_seconds, 3),
             }
         )
-        cost = resources.total_cost(self.network)
+        cost = counts.total_cost(self.network)
         # The metrics last: a run that has them is finished.
         write_text(
             self.folder.metrics_file,
@@ -317,7 +318,7 @@ class Training:
                     "framework": self.recipe.framework,
                     "device": self.learner.device,
                     "threads": self.learner.threads,
-                    "peak_memory_bytes": memory.peak_bytes(),
+                    "peak_memory_bytes": process_memory.peak_bytes(),
                     "versions": versions(self.recipe.framework),
                 },
                 indent=1,

@@ -18,10 +18,11 @@ from typing import Any
 
 import numpy as np
 
-from netinnet import optimizer, zoo
+from netinnet import optimizer
 from netinnet.data.datasets import DATASETS
 from netinnet.errors import RecipeError, nearest
 from netinnet.frameworks import FRAMEWORKS
+from netinnet.networks import zoo
 from netinnet.weights import INITIALISATIONS
 
 SCHEDULES = ("constant", "one-cycle")

@@ -15,7 +15,7 @@ from typing import Any
 from netinnet import weights
 from netinnet.errors import ModelError, NetinnetError, RecipeError
 from netinnet.files import cannot_write, new_dated_folder, write_text
-from netinnet.network import Network
+from netinnet.networks.network import Network
 from netinnet.training import recipe as recipes
 from netinnet.training.recipe import Recipe
 

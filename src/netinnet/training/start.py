@@ -5,12 +5,13 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from netinnet import frameworks, weights, zoo
+from netinnet import frameworks, weights
 from netinnet.data import datasets
 from netinnet.data.dataset import Split
 from netinnet.errors import NetinnetError
 from netinnet.frameworks.learner import LearnerSettings
-from netinnet.network import Network, Preprocessing
+from netinnet.networks import zoo
+from netinnet.networks.network import Network, Preprocessing
 from netinnet.optimizer import Optimizer
 from netinnet.training import checkpoint, run
 from netinnet.training.checkpoint import Progress

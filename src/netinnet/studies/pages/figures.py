@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from netinnet.report.figures import GREY, Format, image_bytes, new_figure, shortened, tidy
+from netinnet.reports.figures import GREY, Format, image_bytes, new_figure, shortened, tidy
 from netinnet.studies.statistics import Interval, Summary
 
 COLOURS = ("#0b5fa5", "#d1670b", "#3f8f5f", "#8b4a8b", "#6b6b6b", "#b8860b", "#2a9d9d", "#a03030")

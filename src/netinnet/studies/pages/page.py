@@ -14,7 +14,7 @@ from typing import Protocol
 from urllib.parse import quote
 
 from netinnet.files import write_text
-from netinnet.report.html import captioned, duration, image_tag, section, text_table
+from netinnet.reports.html import captioned, duration, image_tag, section, text_table
 from netinnet.studies.outcome import DeadClass, Outcome
 from netinnet.studies.pages.figures import Curve, curves_with_bands
 from netinnet.studies.plan import Plan
@@ -56,7 +56,7 @@ class Page:
 
     def write_into(self, folder: Path, plan: Plan, subtitle: str, progress: Progress) -> Path:
         """Write report.html into a study's folder."""
-        template = package_files.files("netinnet.report").joinpath("page.html").read_text("utf-8")
+        template = package_files.files("netinnet.reports").joinpath("page.html").read_text("utf-8")
         refresh = f'<meta http-equiv="refresh" content="{REFRESH_SECONDS}">'
         cards = "".join(
             f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>"

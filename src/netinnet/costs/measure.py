@@ -1,6 +1,6 @@
 """What `nin resources --measure` reads: memory and speed of one network in a fresh process.
 
-    python -m netinnet.studies.measure < request.json
+    python -m netinnet.costs.measure < request.json
 
 A process of its own, so that its peak memory is this network's alone. Every framework is timed and
 its process's peak read. PyTorch also tells its FLOPs and every allocation of its tensors: the
@@ -24,12 +24,12 @@ from pathlib import Path
 
 import numpy as np
 
-from netinnet import frameworks, memory, weights
+from netinnet import frameworks, process_memory, weights
 from netinnet.errors import FrameworkError, NetinnetError
 from netinnet.frameworks.learner import Learner, LearnerSettings
-from netinnet.network import Network
+from netinnet.fresh_process import ask
+from netinnet.networks.network import Network
 from netinnet.optimizer import Optimizer
-from netinnet.studies.fresh_process import ask
 
 TIMED_SECONDS = 3.0
 """Timed calls are repeated for so long, but there is at least one and at most `TIMED_CALLS`."""
@@ -85,7 +85,7 @@ def in_fresh_process(
 def measure(network: Network, batch: int, optimizer: Optimizer, framework: str) -> Measurement:
     """Measure in this process: predictions, training steps, PyTorch's allocations, the peak."""
     adapter = frameworks.adapter(framework)
-    memory.keep_freed_memory()  # as a training does
+    process_memory.keep_freed_memory()  # as a training does
     device = next(name for name in adapter.devices() if name.startswith("cpu"))
     drawn = weights.initial(network, 0)
     rng = np.random.default_rng(0)
@@ -105,7 +105,7 @@ def measure(network: Network, batch: int, optimizer: Optimizer, framework: str) 
         made = learner(optimizer)
         return lambda: made.step(images, labels, rate=1e-3, step=1, seed=0)
 
-    process_bytes = memory.peak_bytes()
+    process_bytes = process_memory.peak_bytes()
     predicting = _run(prediction(), framework)
     gc.collect()
     trained = _run(training(), framework)
@@ -155,7 +155,7 @@ def _run(call: Callable[[], object], framework: str) -> _Run:
         began = time.perf_counter()
         call()
         seconds.append(time.perf_counter() - began)
-    return _Run(flops, statistics.median(seconds), memory.peak_bytes())
+    return _Run(flops, statistics.median(seconds), process_memory.peak_bytes())
 
 
 def _allocated(

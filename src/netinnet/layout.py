@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from netinnet.network import Conv, Flatten, Linear, Network, Shape
+from netinnet.networks.layers import Conv, Flatten, Linear, Shape
+from netinnet.networks.network import Network
 from netinnet.optimizer import TensorRole
 from netinnet.weights import Array, is_trained, shapes
 

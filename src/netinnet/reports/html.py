@@ -19,12 +19,12 @@ from importlib import resources as package_files
 from pathlib import Path
 from typing import Any
 
+from netinnet.costs.counts import LayerCost, block_costs, total_cost
 from netinnet.data.dataset import Split
 from netinnet.errors import ModelError
 from netinnet.files import write_text
-from netinnet.network import Network
-from netinnet.report import figures
-from netinnet.resources import LayerCost, block_costs, total_cost
+from netinnet.networks.network import Network
+from netinnet.reports import figures
 from netinnet.training.run import Event, Run
 
 REFRESH_SECONDS = 10
@@ -107,7 +107,7 @@ def _read(path: Path) -> str:
 
 def _page(facts: _Facts, pictures: Split | None) -> str:
     """The whole page. Every part below returns HTML with all foreign text escaped."""
-    template = package_files.files("netinnet.report").joinpath("page.html").read_text("utf-8")
+    template = package_files.files("netinnet.reports").joinpath("page.html").read_text("utf-8")
     refresh = f'<meta http-equiv="refresh" content="{REFRESH_SECONDS}">'
     sections = (
         _learning(facts),

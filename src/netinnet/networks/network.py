@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
 from netinnet.errors import NetworkError
-from netinnet.layers import (
+from netinnet.networks.layers import (
     LAYERS,
     AvgPool,
     BatchNorm,

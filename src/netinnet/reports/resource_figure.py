@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from netinnet import memory_model, resources
-from netinnet.memory_model import MemoryModel
-from netinnet.network import Network
-from netinnet.report.figures import GREY, Format, image_bytes, new_figure, tidy
+from netinnet.costs import counts
+from netinnet.costs import memory as memory_model
+from netinnet.costs.memory import MemoryModel
+from netinnet.networks.network import Network
+from netinnet.reports.figures import GREY, Format, image_bytes, new_figure, tidy
 
 _DARK, _LIGHT = "#2f5f8f", "#d9c39a"
 """Two colours that differ in lightness, so that they do in grey too."""
@@ -18,7 +19,7 @@ def resource_bars(
 
     Memory is for the batch and precision that `memory` was made for, MACs are for one picture.
     """
-    rows = resources.layer_costs(memory_model.executed(network))
+    rows = counts.layer_costs(memory_model.executed(network))
     value = memory_model.VALUE_BYTES[precision]
     stored = [layer.stored / 1e6 for layer in memory.layers]
     weights = [2 * value * row.parameters / 1e6 for row in rows]

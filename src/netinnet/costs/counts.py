@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from netinnet.network import BatchNorm, Conv, Layer, Linear, Network, Shape
+from netinnet.networks.layers import BatchNorm, Conv, Layer, Linear, Shape
+from netinnet.networks.network import Network
 
 
 @dataclass(frozen=True)

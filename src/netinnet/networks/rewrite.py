@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from netinnet.network import Block, Conv, Layer, MaxPool, Network, ReLU, Shape, Sigmoid
+from netinnet.networks.layers import Conv, Layer, MaxPool, ReLU, Shape, Sigmoid
+from netinnet.networks.network import Block, Network
 
 
 def activation_behind_pool(network: Network) -> Network:

@@ -12,7 +12,7 @@ input size. Each tensor is followed from the layer that makes it to its last use
 - Backward, a layer has the gradient of its output, makes that of its input, and the gradients of
   its weights, which stay. What only this layer had stored then goes. The first layer with weights
   makes no gradient of its input.
-- The update has all gradients, and what the update rule makes (`optimizer_cost`).
+- The update has all gradients, and what the update rule makes (`costs.optimizer`).
 - A prediction stores nothing: it has the weights, a layer's input and output, its block's input.
 - Workspace: a convolution copies its kernel into the library's own layout, backward the kernel's
   gradient too. Batch norm makes the gradient of its input twice. A max pool makes its positions in
@@ -27,9 +27,9 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from netinnet import optimizer_cost
-from netinnet.frameworks.layout import native_tensors
-from netinnet.network import (
+from netinnet.costs import optimizer as optimizer_cost
+from netinnet.layout import native_tensors
+from netinnet.networks.layers import (
     AvgPool,
     BatchNorm,
     Conv,
@@ -38,13 +38,12 @@ from netinnet.network import (
     GlobalAvgPool,
     Linear,
     MaxPool,
-    Network,
-    PlacedLayer,
     ReLU,
     Sigmoid,
 )
+from netinnet.networks.network import Network, PlacedLayer
+from netinnet.networks.rewrite import activation_behind_pool
 from netinnet.optimizer import Optimizer
-from netinnet.rewrite import activation_behind_pool
 from netinnet.weights import shapes
 
 VALUE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}

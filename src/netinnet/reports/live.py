@@ -45,7 +45,7 @@ class NotebookCurve:
     def draw(self) -> None:
         from IPython.display import SVG, display
 
-        from netinnet.report import figures
+        from netinnet.reports import figures
 
         picture = SVG(data=figures.learning_curves(self.events).decode())
         if self.handle is None:

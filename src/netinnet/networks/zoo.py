@@ -11,9 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from netinnet.errors import NetworkError, nearest
-from netinnet.network import (
+from netinnet.networks.layers import (
     AvgPool,
-    Block,
     Conv,
     Dropout,
     Flatten,
@@ -21,15 +20,12 @@ from netinnet.network import (
     Layer,
     Linear,
     MaxPool,
-    Network,
-    Preprocessing,
     ReLU,
     Shape,
     Sigmoid,
-    conv_block,
-    nin_block,
 )
-from netinnet.zoo_options import HEADS, Options, channel_counts
+from netinnet.networks.network import Block, Network, Preprocessing, conv_block, nin_block
+from netinnet.networks.options import HEADS, Options, channel_counts
 
 __all__ = ["HEADS", "ZOO", "Entry", "Options", "entry", "network", "with_preprocessing"]
 

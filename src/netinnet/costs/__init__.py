@@ -1,0 +1,1 @@
+"""What a network costs: computed from its description, and measured."""

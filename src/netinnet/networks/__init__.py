@@ -1,0 +1,1 @@
+"""Networks as data: layers, blocks, networks, the zoo, exact rewrites."""
