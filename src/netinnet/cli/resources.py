@@ -44,7 +44,7 @@ def resources(
 ) -> None:
     """Show what a network costs: parameters, computation, memory in training and in prediction.
 
-    Everything is computed from the description (`costs/memory.py` says how). "Stored" is what a layer
+    Everything is computed from the description, as costs/memory.py says. "Stored" is what a layer
     makes and leaves for the backward pass, "live" is everything in memory while it runs. MACs are
     the multiply-accumulates of convolutions and fully connected layers; one is two FLOPs.
 
