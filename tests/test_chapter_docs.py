@@ -119,7 +119,7 @@ def test_tables_are_what_the_descriptions_say(language: str) -> None:
     for name, (_, *numbers) in zip(names, compared, strict=True):
         network = zoo.network(name)
         dense = sum(
-            counts.parameters(place.layer, place.input)
+            place.layer.parameters(place.input)
             for place in network.placed_layers()
             if isinstance(place.layer, Linear)
         )

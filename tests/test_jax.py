@@ -73,7 +73,10 @@ def outputs_and_gradients(module: Any, x: weights.Array, of_y: weights.Array) ->
 def check_same(layer: Layer, shape: Shape, x: weights.Array) -> None:
     """The layer in training against the native one, with random parameters and gradients."""
     draw = np.random.default_rng(0)
-    modules = [make(layer, shape, nnx.Rngs(0)) for make in (jax_model.module, jax_layers.module)]
+    modules = [
+        table[type(layer)](layer, shape, nnx.Rngs(0))
+        for table in (jax_model.MODULES, jax_layers.MODULES)
+    ]
     for name in ("kernel", "bias"):
         if isinstance(getattr(modules[0], name, None), nnx.Param):
             value = draw.normal(0, 1, getattr(modules[0], name).shape).astype(np.float32)

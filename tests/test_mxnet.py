@@ -185,7 +185,7 @@ def test_a_step_is_finished_when_it_returns() -> None:
     mx.npx.waitall()
     for name, value in trained.weights().items():
         np.testing.assert_array_equal(value, first[name], name)
-    assert set(state) == {f"0/{name}" for name in first if weights.is_trained(name)}
+    assert set(state) == {f"0/{name}" for name in first if name in trained.roles}
 
 
 def test_numpy_semantics_are_left_alone_until_a_model_is_built() -> None:

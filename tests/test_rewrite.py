@@ -80,10 +80,10 @@ def test_fold_resize(
 def test_the_chapters_first_convolution_needs_16_products() -> None:
     folded = fold_resize(zoo.network("nin"), Shape(1, 28, 28))
     assert folded is not None
-    taps, first = folded.blocks[0].layers[0].taps()  # type: ignore[attr-defined]
-    assert taps.shape == (2, 11, 4)
-    assert first == -1
-    np.testing.assert_allclose(taps.sum(axis=2), 1, atol=1e-6)
+    geometry = folded.blocks[0].layers[0].folded(folded.input)  # type: ignore[attr-defined]
+    assert geometry.taps.shape == (2, 11, 4)
+    assert geometry.before == 1
+    np.testing.assert_allclose(geometry.taps.sum(axis=2), 1, atol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -160,7 +160,7 @@ def test_layers_and_blocks_have_the_names_of_the_description() -> None:
 def test_padding_layers_have_names() -> None:
     model = adapter.build(PADDED, weights.initial(PADDED, 0))
     names = [layer.name for layer in adapter.block(model, "block1").layers]
-    assert names == ["input", "pad1", "conv1", "pad2", "pool1", "relu1"]
+    assert names == ["input", "conv1_pad", "conv1", "pool1_pad", "pool1", "relu1"]
 
 
 @pytest.mark.parametrize(

@@ -143,7 +143,10 @@ def test_options_change_the_parameters(case: str) -> None:
     assert counts.total_cost(net).parameters == expected
     adapter = frameworks.adapter(FRAMEWORK)
     native = adapter.read(net, adapter.build(net, weights.initial(net, 0)))
-    assert sum(a.size for name, a in native.items() if weights.is_trained(name)) == expected
+    assert (
+        sum(a.size for name, a in native.items() if weights.tensors(net)[name].is_trained)
+        == expected
+    )
 
 
 @pytest.mark.parametrize("name", [name for name in zoo.ZOO if zoo.ZOO[name].is_nin])

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from netinnet.networks.layers import Conv, Flatten, Linear, Shape
-from netinnet.networks.network import Network
+from netinnet.networks.layers import Flatten, Linear, Shape
+from netinnet.networks.network import Network, PlacedLayer
 from netinnet.optimizer import TensorRole
-from netinnet.weights import Array, is_trained, shapes
+from netinnet.weights import Array
 
 
 @dataclass(frozen=True)
@@ -96,26 +96,37 @@ class NativeTensor:
 def native_tensors(network: Network, framework: str) -> dict[str, NativeTensor]:
     """Every tensor of the network in layer order, by canonical name."""
     layout = LAYOUTS[framework]
-    matrices = _matrices(network)
-    kinds = {placed.name: placed.layer.kind for placed in network.placed_layers()}
-    weighted = [name for name, kind in kinds.items() if kind in ("conv", "linear")]
-    found: dict[str, NativeTensor] = {}
-    for name, shape in shapes(network).items():
-        layer, tensor = name.rsplit(".", 1)
-        matrix = matrices.get(name) if layout.channels_last else None
-        native_shape = _reversed(matrix, len(shape)) if matrix else shape
-        role = TensorRole(native_shape, len(shape) - 1 if matrix else 0, layer in weighted[-1:])
-        found[name] = NativeTensor(
-            canonical=name,
-            layer=layer,
-            kind=kinds[layer],
-            name=layout.names.get(kinds[layer], {}).get(tensor, tensor),
-            shape=native_shape,
-            role=role if is_trained(name) else None,
-            canonical_shape=shape,
-            matrix=matrix,
-        )
-    return found
+    result: dict[str, NativeTensor] = {}
+    flattened: Shape | None = None
+    last = [p.name for p in network.placed_layers() if _is_weighted(p)][-1:]
+    for placed in network.placed_layers():
+        name, layer = placed.name, placed.layer
+        if isinstance(layer, Flatten):
+            flattened = flattened or placed.input
+        for tensor in layer.tensors(placed.input):
+            matrix = tensor.matrix if layout.channels_last else None
+            if matrix and isinstance(layer, Linear):
+                matrix = (layer.features, *(flattened or placed.input))
+            native_shape = _reversed(matrix, len(tensor.shape)) if matrix else tensor.shape
+            role = TensorRole(native_shape, len(native_shape) - 1 if matrix else 0, name in last)
+            result[f"{name}.{tensor.name}"] = NativeTensor(
+                canonical=f"{name}.{tensor.name}",
+                layer=name,
+                kind=layer.kind,
+                name=layout.names.get(layer.kind, {}).get(tensor.name, tensor.name),
+                shape=native_shape,
+                role=role if tensor.is_trained else None,
+                canonical_shape=tensor.shape,
+                matrix=matrix,
+            )
+        if isinstance(layer, Linear):
+            flattened = None
+    return result
+
+
+def _is_weighted(placed: PlacedLayer) -> bool:
+    """Whether its output is made by a kernel or matrix; the last such layer makes the logits."""
+    return any(tensor.matrix for tensor in placed.layer.tensors(placed.input))
 
 
 def native_weights(
@@ -133,21 +144,3 @@ def _reversed(matrix: tuple[int, int, int, int], rank: int) -> tuple[int, ...]:
     if rank == 4:
         return (rows, columns, channels, outputs)
     return (rows * columns * channels, outputs)
-
-
-def _matrices(network: Network) -> dict[str, tuple[int, int, int, int]]:
-    """(output, channel, row, column) of each kernel; a linear layer sees what was flattened."""
-    found: dict[str, tuple[int, int, int, int]] = {}
-    flattened: Shape | None = None
-    for name, _, layer, shape, _ in network.placed_layers():
-        match layer:
-            case Conv(channels, kernel):
-                found[f"{name}.weight"] = (channels, shape.channels, kernel, kernel)
-            case Linear(features):
-                found[f"{name}.weight"] = (features, *(flattened or shape))
-                flattened = None
-            case Flatten():
-                flattened = flattened or shape
-            case _:
-                pass
-    return found

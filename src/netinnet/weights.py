@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from netinnet.errors import ModelError, NetworkError
 from netinnet.files import replacing
-from netinnet.networks.layers import BatchNorm, Conv, Linear
+from netinnet.networks.layers import Tensor
 from netinnet.networks.network import Network
 
 Array = npt.NDArray[np.float32]
@@ -32,35 +32,18 @@ FORMAT = "netinnet-1"
 INITIALISATIONS = ("he", "xavier")
 
 
+def tensors(network: Network) -> dict[str, Tensor]:
+    """Every tensor of the network by its full name, in layer order."""
+    return {
+        f"{placed.name}.{tensor.name}": tensor
+        for placed in network.placed_layers()
+        for tensor in placed.layer.tensors(placed.input)
+    }
+
+
 def shapes(network: Network) -> dict[str, tuple[int, ...]]:
     """Name and shape of every tensor of the network, in layer order."""
-    found: dict[str, tuple[int, ...]] = {}
-    for name, _, layer, shape, _ in network.placed_layers():
-        match layer:
-            case Conv():
-                found[f"{name}.weight"] = (
-                    layer.channels,
-                    shape.channels,
-                    layer.kernel,
-                    layer.kernel,
-                )
-                if layer.bias:
-                    found[f"{name}.bias"] = (layer.channels,)
-            case Linear():
-                found[f"{name}.weight"] = (layer.features, shape.size)
-                if layer.bias:
-                    found[f"{name}.bias"] = (layer.features,)
-            case BatchNorm():
-                for tensor in ("weight", "bias", "running_mean", "running_var"):
-                    found[f"{name}.{tensor}"] = (shape.channels,)
-            case _:
-                pass
-    return found
-
-
-def is_trained(name: str) -> bool:
-    """Whether the optimiser changes this tensor (running statistics it does not)."""
-    return not name.endswith((".running_mean", ".running_var"))
+    return {name: tensor.shape for name, tensor in tensors(network).items()}
 
 
 def initial(network: Network, seed: int, initialisation: str = "he") -> Weights:
@@ -76,10 +59,10 @@ def initial(network: Network, seed: int, initialisation: str = "he") -> Weights:
             f"unknown initialisation '{initialisation}'; known are {', '.join(INITIALISATIONS)}"
         )
     weights: Weights = {}
-    for name, shape in shapes(network).items():
-        if len(shape) == 1:
-            one = name.endswith((".running_var", ".weight"))
-            weights[name] = np.full(shape, float(one), np.float32)
+    for name, tensor in tensors(network).items():
+        shape = tensor.shape
+        if tensor.fill is not None:
+            weights[name] = np.full(shape, tensor.fill, np.float32)
             continue
         rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
         field = int(np.prod(shape[2:]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from netinnet.networks.layers import BatchNorm, Conv, Layer, Linear, Shape
+from netinnet.networks.layers import Conv, Layer, Linear, Shape
 from netinnet.networks.network import Network
 
 
@@ -24,70 +24,15 @@ class LayerCost:
     activation_bytes: int
 
 
-def parameters(layer: Layer, shape: Shape) -> int:
-    """Number of trainable values of a layer whose input is `shape`."""
-    match layer:
-        case Conv():
-            window = shape.channels * layer.kernel**2
-            return layer.channels * (window + layer.bias)
-        case Linear():
-            return layer.features * (shape.size + layer.bias)
-        case BatchNorm():
-            return 2 * shape.channels
-        case _:
-            return 0
-
-
-def macs(layer: Layer, shape: Shape) -> int:
-    """Multiply-accumulates of one forward pass of one image."""
-    match layer:
-        case Conv():
-            return layer.output(shape).size * shape.channels * layer.kernel**2
-        case Linear():
-            return layer.features * shape.size
-        case _:
-            return 0
-
-
 def training_macs(network: Network) -> list[int]:
     """Multiply-accumulates of a training step for one image, one number a layer, in order.
 
     Each layer with weights computes its output, the gradient of its weights and that of its input:
-    three times `macs`. The first one's input needs no gradient, so there it is twice.
+    three times its forward pass. The first one's input needs no gradient, so there it is twice.
     """
-    forward = [macs(placed.layer, placed.input) for placed in network.placed_layers()]
+    forward = [placed.layer.macs(placed.input) for placed in network.placed_layers()]
     first = next(i for i, count in enumerate(forward) if count)
     return [(2 if i == first else 3) * count for i, count in enumerate(forward)]
-
-
-def describe(layer: Layer) -> str:
-    """A few words: "conv 11×11, stride 4, 96"."""
-    kind = type(layer).__name__
-    match layer:
-        case Conv():
-            extra = f", stride {layer.stride}" if layer.stride != 1 else ""
-            extra += f", pad {layer.padding}" if layer.padding else ""
-            return f"conv {layer.kernel}×{layer.kernel}{extra}, {layer.channels} channels"
-        case Linear():
-            return f"linear, {layer.features} features"
-        case _:
-            known = {
-                "BatchNorm": "batch norm",
-                "ReLU": "ReLU",
-                "Sigmoid": "sigmoid",
-                "GlobalAvgPool": "global average pool",
-                "Flatten": "flatten",
-            }
-            if kind in known:
-                return known[kind]
-    if kind in ("MaxPool", "AvgPool"):
-        fields = vars(layer)
-        extra = f", pad {fields['padding']}" if fields["padding"] else ""
-        word = "max" if kind == "MaxPool" else "average"
-        return (
-            f"{word} pool {fields['kernel']}×{fields['kernel']}, stride {fields['stride']}{extra}"
-        )
-    return f"dropout {vars(layer)['rate']:g}"
 
 
 def layer_costs(network: Network) -> list[LayerCost]:
@@ -95,10 +40,10 @@ def layer_costs(network: Network) -> list[LayerCost]:
     return [
         LayerCost(
             name=placed.name,
-            description=describe(placed.layer),
+            description=placed.layer.describe(),
             output=placed.output,
-            parameters=parameters(placed.layer, placed.input),
-            macs=macs(placed.layer, placed.input),
+            parameters=placed.layer.parameters(placed.input),
+            macs=placed.layer.macs(placed.input),
             activation_bytes=4 * placed.output.size,
         )
         for placed in network.placed_layers()
@@ -133,8 +78,8 @@ def _describe_block(layers: tuple[Layer, ...]) -> str:
     """ "conv 11×11, stride 4, 96 channels + 2 more conv", or the single layers joined."""
     weighted = [layer for layer in layers if isinstance(layer, Conv | Linear)]
     if not weighted:
-        return ", ".join(describe(layer) for layer in layers)
-    text = describe(weighted[0])
+        return ", ".join(layer.describe() for layer in layers)
+    text = weighted[0].describe()
     for conv in weighted[1:]:
         assert isinstance(conv, Conv)
         text += f" → {conv.kernel}×{conv.kernel} {conv.channels}"
@@ -144,7 +89,7 @@ def _describe_block(layers: tuple[Layer, ...]) -> str:
             text += f", {word}"
     for layer in layers:
         if type(layer).__name__ == "Dropout":
-            text += f", {describe(layer)}"
+            text += f", {layer.describe()}"
     return text
 
 

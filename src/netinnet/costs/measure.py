@@ -116,7 +116,7 @@ def measure(network: Network, batch: int, optimizer: Optimizer, framework: str) 
         framework=framework,
         version=adapter.version(),
         threads=found.threads,
-        parameters=sum(a.size for n, a in found.weights().items() if weights.is_trained(n)),
+        parameters=sum(array.size for n, array in found.weights().items() if n in found.roles),
         prediction_flops=predicting.flops,
         training_flops=trained.flops,
         prediction_bytes=allocated["prediction"] + images.nbytes if allocated else None,

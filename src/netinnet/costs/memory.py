@@ -29,18 +29,7 @@ from dataclasses import dataclass, replace
 
 from netinnet.costs import optimizer as optimizer_cost
 from netinnet.layout import native_tensors
-from netinnet.networks.layers import (
-    AvgPool,
-    BatchNorm,
-    Conv,
-    Dropout,
-    Flatten,
-    GlobalAvgPool,
-    Linear,
-    MaxPool,
-    ReLU,
-    Sigmoid,
-)
+from netinnet.networks.layers import Needs
 from netinnet.networks.network import Network, PlacedLayer
 from netinnet.networks.rewrite import activation_behind_pool
 from netinnet.optimizer import Optimizer
@@ -48,8 +37,6 @@ from netinnet.weights import shapes
 
 VALUE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 """Bytes of a value by precision. All tensors have it but a max pool's positions."""
-
-_POSITION_BYTES = 8
 
 
 @dataclass(frozen=True)
@@ -154,54 +141,6 @@ def model(
 
 
 @dataclass(frozen=True)
-class _Needs:
-    """What the two passes of one layer take, in bytes."""
-
-    output: int
-    """Its output; 0 where that is in the input's memory."""
-    gradient: int
-    """The gradient of its input; 0 where that is in the memory of the output's gradient."""
-    keeps_input: bool = False
-    keeps_output: bool = False
-    keeps_more: int = 0
-    forward: int = 0
-    """Workspace of the forward pass."""
-    backward: int = 0
-
-
-def _needs(placed: PlacedLayer, batch: int, value: int, training: bool) -> _Needs:
-    layer, channels = placed.layer, placed.input.channels
-    x, y = (value * batch * shape.size for shape in (placed.input, placed.output))
-    match layer:
-        case Conv():
-            kernel = value * layer.channels * channels * layer.kernel**2
-            return _Needs(y, x, keeps_input=True, forward=kernel, backward=2 * kernel)
-        case Linear() | AvgPool():
-            return _Needs(y, x, keeps_input=True)
-        case BatchNorm():
-            statistics = 2 * value * channels if training else 0
-            return _Needs(y, x, keeps_input=True, keeps_more=statistics, backward=x)
-        case ReLU():
-            return _Needs(0, x, keeps_output=True)
-        case Sigmoid():
-            return _Needs(y, x, keeps_output=True)
-        case MaxPool():
-            positions = _POSITION_BYTES * batch * placed.output.size
-            if training:
-                return _Needs(y, x, keeps_input=True, keeps_more=positions)
-            return _Needs(y, x, forward=positions)
-        case GlobalAvgPool():
-            return _Needs(y, x)
-        case Dropout():
-            return _Needs(y, x, keeps_more=y) if training and layer.rate else _Needs(0, 0)
-        case Flatten():
-            # Channels are last in memory and the flat order wants them first: that is a copy.
-            is_view = 1 in (channels, placed.input.size // channels)
-            return _Needs(0 if is_view else y, 0)
-    raise AssertionError(f"no memory model for layer {type(layer).__name__}")
-
-
-@dataclass(frozen=True)
 class _Tensor:
     """An activation, by the number of the layer that makes it; -1 is the input of the network.
 
@@ -217,7 +156,7 @@ class _Place:
     """A layer in the flow of activations."""
 
     layer: PlacedLayer
-    needs: _Needs
+    needs: Needs
     reads: _Tensor
     makes: _Tensor
     keeps: frozenset[_Tensor]
@@ -228,7 +167,7 @@ def _flow(network: Network, batch: int, value: int, training: bool) -> list[_Pla
     flow: list[_Place] = []
     x = _Tensor(-1, 0)
     for i, placed in enumerate(network.placed_layers()):
-        needs = _needs(placed, batch, value, training)
+        needs = placed.layer.needs(placed.input, batch, value, training)
         y = _Tensor(i, needs.output) if needs.output else x
         kept = {x} if needs.keeps_input else set()
         if needs.keeps_output:

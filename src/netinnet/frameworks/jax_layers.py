@@ -19,25 +19,8 @@ from flax import nnx
 
 from netinnet.frameworks import jax_model
 from netinnet.frameworks.jax_model import window_slices
-from netinnet.networks.layers import BatchNorm, Conv, Layer, MaxPool, ReLU, Shape
+from netinnet.networks.layers import BatchNorm, Conv, MaxPool, ReLU, Shape
 from netinnet.networks.rewrite import ResizedConv
-
-
-def module(layer: Layer, shape: Shape, rngs: nnx.Rngs) -> Any:
-    """The module of one layer in training: the native one, or one that is faster on a CPU."""
-    match layer:
-        case ResizedConv():
-            return _ResizedConv(layer, shape)
-        case Conv():
-            return _Conv(layer, shape)
-        case BatchNorm(epsilon, momentum):
-            return _BatchNorm(shape.channels, momentum=1 - momentum, epsilon=epsilon, rngs=rngs)
-        case ReLU():
-            return _ReLU()
-        case MaxPool(kernel, stride, padding):
-            return _MaxPool(kernel, stride, padding)
-    return jax_model.module(layer, shape, rngs)
-
 
 _SMALL = 64
 """Most products an output of a convolution whose patches are worth being written out."""
@@ -232,28 +215,34 @@ class _ResizedConv(nnx.Module):
     """`rewrite.ResizedConv` as one matrix product over patches of the small picture."""
 
     def __init__(self, layer: ResizedConv, shape: Shape) -> None:
-        self.layer, self.out = layer, layer.output(shape)
-        size = (layer.kernel, layer.kernel, shape.channels, layer.channels)
-        self.kernel = nnx.Param(jnp.zeros(size))
-        if layer.bias:
-            self.bias = nnx.Param(jnp.zeros(layer.channels))
+        self.layer, self.shape, conv = layer, shape, layer.conv
+        self.kernel = nnx.Param(
+            jnp.zeros((conv.kernel, conv.kernel, shape.channels, conv.channels))
+        )
+        self.bias = nnx.Param(jnp.zeros(conv.channels)) if conv.bias else None
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        layer = self.layer
-        taps, first = layer.taps()
-        phases, stride, size = layer.phases, layer.source_stride, taps.shape[2]
+        taps, phases, stride, size, steps, before, after, out = self.layer.folded(self.shape)
         # One small kernel for each output phase (p, q): rows (t, s, channel), columns (p, q, out).
         kernels = jnp.einsum("pkt,klco,qls->tscpqo", taps, self.kernel[...], taps)
-        steps = [-(-n // phases) for n in self.out[1:]]
-        after = [
-            max(0, (count - 1) * stride + size + first - n)
-            for count, n in zip(steps, x.shape[1:3], strict=True)
-        ]
-        x = jnp.pad(x, ((0, 0), (-first, after[0]), (-first, after[1]), (0, 0)), mode="edge")
+        x = jnp.pad(x, ((0, 0), (before, after[0]), (before, after[1]), (0, 0)), mode="edge")
         patches = [patch[:, : steps[0], : steps[1]] for patch in window_slices(x, size, stride)]
         rows = jnp.concatenate(patches, axis=-1).reshape(-1, math.prod(kernels.shape[:3]))
         y = rows @ kernels.reshape(rows.shape[1], -1)
-        y = y.reshape(-1, *steps, phases, phases, layer.channels).transpose(0, 1, 3, 2, 4, 5)
-        y = y.reshape(-1, steps[0] * phases, steps[1] * phases, layer.channels)
-        y = y[:, : self.out.height, : self.out.width]
-        return _with_bias(y, self.bias[...]) if layer.bias else y
+        y = y.reshape(-1, *steps, phases, phases, out.channels).transpose(0, 1, 3, 2, 4, 5)
+        y = y.reshape(-1, steps[0] * phases, steps[1] * phases, out.channels)
+        y = y[:, : out.height, : out.width]
+        return y if self.bias is None else _with_bias(y, self.bias[...])
+
+
+MODULES: jax_model.Table = {
+    **jax_model.MODULES,
+    ResizedConv: lambda o, s, rngs: _ResizedConv(o, s),
+    Conv: lambda o, s, rngs: _Conv(o, s),
+    BatchNorm: lambda o, s, rngs: _BatchNorm(
+        s.channels, momentum=1 - o.momentum, epsilon=o.epsilon, rngs=rngs
+    ),
+    ReLU: lambda o, s, rngs: _ReLU(),
+    MaxPool: lambda o, s, rngs: _MaxPool(o, s),
+}
+"""The modules of layers in training: the native ones, or those above."""

@@ -14,17 +14,16 @@ import numpy.typing as npt
 import optax
 from flax import nnx
 
-from netinnet.costs import counts
 from netinnet.frameworks import jax_layers
 from netinnet.frameworks.jax_model import assemble
-from netinnet.frameworks.learner import LearnerSettings
-from netinnet.layout import native_tensors, native_weights
+from netinnet.frameworks.learner import Learner, LearnerSettings
+from netinnet.layout import native_weights
 from netinnet.networks.layers import BatchNorm, Conv, Linear, Shape
 from netinnet.networks.network import Network
 from netinnet.networks.rewrite import activation_behind_pool, fold_resize
-from netinnet.optimizer import ArrayFunctions
+from netinnet.optimizer import ArrayFunctions, State
 from netinnet.preprocessing import resize_matrix
-from netinnet.weights import Array, Weights
+from netinnet.weights import Array
 
 FUNCTIONS = ArrayFunctions(sum=jnp.sum, reshape=jnp.reshape, transpose=jnp.transpose)
 
@@ -32,41 +31,49 @@ Tensors = dict[str, jax.Array]
 """Arrays in JAX's axis orders by canonical name."""
 
 
-class JaxLearner:
+class JaxLearner(Learner):
     """Trains the rewritten network: same function, same weights, less work.
 
     A step adds up the gradient over pieces of the batch that fit a CPU's cache (`_piece_size`),
     then updates the weights.
     """
 
+    framework = "jax"
+    functions = FUNCTIONS
+
     def __init__(
         self, settings: LearnerSettings, weights: Mapping[str, Array], device: str, threads: int
     ) -> None:
-        self.device, self.threads = device, threads
         platform, _, index = device.partition(":")
         self._device = jax.devices(platform)[int(index or 0)]
-        self._settings = settings
-        self._network = settings.network
         self._piece = _piece_size(settings.network) if platform == "cpu" else None
-        self._tensors = native_tensors(settings.network, "jax")
-        self._roles = {name: t.role for name, t in self._tensors.items() if t.role}
+        super().__init__(settings, weights, device, threads)
         folded = fold_resize(settings.network, settings.source)
         self._model = activation_behind_pool(folded or settings.network)
-        self._graph, state = nnx.split(assemble(self._model, jax_layers.module))
+        self._graph, state = nnx.split(assemble(self._model, jax_layers.MODULES))
         self._variables: dict[Any, Any] = dict(nnx.to_flat_state(state))
-        self._values = self._native(weights)
-        self._gradient = {name: jnp.zeros_like(self._values[name]) for name in self._roles}
-        self._state = {
-            name: tuple(
-                jnp.zeros_like(self._values[name])
-                for _ in range(settings.optimizer.state_size(role))
-            )
-            for name, role in self._roles.items()
-        }
+        self._gradient = {name: self._zeros(self.values[name]) for name in self.roles}
         jit = functools.partial(jax.jit, compiler_options=_compiler_options(platform))
         self._add_gradient = jit(self._pure_gradient, donate_argnums=1)
         self._update = jit(self._pure_update, donate_argnums=(0, 1, 2))
         self._predict = jit(self._pure_logits)
+
+    def _made(self, weights: Mapping[str, Array]) -> Tensors:
+        native = native_weights(self.settings.network, "jax", weights)
+        return {name: self._native(array) for name, array in native.items()}
+
+    def _native(self, array: npt.NDArray[Any]) -> Any:
+        # A copy: a donated argument must not share memory with NumPy.
+        return jax.device_put(array.copy(), self._device)
+
+    def _zeros(self, native: jax.Array) -> jax.Array:
+        return jnp.zeros_like(native)
+
+    def _numpy(self, native: jax.Array) -> npt.NDArray[Any]:
+        return np.array(native)
+
+    def _put(self, native: jax.Array, value: jax.Array) -> jax.Array:
+        return value
 
     def step(
         self, images: Array, labels: npt.NDArray[np.int64], rate: float, step: int, seed: int
@@ -77,7 +84,7 @@ class JaxLearner:
             for start in range(0, len(images), size):
                 piece = slice(start, start + size)
                 self._gradient, statistics, of_piece = self._add_gradient(
-                    self._values,
+                    self.values,
                     self._gradient,
                     images[piece],
                     labels[piece].astype(np.int32),
@@ -86,9 +93,9 @@ class JaxLearner:
                     np.uint32(start),
                 )
                 logits.append(of_piece)
-            self._values, self._state, self._gradient = self._update(
-                {**self._values, **statistics},
-                self._state,
+            self.values, self.state, self._gradient = self._update(
+                {**self.values, **statistics},
+                self.state,
                 self._gradient,
                 np.float32(rate),
                 np.float32(step),
@@ -109,37 +116,34 @@ class JaxLearner:
 
         Beside it the running statistics behind them, and their logits.
         """
-        fixed = {name: value for name, value in values.items() if name not in self._roles}
+        fixed = {name: value for name, value in values.items() if name not in self.roles}
         key = jax.random.fold_in(jax.random.key(seed), start)
 
         def loss(trained: Tensors) -> tuple[jax.Array, Any]:
             logits, statistics = self._forward({**fixed, **trained}, images, key)
             targets = optax.smooth_labels(
-                jax.nn.one_hot(labels, logits.shape[1]), self._settings.label_smoothing
+                jax.nn.one_hot(labels, logits.shape[1]), self.settings.label_smoothing
             )
             losses = optax.softmax_cross_entropy(logits, targets)
             return losses.sum() / count, (logits, statistics)
 
-        trained = {name: values[name] for name in self._roles}
+        trained = {name: values[name] for name in self.roles}
         gradient, (logits, statistics) = jax.grad(loss, has_aux=True)(trained)
         return jax.tree.map(jnp.add, total, gradient), statistics, logits
 
     def _pure_update(
         self,
         values: Tensors,
-        state: dict[str, tuple[jax.Array, ...]],
+        state: dict[str, State],
         gradient: Tensors,
         rate: jax.Array,
         step: jax.Array,
-    ) -> tuple[Tensors, dict[str, tuple[jax.Array, ...]], Tensors]:
+    ) -> tuple[Tensors, dict[str, State], Tensors]:
         """Values and optimiser state after the step, and zeros for the next gradient."""
-        optimizer = self._settings.optimizer
         updated: Tensors = {}
-        after: dict[str, tuple[jax.Array, ...]] = {}
-        for name, role in self._roles.items():
-            updated[name], after[name] = optimizer.update(
-                FUNCTIONS, role, values[name], gradient[name], state[name], rate, step
-            )
+        after: dict[str, State] = {}
+        for name, value, own in self.update(values, gradient, state, rate, step):
+            updated[name], after[name] = value, own
         return {**values, **updated}, after, jax.tree.map(jnp.zeros_like, gradient)
 
     def _pure_logits(self, values: Tensors, images: jax.Array) -> Any:
@@ -157,7 +161,7 @@ class JaxLearner:
     def _chain(self, values: Tensors) -> Any:
         """The modules with these values, to be called within a traced function."""
         variables = dict(self._variables)
-        for name, tensor in self._tensors.items():
+        for name, tensor in self.tensors.items():
             path = (*tensor.layer.split("."), tensor.name)
             variables[path] = variables[path].replace(values[name])
         return nnx.merge(self._graph, nnx.from_flat_state(variables))
@@ -168,7 +172,7 @@ class JaxLearner:
             name: getattr(functools.reduce(getattr, tensor.layer.split("."), chain), tensor.name)[
                 ...
             ]
-            for name, tensor in self._tensors.items()
+            for name, tensor in self.tensors.items()
             if tensor.role is None
         }
 
@@ -177,41 +181,8 @@ class JaxLearner:
             size = self._piece or len(images)
             pieces = range(0, len(images), size)
             return np.concatenate(
-                [self._predict(self._values, images[start : start + size]) for start in pieces]
+                [self._predict(self.values, images[start : start + size]) for start in pieces]
             )
-
-    def weights(self) -> Weights:
-        return {
-            name: tensor.to_canonical(np.array(self._values[name]))
-            for name, tensor in self._tensors.items()
-        }
-
-    def set_weights(self, weights: Mapping[str, Array]) -> None:
-        self._values = self._native(weights)
-
-    def _native(self, weights: Mapping[str, Array]) -> Tensors:
-        native = native_weights(self._network, "jax", weights)
-        return {name: self._put(array) for name, array in native.items()}
-
-    def optimizer_state(self) -> dict[str, Array]:
-        return {
-            f"{i}/{name}": self._tensors[name].to_canonical(np.array(array))
-            for name, arrays in self._state.items()
-            for i, array in enumerate(arrays)
-        }
-
-    def set_optimizer_state(self, state: Mapping[str, Array]) -> None:
-        self._state = {
-            name: tuple(
-                self._put(self._tensors[name].to_native(state[f"{i}/{name}"]))
-                for i in range(len(arrays))
-            )
-            for name, arrays in self._state.items()
-        }
-
-    def _put(self, array: npt.NDArray[Any]) -> Any:
-        # A copy: a donated argument must not share memory with NumPy.
-        return jax.device_put(array.copy(), self._device)
 
 
 def _piece_size(network: Network) -> int | None:
@@ -225,7 +196,7 @@ def _piece_size(network: Network) -> int | None:
     if any(isinstance(p.layer, BatchNorm) for p in placed):
         return None
     outputs = sum(p.output.size for p in placed if isinstance(p.layer, Conv | Linear))
-    weights = sum(counts.parameters(p.layer, p.input) for p in placed)
+    weights = sum(p.layer.parameters(p.input) for p in placed)
     fitting = max(_CACHED, 4 * weights) / outputs
     return 1 << max(0, math.floor(math.log2(fitting)))
 

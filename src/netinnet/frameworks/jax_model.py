@@ -12,12 +12,15 @@ import numpy as np
 from flax import nnx
 from jax import lax
 
-from netinnet.errors import FrameworkError
 from netinnet.layout import native_tensors, native_weights
-from netinnet.networks import network as description
-from netinnet.networks.layers import Layer, Shape
+from netinnet.networks import layers
+from netinnet.networks.layers import Layer, Shape, maker
 from netinnet.networks.network import Network
+from netinnet.networks.ranks import END, turns
 from netinnet.weights import Array, Weights
+
+Table = Mapping[type[Layer], Callable[[Any, Shape, nnx.Rngs], Any]]
+"""What makes the module of a layer (first argument) whose input is a shape (second)."""
 
 
 class Chain(nnx.Module):
@@ -42,7 +45,7 @@ class Chain(nnx.Module):
 
 def build(network: Network, weights: Mapping[str, Array]) -> Chain:
     """The network as Flax NNX modules, named as in the description; input n×H×W×C."""
-    model = assemble(network, module)
+    model = assemble(network, MODULES)
     native = native_weights(network, "jax", weights)
     for name, variable in variables(model, network).items():
         variable[...] = jnp.asarray(native[name])
@@ -69,59 +72,19 @@ def variables(model: Chain, network: Network) -> dict[str, nnx.Variable[Any]]:
     }
 
 
-def assemble(network: Network, make: Callable[[Layer, Shape, nnx.Rngs], Any]) -> Chain:
-    """Blocks of layers, each made by `make` from its description and input shape."""
+def assemble(network: Network, table: Table) -> Chain:
+    """Blocks of layers, each made by the table."""
     rngs = nnx.Rngs(params=0, dropout=1)
-    blocks: dict[str, Chain] = {}
-    placed = iter(network.placed_layers())
-    for part in network.blocks:
-        layers = {
-            name: make(layer, place.input, rngs)
-            for (name, layer), place in zip(part.named_layers(), placed, strict=False)
-        }
-        blocks[part.name] = Chain(layers)
-    return Chain(blocks)
-
-
-def module(layer: Layer, shape: Shape, rngs: nnx.Rngs) -> Any:
-    """The native module of one layer whose input is `shape`."""
-    match layer:
-        case description.Conv(channels, kernel, stride, padding, bias):
-            return nnx.Conv(
-                shape.channels,
-                channels,
-                (kernel, kernel),
-                stride,
-                padding=[(padding, padding)] * 2,
-                use_bias=bias,
-                kernel_init=_ZEROS,
-                rngs=rngs,
-            )
-        case description.BatchNorm(epsilon, momentum):
-            return nnx.BatchNorm(
-                shape.channels,
-                momentum=1 - momentum,
-                epsilon=epsilon,
-                use_fast_variance=False,  # the fast one loses digits where the mean is large
-                rngs=rngs,
-            )
-        case description.ReLU():
-            return ReLU()
-        case description.Sigmoid():
-            return Sigmoid()
-        case description.MaxPool(kernel, stride, padding):
-            return MaxPool(kernel, stride, padding)
-        case description.AvgPool(kernel, stride, padding):
-            return AvgPool(kernel, stride, padding)
-        case description.GlobalAvgPool():
-            return GlobalAvgPool()
-        case description.Dropout(rate):
-            return nnx.Dropout(rate, rngs=rngs)
-        case description.Flatten():
-            return Flatten()
-        case description.Linear(features, bias):
-            return nnx.Linear(shape.size, features, use_bias=bias, kernel_init=_ZEROS, rngs=rngs)
-    raise FrameworkError(f"JAX: no module for layer {type(layer).__name__}")
+    blocks: dict[str, dict[str, Any]] = {block.name: {} for block in network.blocks}
+    turned = turns(network)
+    for placed in network.placed_layers():
+        modules, name = blocks[placed.block], placed.name.rpartition(".")[2]
+        if turn := turned.get(placed.name):
+            modules[f"{name}_{turn}"] = Flatten() if turn == "flat" else AsMap()
+        modules[name] = maker(table, placed.layer, "JAX")(placed.layer, placed.input, rngs)
+    if END in turned:
+        modules["flat"] = Flatten()
+    return Chain({name: Chain(modules) for name, modules in blocks.items()})
 
 
 _ZEROS = nnx.initializers.zeros
@@ -145,6 +108,13 @@ class GlobalAvgPool(nnx.Module):
         return x.mean((1, 2), keepdims=True)
 
 
+class AsMap(nnx.Module):
+    """n×c to n×1×1×c."""
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return x[:, None, None]
+
+
 class Flatten(nnx.Module):
     """n×h×w×c to n×(h·w·c)."""
 
@@ -159,18 +129,17 @@ class MaxPool(nnx.Module):
     even ground that is most windows.
     """
 
-    def __init__(self, kernel: int, stride: int, padding: int) -> None:
-        self.kernel, self.stride, self.padding = kernel, stride, padding
+    def __init__(self, layer: layers.Pool, shape: Shape) -> None:
+        self.kernel, self.stride, self.pads = layer.kernel, layer.stride, layer.pads(shape)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         parts = window_slices(self.padded(x), self.kernel, self.stride)
         return functools.reduce(_first_larger, parts)
 
     def padded(self, x: jax.Array) -> jax.Array:
-        if not self.padding:
+        if not any(map(any, self.pads)):
             return x
-        pad = (self.padding, self.padding)
-        return jnp.pad(x, ((0, 0), pad, pad, (0, 0)), constant_values=-jnp.inf)
+        return jnp.pad(x, ((0, 0), *self.pads, (0, 0)), constant_values=-jnp.inf)
 
 
 def _first_larger(a: jax.Array, b: jax.Array) -> jax.Array:
@@ -180,13 +149,14 @@ def _first_larger(a: jax.Array, b: jax.Array) -> jax.Array:
 class AvgPool(nnx.Module):
     """Mean over a window; padding counts as zeros."""
 
-    def __init__(self, kernel: int, stride: int, padding: int) -> None:
-        self.kernel, self.stride, self.padding = kernel, stride, padding
+    def __init__(self, layer: layers.Pool, shape: Shape) -> None:
+        self.kernel, self.stride, self.pads = layer.kernel, layer.stride, layer.pads(shape)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         window, strides = (self.kernel, self.kernel), (self.stride, self.stride)
-        pads = [(self.padding, self.padding)] * 2
-        pooled: jax.Array = nnx.avg_pool(x, window, strides, pads)  # type: ignore[no-untyped-call]
+        pooled: jax.Array = nnx.avg_pool(  # type: ignore[no-untyped-call]
+            x, window, strides, list(self.pads)
+        )
         return pooled
 
 
@@ -199,3 +169,44 @@ def window_slices(x: jax.Array, kernel: int, stride: int) -> list[jax.Array]:
         for i in range(kernel)
         for j in range(kernel)
     ]
+
+
+def _conv(o: layers.Conv, s: Shape, rngs: nnx.Rngs) -> nnx.Conv:
+    return nnx.Conv(
+        s.channels,
+        o.channels,
+        (o.kernel, o.kernel),
+        o.stride,
+        padding=[(o.padding, o.padding)] * 2,
+        use_bias=o.bias,
+        kernel_init=_ZEROS,
+        rngs=rngs,
+    )
+
+
+def _batch_norm(o: layers.BatchNorm, s: Shape, rngs: nnx.Rngs) -> nnx.BatchNorm:
+    return nnx.BatchNorm(
+        s.channels,
+        momentum=1 - o.momentum,
+        epsilon=o.epsilon,
+        use_fast_variance=False,  # the fast one loses digits where the mean is large
+        rngs=rngs,
+    )
+
+
+def _linear(o: layers.Linear, s: Shape, rngs: nnx.Rngs) -> nnx.Linear:
+    return nnx.Linear(s.size, o.features, use_bias=o.bias, kernel_init=_ZEROS, rngs=rngs)
+
+
+MODULES: Table = {
+    layers.Conv: _conv,
+    layers.BatchNorm: _batch_norm,
+    layers.ReLU: lambda o, s, rngs: ReLU(),
+    layers.Sigmoid: lambda o, s, rngs: Sigmoid(),
+    layers.MaxPool: lambda o, s, rngs: MaxPool(o, s),
+    layers.AvgPool: lambda o, s, rngs: AvgPool(o, s),
+    layers.GlobalAvgPool: lambda o, s, rngs: GlobalAvgPool(),
+    layers.Dropout: lambda o, s, rngs: nnx.Dropout(o.rate, rngs=rngs),
+    layers.Flatten: lambda o, s, rngs: Flatten(),
+    layers.Linear: _linear,
+}

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from netinnet.errors import FrameworkError
+from netinnet.layout import native_tensors
 from netinnet.networks.layers import Shape
 from netinnet.networks.network import Network
-from netinnet.optimizer import Optimizer
+from netinnet.optimizer import ArrayFunctions, Optimizer, State
 from netinnet.weights import Array, Weights
 
 
@@ -29,30 +31,108 @@ class LearnerSettings:
     threads: int | None = None
 
 
-class Learner(Protocol):
-    """A model in training. Batches are float32 n×height×width×channels, labels int64 n."""
+class Learner(ABC):
+    """A model in training. Batches are float32 n×height×width×channels, labels int64 n.
 
-    device: str
-    threads: int
-    """CPU threads in use; sums depend on their number."""
+    Here is what all frameworks share: the tensors and their roles, the optimiser's state, and how
+    both come and go as canonical arrays. A framework's learner makes its native arrays, and
+    computes logits and gradients.
+    """
 
+    framework: ClassVar[str]
+    functions: ClassVar[ArrayFunctions]
+
+    def __init__(
+        self, settings: LearnerSettings, weights: Mapping[str, Array], device: str, threads: int
+    ) -> None:
+        self.settings, self.device = settings, device
+        self.threads = threads
+        """CPU threads in use; sums depend on their number."""
+        self.tensors = native_tensors(settings.network, self.framework)
+        self.roles = {name: t.role for name, t in self.tensors.items() if t.role}
+        self.values = self._made(weights)
+        """Native arrays of all tensors by canonical name."""
+        self.state: dict[str, State] = {
+            name: tuple(
+                self._zeros(self.values[name]) for _ in range(settings.optimizer.state_size(role))
+            )
+            for name, role in self.roles.items()
+        }
+
+    @abstractmethod
     def step(
         self, images: Array, labels: npt.NDArray[np.int64], rate: float, step: int, seed: int
     ) -> Array:
         """One optimiser step (numbered from 1); returns the logits n×classes it was made from."""
 
+    @abstractmethod
     def logits(self, images: Array) -> Array:
         """Logits in prediction mode."""
 
+    @abstractmethod
+    def _made(self, weights: Mapping[str, Array]) -> dict[str, Any]:
+        """The native arrays of the model, with these weights."""
+
+    @abstractmethod
+    def _native(self, array: npt.NDArray[Any]) -> Any:
+        """A native array of its own with these values, which are in the framework's axis order."""
+
+    @abstractmethod
+    def _zeros(self, native: Any) -> Any:
+        """A native array of zeros, of the other one's shape."""
+
+    @abstractmethod
+    def _numpy(self, native: Any) -> npt.NDArray[Any]:
+        """The inverse of `_native`: a copy."""
+
+    @abstractmethod
+    def _put(self, native: Any, value: Any) -> Any:
+        """`native` with another value (an array of the framework); in place where it can be."""
+
     def weights(self) -> Weights:
         """A copy of the weights under canonical names."""
+        return {name: self._read(name, native) for name, native in self.values.items()}
 
-    def set_weights(self, weights: Mapping[str, Array]) -> None: ...
+    def set_weights(self, weights: Mapping[str, Array]) -> None:
+        for name, native in self.values.items():
+            self.values[name] = self._written(name, native, weights[name])
 
     def optimizer_state(self) -> dict[str, Array]:
         """The optimiser's arrays in canonical layout: `0/block1.conv1.weight`, …"""
+        return {
+            f"{i}/{name}": self._read(name, native)
+            for name, arrays in self.state.items()
+            for i, native in enumerate(arrays)
+        }
 
-    def set_optimizer_state(self, state: Mapping[str, Array]) -> None: ...
+    def set_optimizer_state(self, state: Mapping[str, Array]) -> None:
+        for name, arrays in self.state.items():
+            self.state[name] = tuple(
+                self._written(name, native, state[f"{i}/{name}"]) for i, native in enumerate(arrays)
+            )
+
+    def _read(self, name: str, native: Any) -> Array:
+        return self.tensors[name].to_canonical(self._numpy(native))
+
+    def _written(self, name: str, native: Any, array: Array) -> Any:
+        return self._put(native, self._native(self.tensors[name].to_native(array)))
+
+    def update(
+        self,
+        values: Mapping[str, Any],
+        gradients: Mapping[str, Any],
+        state: Mapping[str, State],
+        rate: Any,
+        step: Any,
+    ) -> Iterator[tuple[str, Any, State]]:
+        """Name, new value and new state of each trained tensor, one at a time."""
+        for name, role in self.roles.items():
+            yield (
+                name,
+                *self.settings.optimizer.update(
+                    self.functions, role, values[name], gradients[name], state[name], rate, step
+                ),
+            )
 
 
 class Adapter(Protocol):

@@ -19,49 +19,41 @@ from mxnet import autograd, gluon, npx
 from mxnet.base import _LIB, MXNetError, check_call
 
 from netinnet.errors import FrameworkError
-from netinnet.frameworks.learner import LearnerSettings
-from netinnet.frameworks.mxnet_model import assemble, load, parameters, read
-from netinnet.layout import native_tensors
+from netinnet.frameworks.learner import Learner, LearnerSettings
+from netinnet.frameworks.mxnet_model import assemble, parameters
 from netinnet.networks.layers import BatchNorm
 from netinnet.networks.rewrite import activation_behind_pool
 from netinnet.optimizer import ArrayFunctions
 from netinnet.preprocessing import resize_matrix
-from netinnet.weights import Array, Weights
+from netinnet.weights import Array
 
 FUNCTIONS = ArrayFunctions(sum=mx.np.sum, reshape=mx.np.reshape, transpose=mx.np.transpose)
 
 
 @mx.util.use_np
-class MXNetLearner:
+class MXNetLearner(Learner):
     """Trains the rewritten network, compiled. NumPy semantics hold within its methods only."""
+
+    framework = "mxnet"
+    functions = FUNCTIONS
 
     def __init__(
         self, settings: LearnerSettings, weights: Mapping[str, Array], device: str
     ) -> None:
-        self.device = device
-        kind, _, number = self.device.partition(":")
+        kind, _, number = device.partition(":")
         if kind == "gpu":
             os.environ["MXNET_ENFORCE_DETERMINISM"] = "1"
-        self.threads = _threads(settings.threads)
+        threads = _threads(settings.threads)
         self._context = mx.Context(kind, int(number or 0))
-        self._settings = settings
+        super().__init__(settings, weights, device, threads)
         network, source = settings.network, settings.source
         # Folding the resizing into the first convolution (`rewrite.fold_resize`) gains nothing
         # here: putting the output phases in order takes longer than the convolution itself.
         self._resize = (
-            self._array(resize_matrix(source.height, network.input.height)),
-            self._array(resize_matrix(source.width, network.input.width).T),
+            self._native(resize_matrix(source.height, network.input.height)),
+            self._native(resize_matrix(source.width, network.input.width).T),
         )
-        with _one_line():
-            self._model = assemble(activation_behind_pool(network), weights, self._context)
-        self._model.hybridize(static_alloc=True, static_shape=True)
         self._loss = gluon.loss.SoftmaxCrossEntropyLoss(sparse_label=False)
-        self._parameters = parameters(network, self._model)
-        self._roles = {
-            name: tensor.role
-            for name, tensor in native_tensors(network, "mxnet").items()
-            if tensor.role
-        }
         self._norms = {
             f"{place.name}.running_var": (
                 place.layer.momentum,
@@ -70,30 +62,41 @@ class MXNetLearner:
             for place in network.placed_layers()
             if isinstance(place.layer, BatchNorm)
         }
-        self._state = {
-            name: tuple(
-                mx.np.zeros(role.shape, ctx=self._context)
-                for _ in range(settings.optimizer.state_size(role))
-            )
-            for name, role in self._roles.items()
-        }
 
-    def _array(self, array: npt.NDArray[Any]) -> Any:
+    def _made(self, weights: Mapping[str, Array]) -> dict[str, Any]:
+        network = self.settings.network
+        with _one_line():
+            self._model = assemble(activation_behind_pool(network), weights, self._context)
+        self._model.hybridize(static_alloc=True, static_shape=True)
+        self._parameters = parameters(network, self._model)
+        return {name: parameter.data() for name, parameter in self._parameters.items()}
+
+    def _native(self, array: npt.NDArray[Any]) -> Any:
         return mx.np.array(array, ctx=self._context)
 
+    def _zeros(self, native: Any) -> Any:
+        return mx.np.zeros(native.shape, ctx=self._context)
+
+    def _numpy(self, native: Any) -> npt.NDArray[Any]:
+        return cast(npt.NDArray[Any], native.asnumpy())
+
+    def _put(self, native: Any, value: Any) -> Any:
+        native[:] = value
+        return native
+
     def _batch(self, images: Array) -> Any:
-        x = self._array(images.transpose(0, 3, 1, 2))
-        if self._settings.source == self._settings.network.input:
+        x = self._native(images.transpose(0, 3, 1, 2))
+        if self.settings.source == self.settings.network.input:
             return x
         rows, columns = self._resize
         return rows @ (x @ columns)
 
     def _targets(self, labels: npt.NDArray[np.int64]) -> Any:
         """What the probabilities n×classes should be: the label, smoothed."""
-        classes, smoothing = len(self._settings.network.classes), self._settings.label_smoothing
+        classes, smoothing = len(self.settings.network.classes), self.settings.label_smoothing
         targets = np.full((len(labels), classes), smoothing / classes, np.float32)
         targets[np.arange(len(labels)), labels] += 1 - smoothing
-        return self._array(targets)
+        return self._native(targets)
 
     def step(
         self, images: Array, labels: npt.NDArray[np.int64], rate: float, step: int, seed: int
@@ -108,51 +111,26 @@ class MXNetLearner:
                 loss.backward()
                 # MXNet's scheduler does not know that this changes the running statistics.
                 npx.waitall()
-            for name, role in self._roles.items():
-                parameter = self._parameters[name]
-                updated, self._state[name] = self._settings.optimizer.update(
-                    FUNCTIONS,
-                    role,
-                    parameter.data(),
-                    parameter.grad(),
-                    self._state[name],
-                    rate,
-                    step,
-                )
-                parameter.set_data(updated)
+            gradients = {name: self._parameters[name].grad() for name in self.roles}
+            for name, value, state in self.update(self.values, gradients, self.state, rate, step):
+                self._put(self.values[name], value)
+                self.state[name] = state
             npx.waitall()
             return cast(Array, logits.asnumpy())
 
     @contextlib.contextmanager
     def _unbiased_variances(self, examples: int) -> Iterator[None]:
         """Correct what a step does to running variances: MXNet adds the biased one, over n."""
-        before = {name: self._parameters[name].data().copy() for name in self._norms}
+        before = {name: self.values[name].copy() for name in self._norms}
         yield
         for name, (momentum, positions) in self._norms.items():
-            variance = self._parameters[name].data()
+            variance = self.values[name]
             added = variance - (1 - momentum) * before[name]
             variance += added / (examples * positions - 1)
 
     def logits(self, images: Array) -> Array:
         with _one_line():
             return cast(Array, self._model(self._batch(images)).asnumpy())
-
-    def weights(self) -> Weights:
-        return read(self._settings.network, self._model)
-
-    def set_weights(self, weights: Mapping[str, Array]) -> None:
-        load(self._settings.network, self._model, weights)
-
-    def optimizer_state(self) -> dict[str, Array]:
-        return {
-            f"{i}/{name}": array.asnumpy()
-            for name, arrays in self._state.items()
-            for i, array in enumerate(arrays)
-        }
-
-    def set_optimizer_state(self, state: Mapping[str, Array]) -> None:
-        for name, arrays in self._state.items():
-            self._state[name] = tuple(self._array(state[f"{i}/{name}"]) for i in range(len(arrays)))
 
 
 @contextlib.contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import mxnet as mx
@@ -12,9 +12,10 @@ from mxnet.gluon import nn
 
 from netinnet.errors import FrameworkError
 from netinnet.layout import native_tensors
-from netinnet.networks import network as description
-from netinnet.networks.layers import Layer, Shape
+from netinnet.networks import layers
+from netinnet.networks.layers import Layer, Shape, maker
 from netinnet.networks.network import Network
+from netinnet.networks.ranks import END, turns
 from netinnet.weights import Array, Weights
 
 
@@ -42,6 +43,7 @@ def read(network: Network, model: nn.HybridSequential) -> Weights:
 def assemble(network: Network, weights: Mapping[str, Array], context: Any) -> nn.HybridSequential:
     """The network on a device of MXNet's, with these weights."""
     model = nn.HybridSequential()
+    turned = turns(network)
     placed = iter(network.placed_layers())
     for part in network.blocks:
         if hasattr(model, part.name):
@@ -49,46 +51,54 @@ def assemble(network: Network, weights: Mapping[str, Array], context: Any) -> nn
                 f"MXNet: no block can be called '{part.name}', its blocks use that name themselves"
             )
         with model.name_scope():
-            layers = nn.HybridSequential(prefix=f"{part.name}_")
-        for (name, layer), place in zip(part.named_layers(), placed, strict=False):
-            with layers.name_scope():
-                setattr(layers, name, _layer(layer, place.input, f"{name}_"))
-        setattr(model, part.name, layers)
+            block = nn.HybridSequential(prefix=f"{part.name}_")
+        with block.name_scope():
+            for (name, layer), place in zip(part.named_layers(), placed, strict=False):
+                if turn := turned.get(place.name):
+                    setattr(block, f"{name}_{turn}", nn.Flatten() if turn == "flat" else AsMap())
+                made = maker(MODULES, layer, "MXNet")(layer, place.input, f"{name}_")
+                setattr(block, name, made)
+        setattr(model, part.name, block)
+    if END in turned:
+        block.flat = nn.Flatten()
     model.initialize(mx.init.Zero(), ctx=context)
     load(network, model, weights)
     return model
 
 
-def _layer(layer: Layer, shape: Shape, prefix: str) -> gluon.HybridBlock:
-    """The native block of one layer whose input is `shape`; `prefix` begins its flat names."""
-    match layer:
-        case description.Conv(channels, kernel, stride, padding, bias):
-            inputs = shape.channels
-            return nn.Conv2D(
-                channels, kernel, stride, padding, use_bias=bias, in_channels=inputs, prefix=prefix
-            )
-        case description.BatchNorm(epsilon, momentum):
-            channels = shape.channels
-            return nn.BatchNorm(
-                momentum=1 - momentum, epsilon=epsilon, in_channels=channels, prefix=prefix
-            )
-        case description.ReLU():
-            return nn.Activation("relu", prefix=prefix)
-        case description.Sigmoid():
-            return nn.Activation("sigmoid", prefix=prefix)
-        case description.MaxPool(kernel, stride, padding):
-            return nn.MaxPool2D(kernel, stride, padding, prefix=prefix)
-        case description.AvgPool(kernel, stride, padding):
-            return nn.AvgPool2D(kernel, stride, padding, prefix=prefix)
-        case description.GlobalAvgPool():
-            return nn.GlobalAvgPool2D(prefix=prefix)
-        case description.Dropout(rate):
-            return nn.Dropout(rate, prefix=prefix)
-        case description.Flatten():
-            return nn.Flatten(prefix=prefix)
-        case description.Linear(features, bias):
-            return nn.Dense(features, use_bias=bias, in_units=shape.size, prefix=prefix)
-    raise FrameworkError(f"MXNet: no block for layer {type(layer).__name__}")
+@mx.util.use_np
+class AsMap(gluon.HybridBlock):  # type: ignore[misc]
+    """n×c to n×c×1×1."""
+
+    def hybrid_forward(self, functions: Any, x: Any) -> Any:
+        return functions.np.expand_dims(functions.np.expand_dims(x, 2), 3)
+
+
+MODULES: dict[type[Layer], Callable[[Any, Shape, str], gluon.HybridBlock]] = {
+    layers.Conv: lambda o, s, prefix: nn.Conv2D(
+        o.channels,
+        o.kernel,
+        o.stride,
+        o.padding,
+        use_bias=o.bias,
+        in_channels=s.channels,
+        prefix=prefix,
+    ),
+    layers.BatchNorm: lambda o, s, prefix: nn.BatchNorm(
+        momentum=1 - o.momentum, epsilon=o.epsilon, in_channels=s.channels, prefix=prefix
+    ),
+    layers.ReLU: lambda o, s, prefix: nn.Activation("relu", prefix=prefix),
+    layers.Sigmoid: lambda o, s, prefix: nn.Activation("sigmoid", prefix=prefix),
+    layers.MaxPool: lambda o, s, prefix: nn.MaxPool2D(o.kernel, o.stride, o.padding, prefix=prefix),
+    layers.AvgPool: lambda o, s, prefix: nn.AvgPool2D(o.kernel, o.stride, o.padding, prefix=prefix),
+    layers.GlobalAvgPool: lambda o, s, prefix: nn.GlobalAvgPool2D(prefix=prefix),
+    layers.Dropout: lambda o, s, prefix: nn.Dropout(o.rate, prefix=prefix),
+    layers.Flatten: lambda o, s, prefix: nn.Flatten(prefix=prefix),
+    layers.Linear: lambda o, s, prefix: nn.Dense(
+        o.features, use_bias=o.bias, in_units=s.size, prefix=prefix
+    ),
+}
+"""What makes each layer (input shape s); `prefix` begins the flat names of its parameters."""
 
 
 def parameters(network: Network, model: nn.HybridSequential) -> dict[str, gluon.Parameter]:

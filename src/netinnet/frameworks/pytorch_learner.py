@@ -14,48 +14,51 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from netinnet.frameworks import pytorch_model
-from netinnet.frameworks.learner import LearnerSettings
-from netinnet.layout import native_tensors
-from netinnet.networks.layers import BatchNorm, Layer, Shape
+from netinnet.frameworks.learner import Learner, LearnerSettings
+from netinnet.networks.layers import BatchNorm, Shape
 from netinnet.networks.rewrite import ResizedConv, activation_behind_pool, fold_resize
 from netinnet.optimizer import ArrayFunctions
 from netinnet.preprocessing import resize_matrix
-from netinnet.weights import Array, Weights
+from netinnet.weights import Array
 
 FUNCTIONS = ArrayFunctions(sum=torch.sum, reshape=torch.reshape, transpose=torch.t)
 
 
-class PyTorchLearner:
+class PyTorchLearner(Learner):
     """Trains the rewritten network: same function, same weights, less work."""
+
+    framework = "pytorch"
+    functions = FUNCTIONS
 
     def __init__(
         self, settings: LearnerSettings, weights: Mapping[str, Array], device: str
     ) -> None:
         if settings.threads:
             torch.set_num_threads(settings.threads)
-        self.threads = torch.get_num_threads()
         self._device = torch.device(device)
-        self.device = str(self._device)
         if self._device.type == "cuda":
             # cuBLAS is deterministic only with a fixed workspace, set before its first use.
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
             torch.use_deterministic_algorithms(True)
-        self._settings = settings
-        self._model = training_model(settings, weights).to(self._device)
-        self._roles = {
-            name: tensor.role
-            for name, tensor in native_tensors(settings.network, "pytorch").items()
-            if tensor.role
-        }
-        parameters = dict(self._model.named_parameters())
-        self._parameters = {name: parameters[name] for name in self._roles}
-        self._state = {
-            name: tuple(
-                torch.zeros_like(self._parameters[name])
-                for _ in range(settings.optimizer.state_size(role))
-            )
-            for name, role in self._roles.items()
-        }
+        super().__init__(settings, weights, str(self._device), torch.get_num_threads())
+
+    def _made(self, weights: Mapping[str, Array]) -> dict[str, Any]:
+        self._model = training_model(self.settings, weights).to(self._device)
+        native = {**dict(self._model.named_parameters()), **dict(self._model.named_buffers())}
+        return {name: native[name] for name in self.tensors}
+
+    def _native(self, array: npt.NDArray[Any]) -> Tensor:
+        return torch.tensor(array, device=self._device)
+
+    def _zeros(self, native: Tensor) -> Tensor:
+        return torch.zeros_like(native)  # in the parameter's memory order, as its gradient is
+
+    def _numpy(self, native: Tensor) -> npt.NDArray[Any]:
+        return native.detach().cpu().contiguous().numpy().copy()
+
+    @torch.no_grad()
+    def _put(self, native: Tensor, value: Tensor) -> Tensor:
+        return native.copy_(value)
 
     def _batch(self, images: Array) -> Tensor:
         # n×h×w×c in memory is what PyTorch calls channels-last, so this is a view.
@@ -70,17 +73,14 @@ class PyTorchLearner:
         loss = F.cross_entropy(
             logits,
             torch.from_numpy(labels).to(self._device),
-            label_smoothing=self._settings.label_smoothing,
+            label_smoothing=self.settings.label_smoothing,
         )
-        gradients = torch.autograd.grad(loss, list(self._parameters.values()))
+        trained = [self.values[name] for name in self.roles]
+        gradients = dict(zip(self.roles, torch.autograd.grad(loss, trained), strict=True))
         with torch.no_grad():
-            for (name, parameter), gradient in zip(
-                self._parameters.items(), gradients, strict=True
-            ):
-                updated, self._state[name] = self._settings.optimizer.update(
-                    FUNCTIONS, self._roles[name], parameter, gradient, self._state[name], rate, step
-                )
-                parameter.copy_(updated)
+            for name, value, state in self.update(self.values, gradients, self.state, rate, step):
+                self.values[name].copy_(value)
+                self.state[name] = state
         return cast(Array, logits.detach().cpu().numpy())
 
     def logits(self, images: Array) -> Array:
@@ -88,30 +88,12 @@ class PyTorchLearner:
         with torch.inference_mode():
             return cast(Array, self._model(self._batch(images)).cpu().numpy())
 
-    def weights(self) -> Weights:
-        return pytorch_model.read(self._settings.network, self._model)
-
-    def set_weights(self, weights: Mapping[str, Array]) -> None:
-        pytorch_model.load(self._model, weights)
-
-    def optimizer_state(self) -> dict[str, Array]:
-        return {
-            f"{i}/{name}": array.cpu().contiguous().numpy().copy()
-            for name, arrays in self._state.items()
-            for i, array in enumerate(arrays)
-        }
-
-    def set_optimizer_state(self, state: Mapping[str, Array]) -> None:
-        for name, arrays in self._state.items():
-            for i, array in enumerate(arrays):
-                array.copy_(torch.tensor(state[f"{i}/{name}"]))
-
 
 def training_model(settings: LearnerSettings, weights: Mapping[str, Array]) -> nn.Sequential:
     """The network behind its resizing, rewritten, in channels-last layout, ReLU in place."""
     network, source = settings.network, settings.source
     folded = fold_resize(network, source)
-    model = pytorch_model.assemble(activation_behind_pool(folded or network), _module)
+    model = pytorch_model.assemble(activation_behind_pool(folded or network), MODULES)
     pytorch_model.load(model, weights)
     if folded is None and source != network.input:
         model = _WithResize(model, _Resize(source, network.input))
@@ -120,16 +102,6 @@ def training_model(settings: LearnerSettings, weights: Mapping[str, Array]) -> n
         if isinstance(module, nn.ReLU):
             module.inplace = True
     return model
-
-
-def _module(layer: Layer, shape: Shape) -> nn.Module:
-    """The module of one layer in training: the native one, or one of those below."""
-    match layer:
-        case ResizedConv():
-            return _ResizedConv(layer, shape)
-        case BatchNorm(epsilon, momentum):
-            return _BatchNorm(shape.channels, epsilon, momentum)
-    return pytorch_model.module(layer, shape)
 
 
 class _WithResize(nn.Sequential):
@@ -149,39 +121,31 @@ class _ResizedConv(nn.Module):
 
     def __init__(self, layer: ResizedConv, shape: Shape) -> None:
         super().__init__()
-        kernel = (layer.channels, shape.channels, layer.kernel, layer.kernel)
-        self.weight = nn.Parameter(torch.empty(kernel))
-        self.bias = nn.Parameter(torch.empty(layer.channels)) if layer.bias else None
-        taps, self.first = layer.taps()
-        self.register_buffer("taps", torch.from_numpy(taps), persistent=False)
-        self.phases, self.stride, self.size = layer.phases, layer.source_stride, taps.shape[2]
-        out = layer.output(shape)
-        self.out = (out.height, out.width)
+        self.folded = layer.folded(shape)
+        weight, *bias = layer.tensors(shape)
+        self.weight = nn.Parameter(torch.empty(weight.shape))
+        self.bias = nn.Parameter(torch.empty(bias[0].shape)) if bias else None
+        self.register_buffer("taps", torch.from_numpy(self.folded.taps), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         taps = cast(Tensor, self.taps)
+        _, phases, stride, size, steps, before, after, out = self.folded
         # One small kernel for each output phase (p, q): rows (channel, t, s), columns (p, q, out).
         kernels = torch.einsum("pkt,ockl,qls->ctspqo", taps, self.weight, taps)
-        steps = [-(-n // self.phases) for n in self.out]
-        before = -self.first
-        after = [
-            max(0, (count - 1) * self.stride + self.size - before - n)
-            for count, n in zip(steps, x.shape[2:], strict=True)
-        ]
         x = F.pad(x, (before, after[1], before, after[0]), mode="replicate")
-        patches = x.unfold(2, self.size, self.stride).unfold(3, self.size, self.stride)
+        patches = x.unfold(2, size, stride).unfold(3, size, stride)
         patches = patches[:, :, : steps[0], : steps[1]].permute(0, 2, 3, 1, 4, 5)
         rows = patches.reshape(-1, kernels.shape[:3].numel())
         products = kernels.reshape(rows.shape[1], -1)
         if self.bias is None:
             y = rows @ products
         else:
-            y = torch.addmm(self.bias.repeat(self.phases**2), rows, products)
-        y = y.reshape(-1, *steps, self.phases, self.phases, self.weight.shape[0])
+            y = torch.addmm(self.bias.repeat(phases**2), rows, products)
+        y = y.reshape(-1, *steps, phases, phases, self.weight.shape[0])
         y = y.permute(0, 1, 3, 2, 4, 5).reshape(
-            y.shape[0], steps[0] * self.phases, steps[1] * self.phases, -1
+            y.shape[0], steps[0] * phases, steps[1] * phases, -1
         )
-        return y[:, : self.out[0], : self.out[1]].permute(0, 3, 1, 2)
+        return y[:, : out.height, : out.width].permute(0, 3, 1, 2)
 
 
 class _Resize(nn.Module):
@@ -267,3 +231,11 @@ def _rows(x: Tensor) -> Tensor:
     """n×c×h×w to n×positions×c: a view of channels-last memory."""
     n, channels, height, width = x.shape
     return x.permute(0, 2, 3, 1).reshape(n, height * width, channels)
+
+
+MODULES: pytorch_model.Table = {
+    **pytorch_model.MODULES,
+    ResizedConv: _ResizedConv,
+    BatchNorm: lambda o, s: _BatchNorm(s.channels, o.epsilon, o.momentum),
+}
+"""The modules of layers in training: the native ones, or those above."""

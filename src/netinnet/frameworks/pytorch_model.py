@@ -9,30 +9,54 @@ from typing import Any
 import torch
 from torch import nn
 
-from netinnet.errors import FrameworkError
-from netinnet.networks import network as description
-from netinnet.networks.layers import Layer, Shape
+from netinnet.networks import layers
+from netinnet.networks.layers import Layer, Shape, maker
 from netinnet.networks.network import Network
+from netinnet.networks.ranks import END, turns
 from netinnet.weights import Array, Weights, shapes
+
+Table = Mapping[type[Layer], Callable[[Any, Shape], nn.Module]]
+"""What makes the module of a layer (first argument) whose input is a shape (second)."""
+
+MODULES: Table = {
+    layers.Conv: lambda o, s: nn.Conv2d(
+        s.channels, o.channels, o.kernel, o.stride, o.padding, bias=o.bias
+    ),
+    layers.BatchNorm: lambda o, s: nn.BatchNorm2d(s.channels, o.epsilon, o.momentum),
+    layers.ReLU: lambda o, s: nn.ReLU(),
+    layers.Sigmoid: lambda o, s: nn.Sigmoid(),
+    layers.MaxPool: lambda o, s: nn.MaxPool2d(o.kernel, o.stride, o.padding),
+    layers.AvgPool: lambda o, s: nn.AvgPool2d(o.kernel, o.stride, o.padding),
+    layers.GlobalAvgPool: lambda o, s: nn.AdaptiveAvgPool2d(1),
+    layers.Dropout: lambda o, s: nn.Dropout(o.rate),
+    layers.Flatten: lambda o, s: nn.Flatten(),
+    layers.Linear: lambda o, s: nn.Linear(s.size, o.features, bias=o.bias),
+}
 
 
 def build(network: Network, weights: Mapping[str, Array]) -> nn.Sequential:
     """The network as nested `nn.Sequential`s, named as in the description; input N×C×H×W."""
-    model = assemble(network, module)
+    model = assemble(network, MODULES)
     load(model, weights)
     return model
 
 
-def assemble(network: Network, make: Callable[[Layer, Shape], nn.Module]) -> nn.Sequential:
-    """Blocks of layers, each made by `make` from its description and input shape."""
-    blocks: OrderedDict[str, nn.Module] = OrderedDict()
-    placed = iter(network.placed_layers())
-    for part in network.blocks:
-        layers: OrderedDict[str, nn.Module] = OrderedDict()
-        for (name, layer), place in zip(part.named_layers(), placed, strict=False):
-            layers[name] = make(layer, place.input)
-        blocks[part.name] = nn.Sequential(layers)
-    return nn.Sequential(blocks)
+def assemble(network: Network, table: Table) -> nn.Sequential:
+    """Blocks of layers, each made by the table."""
+    blocks: dict[str, OrderedDict[str, nn.Module]] = {b.name: OrderedDict() for b in network.blocks}
+    turned = turns(network)
+    for placed in network.placed_layers():
+        modules, name = blocks[placed.block], placed.name.rpartition(".")[2]
+        if turn := turned.get(placed.name):
+            modules[f"{name}_{turn}"] = _turn(turn, placed.input)
+        modules[name] = maker(table, placed.layer, "PyTorch")(placed.layer, placed.input)
+    if END in turned:
+        modules["flat"] = nn.Flatten()
+    return nn.Sequential(OrderedDict((name, nn.Sequential(b)) for name, b in blocks.items()))
+
+
+def _turn(turn: str, shape: Shape) -> nn.Module:
+    return nn.Flatten() if turn == "flat" else nn.Unflatten(1, tuple(shape))
 
 
 def block(model: nn.Module, name: str) -> nn.Module:
@@ -42,32 +66,6 @@ def block(model: nn.Module, name: str) -> nn.Module:
 def read(network: Network, model: nn.Module) -> Weights:
     state: dict[str, Any] = model.state_dict()
     return {name: state[name].cpu().contiguous().numpy().copy() for name in shapes(network)}
-
-
-def module(layer: Layer, shape: Shape) -> nn.Module:
-    """The native module of one layer whose input is `shape`."""
-    match layer:
-        case description.Conv(channels, kernel, stride, padding, bias):
-            return nn.Conv2d(shape.channels, channels, kernel, stride, padding, bias=bias)
-        case description.BatchNorm(epsilon, momentum):
-            return nn.BatchNorm2d(shape.channels, epsilon, momentum)
-        case description.ReLU():
-            return nn.ReLU()
-        case description.Sigmoid():
-            return nn.Sigmoid()
-        case description.MaxPool(kernel, stride, padding):
-            return nn.MaxPool2d(kernel, stride, padding)
-        case description.AvgPool(kernel, stride, padding):
-            return nn.AvgPool2d(kernel, stride, padding)
-        case description.GlobalAvgPool():
-            return nn.AdaptiveAvgPool2d(1)
-        case description.Dropout(rate):
-            return nn.Dropout(rate)
-        case description.Flatten():
-            return nn.Flatten()
-        case description.Linear(features, bias):
-            return nn.Linear(shape.size, features, bias=bias)
-    raise FrameworkError(f"PyTorch: no module for layer {type(layer).__name__}")
 
 
 def load(model: nn.Module, weights: Mapping[str, Array]) -> None:

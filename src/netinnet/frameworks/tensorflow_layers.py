@@ -6,17 +6,17 @@ keeps the biased variance, and its graph in training has more operations.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from netinnet.errors import FrameworkError
-from netinnet.networks import network as description
-from netinnet.networks.layers import Layer
+from netinnet.networks import layers
+from netinnet.networks.layers import Layer, Shape, maker
 from netinnet.networks.network import Network
+from netinnet.networks.ranks import turns
 from netinnet.networks.rewrite import ResizedConv
 
 Tensor = Any
@@ -39,56 +39,27 @@ def forward(
 ) -> Tensor:
     """Logits n×classes for images n×h×w×c; `tensors` by canonical name, in TensorFlow's layout."""
     x = images
+    turned = turns(network)
     for number, placed in enumerate(network.placed_layers()):
+        if turn := turned.get(placed.name):
+            x = tf.reshape(x, (-1, x.shape[-1]) if turn == "flat" else (-1, 1, 1, x.shape[-1]))
         own = {
-            name: tensors[f"{placed.name}.{name}"]
-            for name in ("weight", "bias", "running_mean", "running_var")
-            if f"{placed.name}.{name}" in tensors
+            tensor.name: tensors[f"{placed.name}.{tensor.name}"]
+            for tensor in placed.layer.tensors(placed.input)
         }
-        match placed.layer:
-            case description.BatchNorm() as layer if training:
-                normalise = _normalise_exactly if training.on_cpu else _normalise
-                x, mean, variance = normalise(x, own["weight"], own["bias"], layer.epsilon)
-                for name, newest in (("running_mean", mean), ("running_var", variance)):
-                    running = own[name] + layer.momentum * (newest - own[name])
-                    training.statistics[f"{placed.name}.{name}"] = running
-            case description.Dropout(rate) if training:
-                seed = tf.stack([training.seed, number])
-                x = tf.nn.experimental.stateless_dropout(x, rate, seed)
-            case layer:
-                x = _apply(layer, own, x)
+        layer = placed.layer
+        if training and isinstance(layer, layers.BatchNorm):
+            normalise = _normalise_exactly if training.on_cpu else _normalise
+            x, mean, variance = normalise(x, own["weight"], own["bias"], layer.epsilon)
+            for name, newest in (("running_mean", mean), ("running_var", variance)):
+                running = own[name] + layer.momentum * (newest - own[name])
+                training.statistics[f"{placed.name}.{name}"] = running
+        elif training and isinstance(layer, layers.Dropout):
+            seed = tf.stack([training.seed, number])
+            x = tf.nn.experimental.stateless_dropout(x, layer.rate, seed)
+        else:
+            x = maker(OPERATIONS, layer, "TensorFlow")(layer, own, x)
     return tf.reshape(x, (-1, len(network.classes)))
-
-
-def _apply(layer: Layer, own: Tensors, x: Tensor) -> Tensor:
-    match layer:
-        case ResizedConv():
-            return _resized_conv(layer, own, x)
-        case description.Conv(_, kernel, stride, padding):
-            if is_same(layer):
-                return _biased(tf.nn.conv2d(x, own["weight"], stride, "SAME"), own)
-            x = _padded(x, padding)
-            return _biased(tf.nn.conv2d(x, own["weight"], stride, "VALID"), own)
-        case description.BatchNorm(epsilon):
-            scale = own["weight"] * tf.math.rsqrt(own["running_var"] + epsilon)
-            return x * scale + (own["bias"] - own["running_mean"] * scale)
-        case description.ReLU():
-            return tf.nn.relu(x)
-        case description.Sigmoid():
-            return tf.sigmoid(x)
-        case description.MaxPool(kernel, stride, padding):
-            return tf.nn.max_pool2d(_padded(x, padding, -np.inf), kernel, stride, "VALID")
-        case description.AvgPool(kernel, stride, padding):
-            return tf.nn.avg_pool2d(_padded(x, padding), kernel, stride, "VALID")
-        case description.GlobalAvgPool():
-            return tf.reduce_mean(x, (1, 2), keepdims=True)
-        case description.Dropout():
-            return x
-        case description.Flatten():
-            return tf.reshape(x, (-1, x.shape[1:].num_elements()))
-        case description.Linear():
-            return _biased(x @ own["weight"], own)
-    raise FrameworkError(f"TensorFlow: no operation for layer {type(layer).__name__}")
 
 
 def _padded(x: Tensor, padding: int, value: float = 0.0) -> Tensor:
@@ -107,10 +78,11 @@ def is_same(layer: Layer) -> bool:
     With a stride that one pads by need, more at the end than at the start; and it leaves padding
     out of an average.
     """
-    match layer:
-        case description.Conv(_, kernel, 1, padding) | description.MaxPool(kernel, 1, padding):
-            return padding > 0 and 2 * padding == kernel - 1
-    return False
+    return (
+        isinstance(layer, layers.Conv | layers.MaxPool)
+        and layer.stride == 1
+        and 0 < 2 * layer.padding == layer.kernel - 1
+    )
 
 
 def _biased(x: Tensor, own: Tensors) -> Tensor:
@@ -185,17 +157,22 @@ def _exact_statistics(x: Tensor) -> tuple[Tensor, Tensor]:
     return mean, tf.reduce_mean(variances + tf.math.squared_difference(means, mean), 0)
 
 
+def _conv(layer: layers.Conv, own: Tensors, x: Tensor) -> Tensor:
+    same = is_same(layer)
+    x = x if same else _padded(x, layer.padding)
+    return _biased(tf.nn.conv2d(x, own["weight"], layer.stride, "SAME" if same else "VALID"), own)
+
+
 def _resized_conv(layer: ResizedConv, own: Tensors, x: Tensor) -> Tensor:
     """`rewrite.ResizedConv` as one matrix product over patches of the small picture."""
-    taps, first = layer.taps()
-    phases, stride, size = layer.phases, layer.source_stride, taps.shape[2]
-    out = layer.output(description.Shape(x.shape[3], x.shape[1], x.shape[2]))
-    steps = [-(-n // phases) for n in (out.height, out.width)]
+    taps, phases, stride, size, steps, before, _, out = layer.folded(
+        Shape(x.shape[3], x.shape[1], x.shape[2])
+    )
     # One small kernel for each output phase (p, q): rows (t, s, channel), columns (p, q, out).
     kernels = tf.einsum("pkt,klco,qls->tscpqo", taps, own["weight"], taps)
     for axis, count in enumerate(steps, start=1):
         # Beyond the border the border repeats.
-        places = tf.range(first, (count - 1) * stride + size + first)
+        places = tf.range(-before, (count - 1) * stride + size - before)
         x = tf.gather(x, tf.clip_by_value(places, 0, x.shape[axis] - 1), axis=axis)
     window, strides = [1, size, size, 1], [1, stride, stride, 1]
     patches = tf.image.extract_patches(x, window, strides, [1, 1, 1, 1], "VALID")
@@ -203,9 +180,38 @@ def _resized_conv(layer: ResizedConv, own: Tensors, x: Tensor) -> Tensor:
     y = tf.reshape(patches, (-1, patches.shape[3])) @ products
     if "bias" in own:
         y = tf.nn.bias_add(y, tf.tile(own["bias"], [phases**2]))
-    y = tf.reshape(y, (-1, *steps, phases**2 * layer.channels))
+    y = tf.reshape(y, (-1, *steps, phases**2 * out.channels))
     if phases > 1:
         y = tf.nn.depth_to_space(y, phases)
     if y.shape[1:3] != (out.height, out.width):
         y = y[:, : out.height, : out.width]
     return y
+
+
+def _batch_norm(layer: layers.BatchNorm, own: Tensors, x: Tensor) -> Tensor:
+    scale = own["weight"] * tf.math.rsqrt(own["running_var"] + layer.epsilon)
+    return x * scale + (own["bias"] - own["running_mean"] * scale)
+
+
+def _max_pool(layer: layers.MaxPool, own: Tensors, x: Tensor) -> Tensor:
+    return tf.nn.max_pool2d(_padded(x, layer.padding, -np.inf), layer.kernel, layer.stride, "VALID")
+
+
+def _avg_pool(layer: layers.AvgPool, own: Tensors, x: Tensor) -> Tensor:
+    return tf.nn.avg_pool2d(_padded(x, layer.padding), layer.kernel, layer.stride, "VALID")
+
+
+OPERATIONS: dict[type[Layer], Callable[[Any, Tensors, Tensor], Tensor]] = {
+    layers.Conv: _conv,
+    ResizedConv: _resized_conv,
+    layers.BatchNorm: _batch_norm,
+    layers.ReLU: lambda o, own, x: tf.nn.relu(x),
+    layers.Sigmoid: lambda o, own, x: tf.sigmoid(x),
+    layers.MaxPool: _max_pool,
+    layers.AvgPool: _avg_pool,
+    layers.GlobalAvgPool: lambda o, own, x: tf.reduce_mean(x, (1, 2), keepdims=True),
+    layers.Dropout: lambda o, own, x: x,
+    layers.Flatten: lambda o, own, x: tf.reshape(x, (-1, x.shape[1:].num_elements())),
+    layers.Linear: lambda o, own, x: _biased(x @ own["weight"], own),
+}
+"""What each layer computes from its tensors and its input; in prediction, where that differs."""

@@ -12,39 +12,29 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from netinnet.frameworks.learner import LearnerSettings
+from netinnet.frameworks.learner import Learner, LearnerSettings
 from netinnet.frameworks.tensorflow_layers import Tensor, TrainingMode, forward
-from netinnet.layout import native_tensors
 from netinnet.networks.rewrite import activation_behind_pool, fold_resize
 from netinnet.optimizer import ArrayFunctions
 from netinnet.preprocessing import resize_matrix
-from netinnet.weights import Array, Weights
+from netinnet.weights import Array
 
 FUNCTIONS = ArrayFunctions(sum=tf.reduce_sum, reshape=tf.reshape, transpose=tf.transpose)
 
 
-class TensorFlowLearner:
+class TensorFlowLearner(Learner):
     """Trains the rewritten network: same function, same weights, less work."""
+
+    framework = "tensorflow"
+    functions = FUNCTIONS
 
     def __init__(
         self, settings: LearnerSettings, weights: Mapping[str, Array], device: str, threads: int
     ) -> None:
-        self.device, self.threads = device, threads
-        self._settings = settings
         folded = fold_resize(settings.network, settings.source)
         self._network = activation_behind_pool(folded or settings.network)
-        self._tensors = native_tensors(settings.network, "tensorflow")
         with tf.device(device):
-            self._variables = {
-                name: tf.Variable(tensor.to_native(weights[name]))
-                for name, tensor in self._tensors.items()
-            }
-            self._state = {
-                f"{i}/{name}": tf.Variable(tf.zeros(tensor.shape))
-                for name, tensor in self._tensors.items()
-                if tensor.role
-                for i in range(settings.optimizer.state_size(tensor.role))
-            }
+            super().__init__(settings, weights, device, threads)
             channels, height, width = settings.source
             # Any batch size: the last, smaller batch of an epoch needs no new graph.
             images = tf.TensorSpec((None, height, width, channels), tf.float32)
@@ -52,6 +42,22 @@ class TensorFlowLearner:
             seed = tf.TensorSpec((), tf.int64)
             self._step = _compiled(self._train, images, labels, number, number, seed)
             self._predict = _compiled(self._forward, images)
+
+    def _made(self, weights: Mapping[str, Array]) -> dict[str, Tensor]:
+        return {n: tf.Variable(t.to_native(weights[n])) for n, t in self.tensors.items()}
+
+    def _native(self, array: npt.NDArray[Any]) -> Tensor:
+        return array  # what a variable takes
+
+    def _zeros(self, native: Tensor) -> Tensor:
+        return tf.Variable(tf.zeros(native.shape))
+
+    def _numpy(self, native: Tensor) -> npt.NDArray[Any]:
+        return cast(Array, native.numpy().copy())
+
+    def _put(self, native: Tensor, value: Tensor) -> Tensor:
+        native.assign(value)
+        return native
 
     def step(
         self, images: Array, labels: npt.NDArray[np.int64], rate: float, step: int, seed: int
@@ -65,32 +71,12 @@ class TensorFlowLearner:
         with tf.device(self.device):
             return cast(Array, self._predict(tf.constant(images)).numpy())
 
-    def weights(self) -> Weights:
-        return {name: self._read(name, variable) for name, variable in self._variables.items()}
-
-    def set_weights(self, weights: Mapping[str, Array]) -> None:
-        for name, variable in self._variables.items():
-            variable.assign(self._tensors[name].to_native(weights[name]))
-
-    def optimizer_state(self) -> dict[str, Array]:
-        return {
-            key: self._read(key.partition("/")[2], variable)
-            for key, variable in self._state.items()
-        }
-
-    def set_optimizer_state(self, state: Mapping[str, Array]) -> None:
-        for key, variable in self._state.items():
-            variable.assign(self._tensors[key.partition("/")[2]].to_native(state[key]))
-
-    def _read(self, name: str, variable: Tensor) -> Array:
-        return cast(Array, self._tensors[name].to_canonical(variable.numpy()).copy())
-
     def _forward(self, images: Tensor) -> Tensor:
-        return forward(self._network, self._variables, self._resized(images))
+        return forward(self._network, self.values, self._resized(images))
 
     def _resized(self, images: Tensor) -> Tensor:
         """The pictures in the size the network takes; see `preprocessing.resize_matrix`."""
-        source, target = self._settings.source, self._network.input
+        source, target = self.settings.source, self._network.input
         if self._network.input == source:
             return images
         rows = resize_matrix(source.height, target.height)
@@ -101,25 +87,19 @@ class TensorFlowLearner:
         self, images: Tensor, labels: Tensor, rate: Tensor, step: Tensor, seed: Tensor
     ) -> Tensor:
         """The graph of one step; returns the logits it was made from."""
-        roles = {name: tensor.role for name, tensor in self._tensors.items() if tensor.role}
-        trained = {name: self._variables[name] for name in roles}
+        trained = {name: self.values[name] for name in self.roles}
         training = TrainingMode(seed, on_cpu=self.device == "cpu")
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(trained)
-            logits = forward(self._network, self._variables, self._resized(images), training)
-            loss = _loss(logits, labels, self._settings.label_smoothing)
+            logits = forward(self._network, self.values, self._resized(images), training)
+            loss = _loss(logits, labels, self.settings.label_smoothing)
         gradients = tape.gradient(loss, trained)
-        optimizer = self._settings.optimizer
-        for name, role in roles.items():
-            state = [self._state[f"{i}/{name}"] for i in range(optimizer.state_size(role))]
-            updated, news = optimizer.update(
-                FUNCTIONS, role, trained[name], gradients[name], tuple(state), rate, step
-            )
-            trained[name].assign(updated)
-            for old, new in zip(state, news, strict=True):
-                old.assign(new)
+        for name, value, state in self.update(trained, gradients, self.state, rate, step):
+            self._put(trained[name], value)
+            for old, new in zip(self.state[name], state, strict=True):
+                self._put(old, new)
         for name, value in training.statistics.items():
-            self._variables[name].assign(value)
+            self._put(self.values[name], value)
         return logits
 
 

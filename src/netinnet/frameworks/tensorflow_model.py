@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,9 +11,10 @@ import numpy as np
 from netinnet.errors import FrameworkError
 from netinnet.frameworks.tensorflow_layers import is_same
 from netinnet.layout import NativeTensor, native_tensors
-from netinnet.networks import network as description
-from netinnet.networks.layers import Layer
+from netinnet.networks import layers
+from netinnet.networks.layers import Layer, maker
 from netinnet.networks.network import Block, Network
+from netinnet.networks.ranks import END, turns
 from netinnet.weights import Array, Weights
 
 LAST = "channels_last"
@@ -32,9 +32,10 @@ def build(network: Network, weights: Mapping[str, Array]) -> Any:
     keras = _keras()
     channels, height, width = network.input
     x = inputs = keras.Input((height, width, channels), name="network.input")
+    turned = turns(network)
     for block in network.blocks:
-        x = _block_model(keras, block, x.shape[1:])(x)
-    if len(x.shape) > 2:
+        x = _block_model(keras, block, x.shape[1:], turned)(x)
+    if END in turned:
         x = keras.layers.Flatten(LAST, name="network.output")(x)
     model = keras.Model(inputs, x, name=_valid(network.name))
     for name, tensor in native_tensors(network, "tensorflow").items():
@@ -78,59 +79,72 @@ def _variable(model: Any, tensor: NativeTensor) -> Any:
     return getattr(block(model, block_name).get_layer(layer_name), tensor.name)
 
 
-def _block_model(keras: Any, block: Block, shape: tuple[int | None, ...]) -> Any:
+def _block_model(
+    keras: Any, block: Block, shape: tuple[int | None, ...], turned: Mapping[str, str]
+) -> Any:
     """One block as a model of its own, for inputs of `shape` (h×w×c, or flat) or of any size."""
     if len(shape) == 3 and _takes_any_size(block):
         shape = (None, None, shape[2])
     x = inputs = keras.Input(shape, name="input")
-    numbers = itertools.count(1)
     for name, layer in block.named_layers():
-        padding = getattr(layer, "padding", 0)
-        if padding and not is_same(layer):
-            if isinstance(layer, description.MaxPool):
-                border = [(0, 0), (padding, padding), (padding, padding), (0, 0)]
-                x = keras.ops.pad(x, border, constant_values=-np.inf)
-            else:
-                name_of_pad = f"pad{next(numbers)}"
-                x = keras.layers.ZeroPadding2D(padding, LAST, name=name_of_pad)(x)
-        x = _layer(keras.layers, layer, name)(x)
+        if turn := turned.get(f"{block.name}.{name}"):
+            size = x.shape[-1:] if turn == "flat" else (1, 1, x.shape[-1])
+            x = keras.layers.Reshape(size, name=f"{name}_{turn}")(x)
+        x = maker(LAYERS, layer, "TensorFlow")(keras, layer, name, x)
     return keras.Model(inputs, x, name=_valid(block.name))
 
 
 def _takes_any_size(block: Block) -> bool:
     """Whether nothing in the block counts positions: no Flatten or Linear before their mean."""
     for layer in block.layers:
-        if isinstance(layer, description.GlobalAvgPool):
+        if isinstance(layer, layers.GlobalAvgPool):
             return True
-        if isinstance(layer, description.Flatten | description.Linear):
+        if isinstance(layer, layers.Flatten | layers.Linear):
             return False
     return True
 
 
-def _layer(layers: Any, layer: Layer, name: str) -> Any:
-    """The Keras layer for one layer, without the padding that Keras's own does not match."""
-    padding = "same" if is_same(layer) else "valid"
-    match layer:
-        case description.Conv(channels, kernel, stride, _, bias):
-            return layers.Conv2D(
-                channels, kernel, stride, padding, data_format=LAST, use_bias=bias, name=name
-            )
-        case description.BatchNorm(epsilon, momentum):
-            return layers.BatchNormalization(momentum=1 - momentum, epsilon=epsilon, name=name)
-        case description.ReLU():
-            return layers.ReLU(name=name)
-        case description.Sigmoid():
-            return layers.Activation("sigmoid", name=name)
-        case description.MaxPool(kernel, stride):
-            return layers.MaxPooling2D(kernel, stride, padding, data_format=LAST, name=name)
-        case description.AvgPool(kernel, stride):
-            return layers.AveragePooling2D(kernel, stride, data_format=LAST, name=name)
-        case description.GlobalAvgPool():
-            return layers.GlobalAveragePooling2D(data_format=LAST, keepdims=True, name=name)
-        case description.Dropout(rate):
-            return layers.Dropout(rate, name=name)
-        case description.Flatten():
-            return layers.Flatten(LAST, name=name)
-        case description.Linear(features, bias):
-            return layers.Dense(features, use_bias=bias, name=name)
-    raise FrameworkError(f"TensorFlow: no layer for {type(layer).__name__}")
+def _conv(keras: Any, o: layers.Conv, name: str, x: Any) -> Any:
+    padding = "same" if is_same(o) else "valid"
+    made = keras.layers.Conv2D(
+        o.channels, o.kernel, o.stride, padding, data_format=LAST, use_bias=o.bias, name=name
+    )
+    return made(x if is_same(o) else _padded(keras, o.padding, name, x))
+
+
+def _padded(keras: Any, padding: int, name: str, x: Any) -> Any:
+    """Zeros around a map: Keras's own padding is another, or none."""
+    return keras.layers.ZeroPadding2D(padding, LAST, name=f"{name}_pad")(x) if padding else x
+
+
+def _max_pool(keras: Any, o: layers.MaxPool, name: str, x: Any) -> Any:
+    same = is_same(o)
+    if o.padding and not same:
+        pads = (o.padding, o.padding)
+        x = keras.ops.pad(x, [(0, 0), pads, pads, (0, 0)], constant_values=-np.inf)
+    padding = "same" if same else "valid"
+    return keras.layers.MaxPooling2D(o.kernel, o.stride, padding, data_format=LAST, name=name)(x)
+
+
+def _avg_pool(keras: Any, o: layers.AvgPool, name: str, x: Any) -> Any:
+    pool = keras.layers.AveragePooling2D(o.kernel, o.stride, data_format=LAST, name=name)
+    return pool(_padded(keras, o.padding, name, x))
+
+
+LAYERS: dict[type[Layer], Callable[[Any, Any, str, Any], Any]] = {
+    layers.Conv: _conv,
+    layers.BatchNorm: lambda k, o, name, x: k.layers.BatchNormalization(
+        momentum=1 - o.momentum, epsilon=o.epsilon, name=name
+    )(x),
+    layers.ReLU: lambda k, o, name, x: k.layers.ReLU(name=name)(x),
+    layers.Sigmoid: lambda k, o, name, x: k.layers.Activation("sigmoid", name=name)(x),
+    layers.MaxPool: _max_pool,
+    layers.AvgPool: _avg_pool,
+    layers.GlobalAvgPool: lambda k, o, name, x: k.layers.GlobalAveragePooling2D(
+        data_format=LAST, keepdims=True, name=name
+    )(x),
+    layers.Dropout: lambda k, o, name, x: k.layers.Dropout(o.rate, name=name)(x),
+    layers.Flatten: lambda k, o, name, x: k.layers.Flatten(LAST, name=name)(x),
+    layers.Linear: lambda k, o, name, x: k.layers.Dense(o.features, use_bias=o.bias, name=name)(x),
+}
+"""What puts each layer, under a name, behind `x`; all are Keras's own."""

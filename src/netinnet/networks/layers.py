@@ -1,11 +1,19 @@
-"""The layers a network is made of: small frozen dataclasses that know the shape they make."""
+"""The layers a network is made of: each class is its layer's one home.
+
+A layer knows the shape it makes, its tensors, what it costs, what its two passes hold in memory,
+and its words in a table. What it computes is written once for each back end, in a plain table
+{layer class: maker}: `frameworks/X_model.py` (and what a learner runs faster, in `X_learner.py` or
+`X_layers.py`), `inference/onnx_graph.py`, and `inference/oracle.py`, the simplest of them.
+"""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple, TypeVar
 
-from netinnet.errors import NetworkError
+from netinnet.errors import FrameworkError, NetworkError
 
 
 class Shape(NamedTuple):
@@ -23,38 +31,92 @@ class Shape(NamedTuple):
         return f"{self.channels}×{self.height}×{self.width}"
 
 
+class Tensor(NamedTuple):
+    """One array of a layer's weights, with PyTorch's name and order of axes."""
+
+    name: str
+    shape: tuple[int, ...]
+    fill: float | None = None
+    """The value it starts with; None: drawn from the seed (`weights.initial`)."""
+    is_trained: bool = True
+    """Whether the optimiser changes it (running statistics it does not)."""
+
+    @property
+    def matrix(self) -> tuple[int, int, int, int] | None:
+        """(output, input, row, column) of a kernel or matrix, None for a vector."""
+        return (*self.shape, 1, 1)[:4] if len(self.shape) > 1 else None  # type: ignore[return-value]
+
+
+class Needs(NamedTuple):
+    """What the two passes of a layer take in PyTorch on a CPU, in bytes (`costs/memory.py`)."""
+
+    output: int
+    """Its output; 0 where that is in the input's memory."""
+    gradient: int
+    """The gradient of its input; 0 where that is in the memory of the output's gradient."""
+    keeps_input: bool = False
+    keeps_output: bool = False
+    keeps_more: int = 0
+    forward: int = 0
+    """Workspace of the forward pass."""
+    backward: int = 0
+
+
 class DoesNotFit(Exception):
     """Raised by a layer whose window is larger than what is left of the picture."""
 
 
-def _window(shape: Shape, channels: int, kernel: int, stride: int, padding: int) -> Shape:
-    """Shape behind a sliding window: floor((n + 2·padding - kernel)/stride) + 1 each way."""
-    height, width = (
-        (n + 2 * padding - kernel) // stride + 1 if n + 2 * padding >= kernel else 0
-        for n in (shape.height, shape.width)
-    )
-    if height < 1 or width < 1:
-        raise DoesNotFit
-    return Shape(channels, height, width)
-
-
 @dataclass(frozen=True)
 class Layer:
-    """What all layers share: a short `kind` that names them, and the shape they make."""
+    """What all layers share. A layer without tensors need only say what differs from this."""
 
     kind: ClassVar[str] = ""
-
-    def output(self, shape: Shape) -> Shape:
-        """Shape of the output for an input of `shape`."""
-        return shape
+    """Short name that the names of layers in a block are made of: `conv1`."""
+    takes: ClassVar[str] = "any"
+    """What it works on: a `map` of positions, a `flat` vector, or `any` of them."""
+    is_monotone: ClassVar[bool] = False
+    """Whether it works on each value by itself and never turns their order round."""
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            lowest = 0 if name in ("padding",) else 1
+            lowest = 0 if name == "padding" else 1
             if type(value) is int and value < lowest:
-                raise NetworkError(
-                    f"{type(self).__name__}: {name} must be at least {lowest}, got {value}"
-                )
+                raise NetworkError(f"{self.name}: {name} must be at least {lowest}, got {value}")
+
+    @property
+    def name(self) -> str:
+        return type(self).__name__
+
+    def output(self, shape: Shape) -> Shape:
+        """Shape of the output for an input of `shape`. Raises DoesNotFit or NetworkError."""
+        return shape
+
+    def tensors(self, shape: Shape) -> tuple[Tensor, ...]:
+        """Its weights for an input of `shape`."""
+        return ()
+
+    def parameters(self, shape: Shape) -> int:
+        """Number of trained values for an input of `shape`."""
+        return sum(math.prod(t.shape) for t in self.tensors(shape) if t.is_trained)
+
+    def macs(self, shape: Shape) -> int:
+        """Multiply-accumulates of one picture's forward pass.
+
+        Those of convolutions and fully connected layers; all others are small beside them.
+        """
+        return 0
+
+    def needs(self, shape: Shape, batch: int, value: int, training: bool) -> Needs:
+        """Memory of its passes for `batch` pictures with `value` bytes a number.
+
+        As it is here: one value for each, and the input kept for the backward pass.
+        """
+        x, y = (value * batch * s.size for s in (shape, self.output(shape)))
+        return Needs(y, x, keeps_input=True)
+
+    def describe(self) -> str:
+        """A few words for a table: "conv 11×11, stride 4, 96 channels"."""
+        return self.name
 
 
 @dataclass(frozen=True)
@@ -62,6 +124,7 @@ class Conv(Layer):
     """Square convolution (cross-correlation) with `channels` outputs, zero padding."""
 
     kind: ClassVar[str] = "conv"
+    takes: ClassVar[str] = "map"
     channels: int
     kernel: int = 1
     stride: int = 1
@@ -69,7 +132,26 @@ class Conv(Layer):
     bias: bool = True
 
     def output(self, shape: Shape) -> Shape:
-        return _window(shape, self.channels, self.kernel, self.stride, self.padding)
+        pads = ((self.padding, self.padding),) * 2
+        return _window(shape, self.channels, self.kernel, self.stride, pads)
+
+    def tensors(self, shape: Shape) -> tuple[Tensor, ...]:
+        weight = Tensor("weight", (self.channels, shape.channels, self.kernel, self.kernel))
+        return (weight, Tensor("bias", (self.channels,), 0.0)) if self.bias else (weight,)
+
+    def macs(self, shape: Shape) -> int:
+        return self.output(shape).size * math.prod(self.tensors(shape)[0].shape[1:])
+
+    def needs(self, shape: Shape, batch: int, value: int, training: bool) -> Needs:
+        kernel = value * math.prod(self.tensors(shape)[0].shape)
+        base = super().needs(shape, batch, value, training)
+        return base._replace(forward=kernel, backward=2 * kernel)
+
+    def describe(self) -> str:
+        stride = f", stride {self.stride}" if self.stride != 1 else ""
+        padding = f", pad {self.padding}" if self.padding else ""
+        size = f"{self.kernel}×{self.kernel}"
+        return f"conv {size}{stride}{padding}, {self.channels} channels"
 
 
 @dataclass(frozen=True)
@@ -81,8 +163,26 @@ class BatchNorm(Layer):
     """
 
     kind: ClassVar[str] = "norm"
+    takes: ClassVar[str] = "map"
     epsilon: float = 1e-5
     momentum: float = 0.1
+
+    def tensors(self, shape: Shape) -> tuple[Tensor, ...]:
+        size = (shape.channels,)
+        return (
+            Tensor("weight", size, 1.0),
+            Tensor("bias", size, 0.0),
+            Tensor("running_mean", size, 0.0, is_trained=False),
+            Tensor("running_var", size, 1.0, is_trained=False),
+        )
+
+    def needs(self, shape: Shape, batch: int, value: int, training: bool) -> Needs:
+        base = super().needs(shape, batch, value, training)
+        statistics = 2 * value * shape.channels if training else 0
+        return base._replace(keeps_more=statistics, backward=base.gradient)
+
+    def describe(self) -> str:
+        return "batch norm"
 
 
 @dataclass(frozen=True)
@@ -90,6 +190,10 @@ class ReLU(Layer):
     """max(x, 0)."""
 
     kind: ClassVar[str] = "relu"
+    is_monotone: ClassVar[bool] = True
+
+    def needs(self, shape: Shape, batch: int, value: int, training: bool) -> Needs:
+        return Needs(0, value * batch * shape.size, keeps_output=True)
 
 
 @dataclass(frozen=True)
@@ -97,6 +201,14 @@ class Sigmoid(Layer):
     """1 / (1 + exp(-x)); LeNet's activation in the book."""
 
     kind: ClassVar[str] = "sigmoid"
+    is_monotone: ClassVar[bool] = True
+
+    def needs(self, shape: Shape, batch: int, value: int, training: bool) -> Needs:
+        size = value * batch * shape.size
+        return Needs(size, size, keeps_output=True)
+
+    def describe(self) -> str:
+        return "sigmoid"
 
 
 @dataclass(frozen=True)
@@ -104,6 +216,7 @@ class Pool(Layer):
     """What the two pools share: a square window that slides."""
 
     kind: ClassVar[str] = "pool"
+    takes: ClassVar[str] = "map"
     kernel: int
     stride: int
     padding: int = 0
@@ -112,16 +225,32 @@ class Pool(Layer):
         super().__post_init__()
         if 2 * self.padding > self.kernel:
             raise NetworkError(
-                f"{type(self).__name__}: padding must be at most half the kernel "
+                f"{self.name}: padding must be at most half the kernel "
                 f"({self.kernel // 2}), got {self.padding}"
             )
 
+    def pads(self, shape: Shape) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Padding (top, bottom), (left, right) with which windows only need to be counted."""
+        return ((self.padding, self.padding),) * 2
+
     def output(self, shape: Shape) -> Shape:
-        return _window(shape, shape.channels, self.kernel, self.stride, self.padding)
+        return _window(shape, shape.channels, self.kernel, self.stride, self.pads(shape))
+
+    def describe(self) -> str:
+        padding = f", pad {self.padding}" if self.padding else ""
+        word = "max" if isinstance(self, MaxPool) else "average"
+        return f"{word} pool {self.kernel}×{self.kernel}, stride {self.stride}{padding}"
 
 
 class MaxPool(Pool):
     """Maximum over a square window. Padding never wins: it counts as minus infinity."""
+
+    def needs(self, shape: Shape, batch: int, value: int, training: bool) -> Needs:
+        base = super().needs(shape, batch, value, training)
+        positions = _POSITION_BYTES * batch * self.output(shape).size
+        if training:
+            return base._replace(keeps_more=positions)
+        return base._replace(keeps_input=False, forward=positions)
 
 
 class AvgPool(Pool):
@@ -133,9 +262,16 @@ class GlobalAvgPool(Layer):
     """Mean over all positions: one number a channel (Lin, Chen, Yan 2013, section 3.2)."""
 
     kind: ClassVar[str] = "gap"
+    takes: ClassVar[str] = "map"
 
     def output(self, shape: Shape) -> Shape:
         return Shape(shape.channels, 1, 1)
+
+    def needs(self, shape: Shape, batch: int, value: int, training: bool) -> Needs:
+        return super().needs(shape, batch, value, training)._replace(keeps_input=False)
+
+    def describe(self) -> str:
+        return "global average pool"
 
 
 @dataclass(frozen=True)
@@ -149,6 +285,13 @@ class Dropout(Layer):
         if not 0 <= self.rate < 1:
             raise NetworkError(f"Dropout: rate must be in [0, 1), got {self.rate}")
 
+    def needs(self, shape: Shape, batch: int, value: int, training: bool) -> Needs:
+        size = value * batch * shape.size
+        return Needs(size, size, keeps_more=size) if training and self.rate else Needs(0, 0)
+
+    def describe(self) -> str:
+        return f"dropout {self.rate:g}"
+
 
 @dataclass(frozen=True)
 class Flatten(Layer):
@@ -159,12 +302,21 @@ class Flatten(Layer):
     def output(self, shape: Shape) -> Shape:
         return Shape(shape.size, 1, 1)
 
+    def needs(self, shape: Shape, batch: int, value: int, training: bool) -> Needs:
+        # Channels are last in memory and the flat order wants them first: that is a copy.
+        is_view = 1 in (shape.channels, shape.height * shape.width)
+        return Needs(0 if is_view else value * batch * shape.size, 0)
+
+    def describe(self) -> str:
+        return "flatten"
+
 
 @dataclass(frozen=True)
 class Linear(Layer):
     """Fully connected layer with `features` outputs; its input must be flat."""
 
     kind: ClassVar[str] = "linear"
+    takes: ClassVar[str] = "flat"
     features: int
     bias: bool = True
 
@@ -172,6 +324,16 @@ class Linear(Layer):
         if shape.height != 1 or shape.width != 1:
             raise NetworkError(f"Linear needs a flat input, got {shape}: put a Flatten before it")
         return Shape(self.features, 1, 1)
+
+    def tensors(self, shape: Shape) -> tuple[Tensor, ...]:
+        weight = Tensor("weight", (self.features, shape.size))
+        return (weight, Tensor("bias", (self.features,), 0.0)) if self.bias else (weight,)
+
+    def macs(self, shape: Shape) -> int:
+        return self.features * shape.size
+
+    def describe(self) -> str:
+        return f"linear, {self.features} features"
 
 
 LAYERS: dict[str, type[Layer]] = {
@@ -189,4 +351,31 @@ LAYERS: dict[str, type[Layer]] = {
         Linear,
     )
 }
-"""Every layer kind by its name in JSON."""
+"""Every layer class by its name in JSON."""
+
+Made = TypeVar("Made")
+
+
+def maker(table: Mapping[type[Layer], Made], layer: Layer, where: str) -> Made:
+    """The entry for a layer in a back end's table. Raises FrameworkError where it has none.
+
+    By exact class: a layer that is like another one still needs a line of its own.
+    """
+    if type(layer) not in table:
+        raise FrameworkError(f"{where} has no {layer.name} layer")
+    return table[type(layer)]
+
+
+_POSITION_BYTES = 8
+
+
+def _window(
+    shape: Shape, channels: int, kernel: int, stride: int, pads: tuple[tuple[int, int], ...]
+) -> Shape:
+    """Shape behind a sliding window: floor((n + padding - kernel)/stride) + 1 each way."""
+    height, width = (
+        (n + sum(pad) - kernel) // stride + 1 for n, pad in zip(shape[1:], pads, strict=True)
+    )
+    if height < 1 or width < 1:
+        raise DoesNotFit
+    return Shape(channels, height, width)

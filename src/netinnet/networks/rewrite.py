@@ -10,11 +10,12 @@ import dataclasses
 import itertools
 import math
 from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from netinnet.networks.layers import Conv, Layer, MaxPool, ReLU, Shape, Sigmoid
+from netinnet.networks.layers import Conv, Layer, MaxPool, Shape, Tensor
 from netinnet.networks.network import Block, Network
 
 
@@ -26,16 +27,11 @@ def activation_behind_pool(network: Network) -> Network:
     """
     blocks = [list(block.layers) for block in network.blocks]
     for here, after in itertools.pairwise(blocks):
-        if (
-            here
-            and after
-            and isinstance(here[-1], ReLU | Sigmoid)
-            and isinstance(after[0], MaxPool)
-        ):
+        if here and after and here[-1].is_monotone and isinstance(after[0], MaxPool):
             after.insert(1, here.pop())
     for layers in blocks:
         for i in range(len(layers) - 1):
-            if isinstance(layers[i], ReLU | Sigmoid) and isinstance(layers[i + 1], MaxPool):
+            if layers[i].is_monotone and isinstance(layers[i + 1], MaxPool):
                 layers[i], layers[i + 1] = layers[i + 1], layers[i]
     return _with_layers(network, blocks)
 
@@ -52,7 +48,7 @@ def _with_layers(network: Network, blocks: list[list[Layer]]) -> Network:
 
 
 @dataclass(frozen=True)
-class ResizedConv(Conv):
+class ResizedConv(Layer):
     """A bilinear enlargement by a whole `factor`, then the convolution, as one layer.
 
     Both are linear, so together they are a small convolution of the original picture: an output
@@ -62,35 +58,60 @@ class ResizedConv(Conv):
     enlarged picture is no border of the source.
     """
 
-    factor: int = 1
+    kind: ClassVar[str] = Conv.kind
+    takes: ClassVar[str] = Conv.takes
+    conv: Conv
+    factor: int
 
     def output(self, shape: Shape) -> Shape:
-        return Conv.output(
-            self, Shape(shape.channels, shape.height * self.factor, shape.width * self.factor)
+        return self.conv.output(
+            Shape(shape.channels, shape.height * self.factor, shape.width * self.factor)
         )
 
-    @property
-    def phases(self) -> int:
-        """Number of output phases along one axis."""
-        return math.lcm(self.stride, self.factor) // self.stride
+    def tensors(self, shape: Shape) -> tuple[Tensor, ...]:
+        return self.conv.tensors(shape)
 
-    @property
-    def source_stride(self) -> int:
-        """Source pixels between outputs of the same phase."""
-        return math.lcm(self.stride, self.factor) // self.factor
-
-    def taps(self) -> tuple[npt.NDArray[np.float32], int]:
-        """Matrix phases×kernel×taps and the source offset of the first tap (0 or negative).
-
-        Entry [p, k, t] is the weight of source pixel offset + t in the enlarged pixel under kernel
-        row k, for an output of phase p. Source pixels beyond the border repeat the border.
-        """
-        place = np.arange(self.phases)[:, None] * self.stride + np.arange(self.kernel)[None, :]
+    def folded(self, shape: Shape) -> Folded:
+        """How to compute it on pictures of `shape` by one matrix product over patches."""
+        conv, period = self.conv, math.lcm(self.conv.stride, self.factor)
+        phases, stride = period // conv.stride, period // self.factor
+        place = np.arange(phases)[:, None] * conv.stride + np.arange(conv.kernel)[None, :]
         centres = (place + 0.5) / self.factor - 0.5
         first = math.floor(centres.min())
-        count = math.floor(centres.max()) + 2 - first
-        distance = np.abs(centres[:, :, None] - (first + np.arange(count)))
-        return np.maximum(0.0, 1.0 - distance).astype(np.float32), first
+        size = math.floor(centres.max()) + 2 - first
+        distance = np.abs(centres[:, :, None] - (first + np.arange(size)))
+        taps = np.maximum(0.0, 1.0 - distance).astype(np.float32)
+        out = self.output(shape)
+        steps = (-(-out.height // phases), -(-out.width // phases))
+        after = [
+            max(0, (count - 1) * stride + size + first - n)
+            for count, n in zip(steps, shape[1:], strict=True)
+        ]
+        return Folded(taps, phases, stride, size, steps, -first, (after[0], after[1]), out)
+
+
+class Folded(NamedTuple):
+    """The geometry of a `ResizedConv` on pictures of one shape, for every framework.
+
+    The picture is padded by repeating its border, `before` and `after`; patches of size×size,
+    `stride` apart, are multiplied by one small kernel for each output phase (p, q). The products
+    (steps×steps×phases×phases×channels) are the output once phases stand beside each other, and
+    what is beyond `out` is cut off.
+    """
+
+    taps: npt.NDArray[np.float32]
+    """phases×kernel×size: [p, k, t] is the weight of patch pixel t in the enlarged pixel under
+    kernel row k, for an output of phase p."""
+    phases: int
+    """Output phases along one axis."""
+    stride: int
+    """Source pixels between outputs of the same phase."""
+    size: int
+    steps: tuple[int, int]
+    """Patches down and across."""
+    before: int
+    after: tuple[int, int]
+    out: Shape
 
 
 def fold_resize(network: Network, source: Shape) -> Network | None:
@@ -105,5 +126,5 @@ def fold_resize(network: Network, source: Shape) -> Network | None:
     if factor < 2 or enlarged != network.input or not isinstance(first, Conv) or first.padding:
         return None
     blocks = [list(block.layers) for block in network.blocks]
-    blocks[0][0] = ResizedConv(**vars(first), factor=factor)
+    blocks[0][0] = ResizedConv(first, factor)
     return dataclasses.replace(_with_layers(network, blocks), input=source)

@@ -1,0 +1,253 @@
+"""One battery over every layer: shapes, counts, JSON, ONNX, and gradients in each framework."""
+
+from __future__ import annotations
+
+import importlib
+import math
+import zlib
+from typing import Any
+
+import numpy as np
+import pytest
+
+from netinnet import frameworks, weights
+from netinnet.errors import FrameworkError
+from netinnet.frameworks import FRAMEWORKS
+from netinnet.frameworks.learner import LearnerSettings
+from netinnet.inference import oracle
+from netinnet.metrics import cross_entropy
+from netinnet.networks import layers as vocabulary
+from netinnet.networks.layers import (
+    LAYERS,
+    AvgPool,
+    BatchNorm,
+    Conv,
+    Dropout,
+    Flatten,
+    GlobalAvgPool,
+    Layer,
+    Linear,
+    MaxPool,
+    ReLU,
+    Shape,
+    Sigmoid,
+)
+from netinnet.networks.network import Block, Network
+from netinnet.optimizer import Optimizer
+from tests.conftest import needs
+
+INSTALLED = [name for name, found in FRAMEWORKS.items() if found.is_installed]
+MAP = Shape(4, 7, 6)
+SAMPLES: dict[str, Layer] = {
+    "conv": Conv(6, 3, 2, 1),
+    "conv 1×1 without bias": Conv(5, bias=False),
+    "conv same": Conv(3, 5, 1, 2),
+    "batch norm": BatchNorm(0.01, 0.2),
+    "relu": ReLU(),
+    "sigmoid": Sigmoid(),
+    "max pool": MaxPool(3, 2),
+    "max pool padded": MaxPool(3, 2, 1),
+    "average pool": AvgPool(2, 2),
+    "average pool padded": AvgPool(3, 2, 1),
+    "global average pool": GlobalAvgPool(),
+    "dropout": Dropout(0.5),
+    "flatten": Flatten(),
+    "linear": Linear(5),
+    "linear without bias": Linear(5, bias=False),
+}
+TABLES = {
+    "pytorch": (("pytorch_model", "MODULES"), ("pytorch_learner", "MODULES")),
+    "tensorflow": (("tensorflow_model", "LAYERS"), ("tensorflow_layers", "OPERATIONS")),
+    "jax": (("jax_model", "MODULES"), ("jax_layers", "MODULES")),
+    "mxnet": (("mxnet_model", "MODULES"),),
+}
+each_sample = pytest.mark.parametrize("layer", SAMPLES.values(), ids=SAMPLES)
+
+
+def network(layer: Layer) -> Network:
+    """The layer between a convolution, whose gradient goes through it, and a linear layer."""
+    before: tuple[Layer, ...] = (Conv(MAP.channels),)
+    if layer.takes == "flat":
+        before = (*before, Flatten())
+    blocks = (Block("a", before), Block("b", (layer,)), Block("c", (Flatten(), Linear(3))))
+    return Network("sample", MAP, blocks, ("x", "y", "z"))
+
+
+def drawn(net: Network) -> weights.Weights:
+    """Weights of which none is 0 or 1, and variances are above 0."""
+    made = {}
+    for name, shape in weights.shapes(net).items():
+        rng = np.random.default_rng(zlib.crc32(name.encode()))
+        low = 0.5 if name.endswith("running_var") else -0.6
+        made[name] = rng.uniform(low, 1.1, shape).astype(np.float32)
+    return made
+
+
+def pictures(count: int = 5) -> np.ndarray:
+    size = (count, MAP.height, MAP.width, MAP.channels)
+    return np.random.default_rng(0).normal(0, 1, size).astype(np.float32)
+
+
+def channels_first(images: np.ndarray) -> np.ndarray:
+    return images.transpose(0, 3, 1, 2).astype(np.float64)
+
+
+def test_every_layer_has_a_sample() -> None:
+    assert {type(layer) for layer in SAMPLES.values()} == set(LAYERS.values())
+
+
+@pytest.mark.parametrize("framework", INSTALLED)
+def test_every_table_is_complete(framework: str) -> None:
+    for module, table in TABLES[framework]:
+        entries = getattr(importlib.import_module(f"netinnet.frameworks.{module}"), table)
+        assert set(LAYERS.values()) <= set(entries), module
+
+
+def test_the_oracle_and_onnx_are_complete() -> None:
+    from netinnet.inference import onnx_graph
+
+    assert set(oracle.OPERATIONS) == set(LAYERS.values())
+    assert set(onnx_graph.MAKERS) == set(LAYERS.values())
+
+
+def test_a_layer_without_an_entry_is_named() -> None:
+    class Swish(Layer):
+        pass
+
+    with pytest.raises(FrameworkError, match=r"^the NumPy oracle has no Swish layer$"):
+        vocabulary.maker(oracle.OPERATIONS, Swish(), "the NumPy oracle")
+
+
+@each_sample
+def test_shape_is_what_is_computed(layer: Layer) -> None:
+    flat = layer.takes == "flat"
+    shape = Shape(MAP.size, 1, 1) if flat else MAP
+    own = {t.name: np.ones(t.shape) for t in layer.tensors(shape)}
+    x = np.ones((2, MAP.size)) if flat else np.ones((2, *MAP))
+    y = oracle.OPERATIONS[type(layer)](layer, own, x)
+    assert y[0].size == layer.output(shape).size
+    assert y.reshape(2, *layer.output(shape)).shape == (2, *layer.output(shape))
+
+
+@each_sample
+def test_json_round_trip(layer: Layer) -> None:
+    net = network(layer)
+    assert Network.from_json(net.to_json()) == net
+
+
+@each_sample
+def test_words_are_words(layer: Layer) -> None:
+    words = layer.describe()
+    assert words
+    assert "(" not in words
+
+
+@needs("pytorch")
+@each_sample
+def test_counts_are_those_of_pytorch(layer: Layer) -> None:
+    from torch.utils.flop_counter import FlopCounterMode
+
+    net = network(layer)
+    model = frameworks.adapter("pytorch").build(net, drawn(net)).eval()
+    placed = next(p for p in net.placed_layers() if p.block == "b")
+    trained = sum(p.numel() for p in model.b.parameters())
+    assert trained == layer.parameters(placed.input)
+    assert trained == sum(math.prod(t.shape) for t in layer.tensors(placed.input) if t.is_trained)
+    import torch
+
+    with FlopCounterMode(display=False) as counter:
+        model(torch.zeros(1, *MAP))
+    assert counter.get_total_flops() == 2 * sum(p.layer.macs(p.input) for p in net.placed_layers())
+
+
+@each_sample
+def test_onnx_computes_the_same(layer: Layer) -> None:
+    onnx = pytest.importorskip("onnx")
+    from onnx.reference import ReferenceEvaluator
+
+    from netinnet.inference.onnx_graph import INPUT, LOGITS, to_onnx
+    from netinnet.preprocessing import prepare
+
+    net = network(layer)
+    images = np.random.default_rng(0).integers(0, 256, (3, 7, 6, 4), np.uint8)
+    graph = onnx.load_from_string(to_onnx(weights.Model(net, drawn(net))))
+    (result,) = ReferenceEvaluator(graph).run([LOGITS], {INPUT: images})
+    prepared = prepare(images, net.input, net.preprocessing)
+    assert_close(result, oracle.logits(net, drawn(net), channels_first(prepared)))
+
+
+@pytest.mark.parametrize("framework", INSTALLED)
+@each_sample
+def test_parity_and_gradients(
+    framework: str, layer: Layer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Logits of the learner and the native model; the gradient against the oracle's slope."""
+    from tests.parity import native
+
+    net, images = network(layer), pictures()
+    values, labels = drawn(net), np.array([0, 1, 2, 1, 0])
+    adapter = frameworks.adapter(framework)
+    expected = oracle.logits(net, values, channels_first(images))
+    learner = adapter.learner(LearnerSettings(net, Optimizer(), net.input), values)
+    assert_close(learner.logits(images), expected)
+    assert_close(native(framework, adapter.build(net, values), images), expected)
+    if isinstance(layer, Dropout):
+        return  # what it lets through in training is the framework's own draw
+    monkeypatch.setitem(oracle.OPERATIONS, BatchNorm, with_batch_statistics)
+    learner.step(images, labels, 1.0, 1, 0)
+    gradient = {name: values[name] - after for name, after in learner.weights().items()}
+    rng = np.random.default_rng(3)
+    for name, tensor in weights.tensors(net).items():
+        if not tensor.is_trained:
+            continue
+        direction = rng.normal(0, 1, tensor.shape)
+        slope = (
+            loss(net, values, name, 1e-6 * direction, images, labels)
+            - loss(net, values, name, -1e-6 * direction, images, labels)
+        ) / 2e-6
+        size = np.linalg.norm(gradient[name]) * np.linalg.norm(direction) + 1e-2
+        assert abs(slope - (gradient[name] * direction).sum()) < 1e-4 * size, name
+
+
+def with_batch_statistics(layer: BatchNorm, own: Any, x: np.ndarray) -> np.ndarray:
+    """Batch norm in training: the statistics are the batch's own."""
+    mean, variance = x.mean((0, 2, 3), keepdims=True), x.var((0, 2, 3), keepdims=True)
+    normal = (x - mean) / np.sqrt(variance + layer.epsilon)
+    return normal * own["weight"][:, None, None] + own["bias"][:, None, None]
+
+
+def loss(
+    net: Network,
+    values: weights.Weights,
+    name: str,
+    change: np.ndarray,
+    images: np.ndarray,
+    labels: np.ndarray,
+) -> float:
+    changed: dict[str, Any] = {**values, name: values[name].astype(np.float64) + change}
+    return float(cross_entropy(oracle.logits(net, changed, channels_first(images)), labels).mean())
+
+
+def assert_close(result: np.ndarray, expected: np.ndarray) -> None:
+    assert result.shape == expected.shape
+    assert np.abs(result - expected).max() <= 1e-5 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("framework", INSTALLED)
+def test_maps_and_vectors_turn_into_each_other(framework: str) -> None:
+    """A description may go from features to n×1×1 and back without saying so."""
+    from tests.parity import native
+
+    blocks = (
+        Block("a", (Conv(4, 3), AvgPool(3, 2, 1), GlobalAvgPool(), Linear(6, bias=False))),
+        Block("b", (Sigmoid(), Conv(5), BatchNorm(0.1), MaxPool(1, 1), Dropout(0.5))),
+        Block("c", (Flatten(), BatchNorm(), Flatten(), Conv(3), GlobalAvgPool(), Dropout(0.1))),
+    )
+    net = Network("mixed", MAP, blocks, ("x", "y", "z"))
+    values, images = drawn(net), pictures()
+    expected = oracle.logits(net, values, channels_first(images))
+    adapter = frameworks.adapter(framework)
+    learner = adapter.learner(LearnerSettings(net, Optimizer(), net.input), values)
+    assert_close(learner.logits(images), expected)
+    assert_close(native(framework, adapter.build(net, values), images), expected)
+    learner.step(images, np.array([0, 1, 2, 1, 0]), 0.1, 1, 0)
