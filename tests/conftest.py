@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from netinnet.cli import main
 from netinnet.data import datasets
 from netinnet.errors import DataError
 from netinnet.frameworks import FRAMEWORKS
@@ -31,16 +35,41 @@ def needs(name: str) -> pytest.MarkDecorator:
     return pytest.mark.skipif(not found.is_installed, reason=f"{found.title} is not installed")
 
 
-def nin(*arguments: str | Path, **options: object) -> subprocess.CompletedProcess[str]:
-    """Run the command in a process of its own, as a user does."""
-    return subprocess.run(
-        [sys.executable, "-m", "netinnet.cli.main", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-        **options,  # type: ignore[arg-type]
-    )
+def nin(
+    *arguments: str | Path, fresh: bool = False, **options: Any
+) -> subprocess.CompletedProcess[str]:
+    """Run the command and return its exit status and what it printed.
+
+    It runs in this process, which has imported the frameworks already. `fresh` runs it in a process
+    of its own, as a user does, and so do options of subprocess.run other than `cwd` (`env`) and
+    a number of threads that this process can't change to.
+    """
+    words = [str(argument) for argument in arguments]
+    folder = options.pop("cwd", None)
+    if fresh or options or _needs_other_threads(words):
+        return subprocess.run(
+            [sys.executable, "-m", "netinnet.cli.main", *words],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
+            **options,
+        )
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        contextlib.chdir(folder or "."),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        status = main.run(words)
+    return subprocess.CompletedProcess(words, status, out.getvalue(), err.getvalue())
+
+
+def _needs_other_threads(words: list[str]) -> bool:
+    """OMP_NUM_THREADS gives PyTorch and MXNet one; the others fix theirs when they start."""
+    threads = words[words.index("--threads") + 1] if "--threads" in words else None
+    return threads is not None and (threads != "1" or not {"tensorflow", "jax"}.isdisjoint(words))
 
 
 @pytest.fixture(scope="session")
