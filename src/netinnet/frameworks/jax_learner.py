@@ -14,7 +14,6 @@ import numpy.typing as npt
 import optax
 from flax import nnx
 
-from netinnet.costs import counts
 from netinnet.frameworks import jax_layers
 from netinnet.frameworks.jax_model import assemble
 from netinnet.frameworks.learner import LearnerSettings
@@ -24,7 +23,7 @@ from netinnet.networks.network import Network
 from netinnet.networks.rewrite import activation_behind_pool, fold_resize
 from netinnet.optimizer import ArrayFunctions
 from netinnet.preprocessing import resize_matrix
-from netinnet.weights import Array, Weights
+from netinnet.weights import Array, Weights, shapes
 
 FUNCTIONS = ArrayFunctions(sum=jnp.sum, reshape=jnp.reshape, transpose=jnp.transpose)
 
@@ -225,7 +224,7 @@ def _piece_size(network: Network) -> int | None:
     if any(isinstance(p.layer, BatchNorm) for p in placed):
         return None
     outputs = sum(p.output.size for p in placed if isinstance(p.layer, Conv | Linear))
-    weights = sum(counts.parameters(p.layer, p.input) for p in placed)
+    weights = sum(map(math.prod, shapes(network).values()))
     fitting = max(_CACHED, 4 * weights) / outputs
     return 1 << max(0, math.floor(math.log2(fitting)))
 
