@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import io
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -86,10 +89,30 @@ def fashion_mnist() -> datasets.Dataset:
         pytest.skip(str(error))
 
 
+def made_once(name: str, factory: pytest.TempPathFactory, make: Callable[[Path], None]) -> Path:
+    """The folder that `make` fills, once for all processes that test side by side.
+
+    Tests read it; one that changes it takes a copy.
+    """
+    base = factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+    complete = folder.with_name(f"{name}-is-complete")
+    with folder.with_name(f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not complete.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            make(folder)
+            complete.touch()
+    return folder
+
+
 @pytest.fixture(scope="session")
 def small_run(fashion_mnist: datasets.Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of the default recipe, shortened."""
-    folder = tmp_path_factory.mktemp("small") / "run"
-    done = nin("train", *QUICK, "--output", folder, "--json")
-    assert done.returncode == 0, done.stderr
-    return folder
+
+    def make(folder: Path) -> None:
+        done = nin("train", *QUICK, "--output", folder / "run", "--json")
+        assert done.returncode == 0, done.stderr
+
+    return made_once("small", tmp_path_factory, make) / "run"

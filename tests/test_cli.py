@@ -119,7 +119,10 @@ def test_huge_picture_is_refused_before_decoding(tmp_path: Path) -> None:
     # Another size in the header, which has a checksum of its own behind it.
     header = b"IHDR" + struct.pack(">2I", 30_000, 30_000) + small.getvalue()[24:29]
     path.write_bytes(
-        small.getvalue()[:12] + header + struct.pack(">I", zlib.crc32(header)) + small.getvalue()[33:]
+        small.getvalue()[:12]
+        + header
+        + struct.pack(">I", zlib.crc32(header))
+        + small.getvalue()[33:]
     )
     began = time.monotonic()
     done = nin("predict", path)
