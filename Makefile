@@ -16,10 +16,15 @@ STAMP := $(VENV)/.installed-$(STATE)
 MXNET_STAMP := $(MXNET_VENV)/.installed-$(STATE)
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 TRAIN_FLAGS ?=
-# As many test files at a time as there are cores; the tests of a file share what they compute.
-AT_ONCE := -n auto --dist loadfile
+# As many tests at a time as there are cores, each in the process that is free next; what several
+# need is made once (made_once in tests/conftest.py).
+AT_ONCE := -n auto --dist worksteal --durations 10
+LOWEST_VENV := .venv-lowest
+LOWEST_BIN := $(LOWEST_VENV)/bin
+# These start processes that train.
+LOWEST_WITHOUT := $(patsubst %,--ignore tests/test_%.py,agreement studies training tuning readme chapter_docs)
 
-.PHONY: train test test-mxnet test-slow lint types golden shipped-model clean
+.PHONY: train test test-mxnet test-slow test-lowest lint types golden shipped-model clean
 
 train: $(STAMP)-train
 	$(BIN)/nin train $(TRAIN_FLAGS)
@@ -39,9 +44,16 @@ test-mxnet:
 test-slow: $(STAMP)-test
 	$(BIN)/python -m pytest -m slow
 
+# The lowest versions that pyproject.toml allows, with the tests that need no training framework:
+# the lowest PyTorch on PyPI would bring gigabytes of CUDA. NumPy 1.23 needs MXNet's Python. What
+# old libraries use of newer ones may be deprecated there.
+test-lowest: $(LOWEST_VENV)/.installed-$(STATE)
+	$(LOWEST_BIN)/python -m pytest $(AT_ONCE) -W ignore::DeprecationWarning $(LOWEST_WITHOUT)
+
 lint: $(STAMP)-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-logo
 
 types: $(STAMP)-test
 	$(BIN)/mypy
@@ -56,7 +68,7 @@ shipped-model: $(STAMP)-train
 	cp runs/shipped-model/model.safetensors src/netinnet/models/nin-small-fashion-mnist.safetensors
 
 clean:
-	rm -rf $(VENV) $(MXNET_VENV) build src/*.egg-info
+	rm -rf $(VENV) $(MXNET_VENV) $(LOWEST_VENV) build src/*.egg-info
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -76,4 +88,12 @@ $(MXNET_BIN)/python:
 $(MXNET_STAMP): $(MXNET_BIN)/python
 	$(MXNET_BIN)/python $(PIP_INSTALL) -r requirements/mxnet.txt
 	$(MXNET_BIN)/python $(PIP_INSTALL) --no-deps --editable .
+	touch $@
+
+$(LOWEST_VENV)/.installed-$(STATE):
+	@$(HAS_MXNET_PYTHON) || { echo "$(NO_MXNET_PYTHON)." >&2; exit 2; }
+	$(MXNET_PYTHON) -m venv --clear $(LOWEST_VENV)
+	$(LOWEST_BIN)/python tools/lowest.py > $(LOWEST_VENV)/lowest.txt
+	$(LOWEST_BIN)/python $(PIP_INSTALL) -r $(LOWEST_VENV)/lowest.txt
+	$(LOWEST_BIN)/python $(PIP_INSTALL) --no-deps --editable .
 	touch $@

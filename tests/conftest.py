@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import io
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from netinnet import frameworks
+from netinnet.cli import main
 from netinnet.data import datasets
 from netinnet.errors import DataError
 from netinnet.frameworks import FRAMEWORKS
@@ -24,6 +32,10 @@ SMALL = ["--train-examples", "512", "--test-examples", "200", "--batch-size", "6
 QUICK = [*SMALL, "--framework", FRAMEWORK]
 """Flags of a training that works in every environment, in seconds."""
 
+if not FRAMEWORKS[FRAMEWORK].is_installed:
+    # The lowest versions of the other libraries are tested without one (`make test-lowest`).
+    frameworks.adapter = lambda _name: pytest.skip("no training framework is installed")
+
 
 def needs(name: str) -> pytest.MarkDecorator:
     """Skip a test where a framework is not installed; each runs in one of the environments."""
@@ -31,16 +43,41 @@ def needs(name: str) -> pytest.MarkDecorator:
     return pytest.mark.skipif(not found.is_installed, reason=f"{found.title} is not installed")
 
 
-def nin(*arguments: str | Path, **options: object) -> subprocess.CompletedProcess[str]:
-    """Run the command in a process of its own, as a user does."""
-    return subprocess.run(
-        [sys.executable, "-m", "netinnet.cli.main", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-        **options,  # type: ignore[arg-type]
-    )
+def nin(
+    *arguments: str | Path, fresh: bool = False, **options: Any
+) -> subprocess.CompletedProcess[str]:
+    """Run the command and return its exit status and what it printed.
+
+    It runs in this process, which has imported the frameworks already. `fresh` runs it in a process
+    of its own, as a user does, and so do options of subprocess.run other than `cwd` (`env`) and
+    a number of threads that this process can't change to.
+    """
+    words = [str(argument) for argument in arguments]
+    folder = options.pop("cwd", None)
+    if fresh or options or _needs_other_threads(words):
+        return subprocess.run(
+            [sys.executable, "-m", "netinnet.cli.main", *words],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
+            **options,
+        )
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        contextlib.chdir(folder or "."),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        status = main.run(words)
+    return subprocess.CompletedProcess(words, status, out.getvalue(), err.getvalue())
+
+
+def _needs_other_threads(words: list[str]) -> bool:
+    """OMP_NUM_THREADS gives PyTorch and MXNet one; the others fix theirs when they start."""
+    threads = words[words.index("--threads") + 1] if "--threads" in words else None
+    return threads is not None and (threads != "1" or not {"tensorflow", "jax"}.isdisjoint(words))
 
 
 @pytest.fixture(scope="session")
@@ -52,10 +89,30 @@ def fashion_mnist() -> datasets.Dataset:
         pytest.skip(str(error))
 
 
+def made_once(name: str, factory: pytest.TempPathFactory, make: Callable[[Path], None]) -> Path:
+    """The folder that `make` fills, once for all processes that test side by side.
+
+    Tests read it; one that changes it takes a copy.
+    """
+    base = factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+    complete = folder.with_name(f"{name}-is-complete")
+    with folder.with_name(f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not complete.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            make(folder)
+            complete.touch()
+    return folder
+
+
 @pytest.fixture(scope="session")
 def small_run(fashion_mnist: datasets.Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of the default recipe, shortened."""
-    folder = tmp_path_factory.mktemp("small") / "run"
-    done = nin("train", *QUICK, "--output", folder, "--json")
-    assert done.returncode == 0, done.stderr
-    return folder
+
+    def make(folder: Path) -> None:
+        done = nin("train", *QUICK, "--output", folder / "run", "--json")
+        assert done.returncode == 0, done.stderr
+
+    return made_once("small", tmp_path_factory, make) / "run"

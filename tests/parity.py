@@ -1,11 +1,11 @@
 """What one framework computes, as a program: run by the interpreter that has the framework.
 
-    python tests/parity.py FRAMEWORK logits OUT.npz     logits of every zoo network;
+    python tests/parity.py FRAMEWORK networks FOLDER    logits.npz: logits of every zoo network;
                                                         FRAMEWORK onnx is ONNX's own evaluator
-    python tests/parity.py FRAMEWORK classes OUT.npz    classes of the 10,000 test pictures
-    python tests/parity.py FRAMEWORK updates OUT.npz    20 steps of LeNet with every optimiser
-    python tests/parity.py FRAMEWORK train OUT.npz NETWORK STEPS OPTIMIZER
-                                                        losses, weights, state; dropout off
+    python tests/parity.py FRAMEWORK pictures FOLDER    from the data set:
+        classes.npz     logits of the shipped model for the 10,000 test pictures
+        updates.npz     20 steps of LeNet with every optimiser
+        train-*.npz     TRAININGS: losses, weights, state; dropout off
 
 The tests compare the files of any two frameworks.
 """
@@ -44,6 +44,9 @@ RATES = {
     # LeNet is smooth, so that rates as one trains with show whether the update rules are the same.
     "lenet": {"sgd": 0.5, "nesterov": 0.1, "adamw": 1e-3, "muon": 0.15},
 }
+
+TRAININGS = (("nin", 5, "sgd"), ("nin-small", 100, "nesterov"))
+"""Network, steps and optimiser."""
 
 
 def drawn(network: Network, initialisation: str = "he") -> weights.Weights:
@@ -172,21 +175,20 @@ def train(framework: str, name: str, steps: int, optimizer: str) -> dict[str, np
 
 
 def main() -> None:
-    framework, what, out, *rest = sys.argv[1:]
-    if what == "logits":
-        found = logits(framework)
-    elif what == "classes":
-        found = classes(framework)
-    elif what == "updates":
-        found = {
-            f"{optimizer}/{name}": array
-            for optimizer in OPTIMIZERS
-            for name, array in train(framework, "lenet", 20, optimizer).items()
-        }
-    else:
-        name, steps, optimizer = rest
-        found = train(framework, name, int(steps), optimizer)
-    np.savez(Path(out), **found)
+    framework, what, folder = sys.argv[1], sys.argv[2], Path(sys.argv[3])
+    if what == "networks":
+        np.savez(folder / "logits.npz", **logits(framework))
+        return
+    np.savez(folder / "classes.npz", **classes(framework))
+    updates = {
+        f"{optimizer}/{name}": array
+        for optimizer in OPTIMIZERS
+        for name, array in train(framework, "lenet", 20, optimizer).items()
+    }
+    np.savez(folder / "updates.npz", **updates)
+    for name, steps, optimizer in TRAININGS:
+        out = folder / f"train-{name}-{steps}-{optimizer}.npz"
+        np.savez(out, **train(framework, name, steps, optimizer))
 
 
 if __name__ == "__main__":

@@ -17,10 +17,10 @@ import pytest
 
 from netinnet.frameworks import FRAMEWORKS
 from netinnet.networks import zoo
-from tests.conftest import ROOT, needs
+from tests.conftest import ROOT, made_once, needs
+from tests.parity import TRAININGS
 
 Computed = Callable[..., dict[str, np.ndarray]]
-LOSSES = {("nin-small", 100, "nesterov"), ("nin", 5, "sgd")}
 
 
 def interpreter(framework: str) -> str:
@@ -35,25 +35,22 @@ def interpreter(framework: str) -> str:
 
 @pytest.fixture(scope="session")
 def computed(tmp_path_factory: pytest.TempPathFactory) -> Computed:
-    """What tests/parity.py computes with a framework, each once."""
-    folder, known = tmp_path_factory.mktemp("parity"), {}
+    """What tests/parity.py computes with a framework, once for all tests."""
 
     def compute(framework: str, *what: str) -> dict[str, np.ndarray]:
-        if (framework, *what) not in known:
-            out = folder / f"{framework}-{'-'.join(what)}.npz"
-            command = [interpreter(framework), ROOT / "tests/parity.py", framework, what[0], out]
+        program = "networks" if what == ("logits",) else "pictures"
+
+        def make(folder: Path) -> None:
+            command = [interpreter(framework), ROOT / "tests/parity.py", framework, program, folder]
             environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
             done = subprocess.run(
-                [*map(str, command), *what[1:]],
-                capture_output=True,
-                text=True,
-                check=False,
-                env=environment,
+                [*map(str, command)], capture_output=True, text=True, check=False, env=environment
             )
             assert done.returncode == 0, done.stderr[-2000:]
-            with np.load(out) as file:
-                known[framework, *what] = dict(file)
-        return known[framework, *what]
+
+        folder = made_once(f"parity-{framework}-{program}", tmp_path_factory, make)
+        with np.load(folder / f"{'-'.join(what)}.npz") as file:
+            return dict(file)
 
     return compute
 
@@ -87,7 +84,7 @@ def test_the_same_classes(framework: str, computed: Computed) -> None:
 
 @needs("pytorch")
 @pytest.mark.usefixtures("fashion_mnist")
-@pytest.mark.parametrize("what", sorted(LOSSES), ids=lambda what: f"{what[0]}-{what[2]}")
+@pytest.mark.parametrize("what", TRAININGS, ids=lambda what: f"{what[0]}-{what[2]}")
 @pytest.mark.parametrize("pair", list(itertools.combinations(FRAMEWORKS, 2)), ids="-".join)
 def test_the_same_training(
     pair: tuple[str, str], what: tuple[str, int, str], computed: Computed

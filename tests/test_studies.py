@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,7 +26,7 @@ from netinnet.studies.outcome import DeadClass, Outcome
 from netinnet.studies.plan import Arm, Job, Plan
 from netinnet.training import recipe as recipes
 from netinnet.training.run import Run
-from tests.conftest import needs, nin
+from tests.conftest import made_once, needs, nin
 
 TINY = ["--train-examples", "160", "--test-examples", "60", "--epochs", "1"]
 DYING = [
@@ -43,12 +44,14 @@ def digest(path: Path) -> str:
 @pytest.fixture(scope="session")
 def dying_study(fashion_mnist: object, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished study of two runs, one of which has dead classes (about 15 s)."""
-    folder = tmp_path_factory.mktemp("study") / "study"
-    done = nin("reliability", *DYING, "--output", folder, "--json")
-    assert done.returncode == 0, done.stderr
-    (folder / "printed.json").write_text(done.stdout)
-    (folder / "said.txt").write_text(done.stderr)
-    return folder
+
+    def make(folder: Path) -> None:
+        done = nin("reliability", *DYING, "--output", folder / "study", "--json")
+        assert done.returncode == 0, done.stderr
+        (folder / "study/printed.json").write_text(done.stdout)
+        (folder / "study/said.txt").write_text(done.stderr)
+
+    return made_once("dying", tmp_path_factory, make) / "study"
 
 
 # Statistics
@@ -470,21 +473,22 @@ def test_a_page_where_nothing_lives(tmp_path: Path) -> None:
 
 
 @needs("pytorch")
-def test_finished_runs_are_not_run_again(dying_study: Path) -> None:
-    model = dying_study / "runs/logits_relu=true/seed-0/model.safetensors"
+def test_finished_runs_are_not_run_again(dying_study: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(dying_study, tmp_path / "study")
+    model = folder / "runs/logits_relu=true/seed-0/model.safetensors"
     before = model.stat().st_mtime_ns
-    again = nin("reliability", "--resume", dying_study)
+    again = nin("reliability", "--resume", folder)
     assert again.returncode == 0, again.stderr
     assert "2 done" in again.stderr
     assert "logits_relu=true" in again.stdout
-    same = nin("reliability", *DYING, "--output", dying_study, "--quiet")
+    same = nin("reliability", *DYING, "--output", folder, "--quiet")
     assert same.returncode == 0
     assert same.stderr == ""
     assert model.stat().st_mtime_ns == before
-    wrong = nin("ablate", "--resume", dying_study)
+    wrong = nin("ablate", "--resume", folder)
     assert wrong.returncode == 2
     assert "this study goes on with nin reliability --resume" in wrong.stderr
-    decided = nin("reliability", "--resume", dying_study, "--epochs", "3")
+    decided = nin("reliability", "--resume", folder, "--epochs", "3")
     assert "--resume goes on with the study's own plan; leave out --epochs" in decided.stderr
 
 
@@ -557,13 +561,14 @@ def wait_for_no_workers(folder: Path) -> None:
 @pytest.fixture(scope="session")
 def undisturbed(fashion_mnist: object, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """Digests of the models that `nin train` makes of the same recipes."""
-    found = []
-    for seed in ("0", "1"):
-        folder = tmp_path_factory.mktemp("alone") / "run"
-        done = nin("train", *LONG, "--seed", seed, "--output", folder, "--quiet")
-        assert done.returncode == 0, done.stderr
-        found.append(digest(folder / "model.safetensors"))
-    return found
+
+    def make(folder: Path) -> None:
+        for seed in ("0", "1"):
+            done = nin("train", *LONG, "--seed", seed, "--output", folder / seed, "--quiet")
+            assert done.returncode == 0, done.stderr
+
+    folder = made_once("undisturbed", tmp_path_factory, make)
+    return [digest(folder / seed / "model.safetensors") for seed in ("0", "1")]
 
 
 def models(folder: Path) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from netinnet.studies import search, search_space, tuning
 from netinnet.studies.search_space import Choices, Range
 from netinnet.training import recipe as recipes
 from netinnet.training.run import Run
-from tests.conftest import FRAMEWORK, nin
+from tests.conftest import FRAMEWORK, made_once, nin
 
 pytest.importorskip("optuna")
 
@@ -37,12 +38,14 @@ SEARCH = ["tune", *TINY, *SPACE, "--pruner", "none"]
 @pytest.fixture(scope="session")
 def searched(fashion_mnist: object, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished search of four trials."""
-    folder = tmp_path_factory.mktemp("tune") / "study"
-    done = nin(*SEARCH, "--trials", "4", "--output", folder, "--json")
-    assert done.returncode == 0, done.stderr
-    (folder / "printed.json").write_text(done.stdout)
-    (folder / "said.txt").write_text(done.stderr)
-    return folder
+
+    def make(folder: Path) -> None:
+        done = nin(*SEARCH, "--trials", "4", "--output", folder / "study", "--json")
+        assert done.returncode == 0, done.stderr
+        (folder / "study/printed.json").write_text(done.stdout)
+        (folder / "study/said.txt").write_text(done.stderr)
+
+    return made_once("searched", tmp_path_factory, make) / "study"
 
 
 def begin(*arguments: str | Path) -> subprocess.Popen[str]:
@@ -263,7 +266,7 @@ def test_the_page_shows_the_search(searched: Path) -> None:
     assert page.count("<img") >= 2
 
 
-def test_python_api(searched: Path) -> None:
+def test_python_api(searched: Path, tmp_path: Path) -> None:
     """The same call goes on with the study, which is finished: a row for each trial."""
     import netinnet
 
@@ -271,7 +274,7 @@ def test_python_api(searched: Path) -> None:
         search=SPACE[1::2],
         trials=4,
         pruner="none",
-        output=searched,
+        output=shutil.copytree(searched, tmp_path / "study"),
         quiet=True,
         framework=FRAMEWORK,
         train_examples=200,
@@ -286,15 +289,16 @@ def test_python_api(searched: Path) -> None:
 
 
 def test_more_trials_are_added(searched: Path, tmp_path: Path) -> None:
-    before = tuning.load(searched).trials
-    done = nin("tune", "--resume", searched, "--trials", "5", "--json")
+    folder = shutil.copytree(searched, tmp_path / "study")
+    before = tuning.load(folder).trials
+    done = nin("tune", "--resume", folder, "--trials", "5", "--json")
     assert done.returncode == 0, done.stderr
-    after = tuning.load(searched).trials
+    after = tuning.load(folder).trials
     assert after[:4] == before
     assert len(after) == 5
-    again = nin("tune", "--resume", searched, "--quiet")
+    again = nin("tune", "--resume", folder, "--quiet")
     assert again.returncode == 0, again.stderr
-    assert tuning.load(searched).trials == after
+    assert tuning.load(folder).trials == after
 
 
 @pytest.mark.parametrize(

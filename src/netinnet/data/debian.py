@@ -7,16 +7,15 @@ its own in a temporary folder, and the system's stay as they are.
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import re
 import shutil
 import subprocess
-import tarfile
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from netinnet.data.download import Progress, SourceError, store
 from netinnet.data.idx import IdxFile
@@ -32,7 +31,6 @@ APT_OPTIONS = (
 UPDATE_SECONDS = 180
 DOWNLOAD_SECONDS = 1800
 POLL_SECONDS = 0.2
-AR_MAGIC = b"!<arch>\n"
 
 
 def fetch(
@@ -67,7 +65,8 @@ def _download(package: str, work: Path, progress: Progress) -> Path:
         progress(f"package lists for {package}", 0, None)
         own = _own_lists(work)
         # Whatever update says (one unreachable archive of five), the download shows if it did.
-        _apt(["update"], own, work, UPDATE_SECONDS)
+        with contextlib.suppress(SourceError):
+            _apt(["update"], own, work, UPDATE_SECONDS)
         return _apt_download(package, work, own, progress)
 
 
@@ -84,25 +83,19 @@ def _own_lists(work: Path) -> list[str]:
 
 def _apt_download(package: str, work: Path, options: list[str], progress: Progress) -> Path:
     """Run apt-get download. Raises SourceError with apt's own last words."""
-    address = _apt(["download", "--print-uris", package], options, work, UPDATE_SECONDS)
-    described = re.search(r" (\S+\.deb) (\d+)", address.stdout)
-    if address.returncode or not described:
-        raise SourceError(_last_words(address.stderr))
+    described = _apt(["download", "--print-uris", package], options, work, UPDATE_SECONDS)
+    size = re.search(r" \S+\.deb (\d+)", described)
+    total = int(size[1]) if size else None
     archives = work / "archives"
     archives.mkdir(exist_ok=True)
-    total = int(described[2])
-    text = f"{package} from Debian"
-    result = _apt(
-        ["download", package],
-        options,
-        archives,
-        DOWNLOAD_SECONDS,
-        lambda: progress(text, min(_bytes_in(archives), total), total),
-    )
-    found = sorted(archives.glob("*.deb"))
-    if result.returncode or not found:
-        raise SourceError(_last_words(result.stderr))
-    return found[0]
+
+    def watch() -> None:
+        progress(f"{package} from Debian", min(_bytes_in(archives), total or sys.maxsize), total)
+
+    _apt(["download", package], options, archives, DOWNLOAD_SECONDS, watch)
+    for archive in archives.glob("*.deb"):
+        return archive
+    raise SourceError("apt-get brought nothing")
 
 
 def _apt(
@@ -111,12 +104,14 @@ def _apt(
     folder: Path,
     seconds: float,
     watch: Callable[[], None] = lambda: None,
-) -> subprocess.CompletedProcess[str]:
-    """Run apt-get in `folder`, calling `watch` now and then. Raises SourceError after `seconds`."""
-    command = ["apt-get", *APT_OPTIONS, *options, *arguments]
+) -> str:
+    """Return what apt-get prints, run in `folder`, calling `watch` now and then.
+
+    Raises SourceError with apt's last error where it fails, and after `seconds`.
+    """
     deadline = time.monotonic() + seconds
     with subprocess.Popen(
-        command,
+        ["apt-get", *APT_OPTIONS, *options, *arguments],
         cwd=folder,
         env=os.environ | {"LC_ALL": "C"},
         stdin=subprocess.DEVNULL,
@@ -126,22 +121,18 @@ def _apt(
         errors="replace",
     ) as process:
         try:
-            while time.monotonic() < deadline:
+            while process.returncode is None:
+                if time.monotonic() > deadline:
+                    raise SourceError(f"apt-get {arguments[0]} took more than {seconds:g} s")
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     output, errors = process.communicate(timeout=POLL_SECONDS)
-                    watch()
-                    return subprocess.CompletedProcess(command, process.returncode, output, errors)
                 watch()
         finally:
-            if process.poll() is None:
-                process.kill()
-    raise SourceError(f"apt-get {arguments[0]} took more than {seconds:g} s")
-
-
-def _last_words(errors: str) -> str:
-    """The last error of apt's, without its "E: "."""
-    lines = [line.removeprefix("E: ") for line in errors.splitlines() if line.startswith("E: ")]
-    return lines[-1] if lines else "apt-get failed without a word"
+            process.kill()  # nothing happens to one that has ended
+    if process.returncode:
+        lines = [line for line in errors.splitlines() if line.startswith("E: ")]
+        raise SourceError(lines[-1][3:] if lines else "apt-get failed without a word")
+    return output
 
 
 def _bytes_in(folder: Path) -> int:
@@ -156,39 +147,9 @@ def _bytes_in(folder: Path) -> int:
 def unpack(archive: Path, inside: str, work: Path) -> Path:
     """Unpack `archive` under `work`; return the folder that holds the files of `inside`.
 
-    Without dpkg-deb the archive is read here: an ar file, and in it data.tar in some compression.
-    Raises SourceError for an archive that cannot be read.
+    dpkg-deb is there where apt is, which needs it. Raises SourceError for what it cannot read.
     """
-    if shutil.which("dpkg-deb") is not None:
-        command = ["dpkg-deb", "-x", str(archive), str(work / "unpacked")]
-        result = subprocess.run(command, capture_output=True, text=True, check=False)
-        if result.returncode:
-            raise SourceError(f"dpkg-deb cannot unpack {archive.name}")
-        return work / "unpacked" / inside
-    target = work / "members"
-    target.mkdir()
-    try:
-        with tarfile.open(fileobj=io.BytesIO(data_member(archive.read_bytes()))) as tar:
-            for member in tar:
-                path = PurePosixPath(member.name)
-                content = tar.extractfile(member) if member.isfile() else None
-                if content is not None and str(path.parent) == inside:
-                    (target / path.name).write_bytes(content.read())
-    except tarfile.TarError as error:
-        raise SourceError(f"{archive.name} cannot be unpacked without dpkg-deb") from error
-    return target
-
-
-def data_member(archive: bytes) -> bytes:
-    """Return the member data.tar.* of a .deb, an ar archive. Raises SourceError without one."""
-    position = len(AR_MAGIC)
-    while archive.startswith(AR_MAGIC) and position + 60 <= len(archive):
-        header = archive[position : position + 60]
-        size = header[48:58].strip()
-        if not size.isdigit():
-            break
-        start = position + 60
-        if header.startswith(b"data.tar"):
-            return archive[start : start + int(size)]
-        position = start + int(size) + int(size) % 2  # members begin at even places
-    raise SourceError("the package is not a Debian archive")
+    command = ["dpkg-deb", "-x", str(archive), str(work / "unpacked")]
+    if subprocess.run(command, capture_output=True, check=False).returncode:
+        raise SourceError(f"dpkg-deb cannot unpack {archive.name}")
+    return work / "unpacked" / inside

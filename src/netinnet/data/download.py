@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import io
 import queue
-import re
 import threading
 import time
-import urllib.error
 import urllib.parse
-import urllib.request
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import IO, Any, Protocol
-from urllib.request import Request
+from typing import IO, Any, cast
+from urllib.error import HTTPError, URLError
+from urllib.request import (
+    HTTPDefaultErrorHandler,
+    HTTPErrorProcessor,
+    HTTPRedirectHandler,
+    HTTPSHandler,
+    OpenerDirector,
+    ProxyHandler,
+    Request,
+    UnknownHandler,
+)
 
 from netinnet import files
 from netinnet.data.idx import IdxFile, checked
@@ -30,17 +36,7 @@ SILENCE_SECONDS = 10.0
 Progress = Callable[[str, int, int | None], None]
 """Called with what happens, and bytes done and in all (None: unknown); 0 and None: a message."""
 
-
-class Response(Protocol):
-    """The part of http.client.HTTPResponse that is used here."""
-
-    status: int
-    headers: Any
-
-    def read(self, amount: int, /) -> bytes: ...
-    def close(self) -> None: ...
-
-
+Response = http.client.HTTPResponse
 OpenUrl = Callable[[Request], Response]
 
 
@@ -48,37 +44,30 @@ class SourceError(Exception):
     """A source has not delivered; the message is a few words, for a list of what was tried."""
 
 
-class _HttpsRedirects(urllib.request.HTTPRedirectHandler):
+class _HttpsRedirects(HTTPRedirectHandler):
     """Follows redirects, but never from HTTPS to anything else."""
 
     def redirect_request(
         self, req: Request, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str
     ) -> Request | None:
-        if not newurl.lower().startswith("https://"):
-            scheme = newurl.partition(":")[0]
+        scheme = newurl.partition(":")[0].lower()
+        if scheme != "https":
             raise SourceError(f"redirects to {scheme}://, refused")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-def https_opener() -> urllib.request.OpenerDirector:
+def https_opener() -> OpenerDirector:
     """An opener that knows HTTPS (through the environment's proxy, if any) and nothing else."""
-    opener = urllib.request.OpenerDirector()
-    for handler in (
-        urllib.request.ProxyHandler(),
-        urllib.request.HTTPSHandler(),
-        urllib.request.UnknownHandler(),
-        urllib.request.HTTPDefaultErrorHandler(),
-        urllib.request.HTTPErrorProcessor(),
-        _HttpsRedirects(),
-    ):
+    opener = OpenerDirector()
+    errors = HTTPDefaultErrorHandler(), HTTPErrorProcessor()
+    for handler in (ProxyHandler(), HTTPSHandler(), UnknownHandler(), *errors, _HttpsRedirects()):
         opener.add_handler(handler)
     return opener
 
 
 def open_https(request: Request) -> Response:
     """Open `request`. Raises urllib.error.URLError and its children, OSError, or SourceError."""
-    response: Response = https_opener().open(request, timeout=SILENCE_SECONDS)
-    return response
+    return cast(Response, https_opener().open(request, timeout=SILENCE_SECONDS))
 
 
 def fetch(
@@ -95,77 +84,69 @@ def fetch(
     Raises NetinnetError for a folder that cannot be written.
     """
     reasons = []
-    connecting = CONNECT_SECONDS
+    opened = _Deadline(open_url)
     for mirror in mirrors:
-        host = urllib.parse.urlsplit(mirror).hostname or mirror
-        missing = [file for file in wanted if not (folder / f"{file.name}.gz").is_file()]
-        if not missing:
-            break
-        if connecting <= 0:
-            reasons.append(f"{host}: not tried, no connection")
-            continue
-        started = time.monotonic()
-        opened = _Deadline(open_url, connecting)
         try:
-            for file in missing:
-                _fetch_one(f"{mirror}/{file.name}.gz", file, folder, progress, opened)
+            for file in wanted:
+                if not (folder / f"{file.name}.gz").is_file():
+                    _fetch_one(f"{mirror}/{file.name}.gz", file, folder, progress, opened)
         except SourceError as error:
-            reasons.append(f"{host}: {error}")
-        if not opened.connected:
-            connecting -= time.monotonic() - started
+            reasons.append(f"{urllib.parse.urlsplit(mirror).hostname or mirror}: {error}")
+        else:
+            break
     return reasons
 
 
 class _Deadline:
-    """Opens addresses within `seconds`; a socket's timeout doesn't cover name resolution."""
+    """Opens addresses. All attempts that don't reach a server have CONNECT_SECONDS together.
 
-    def __init__(self, open_url: OpenUrl, seconds: float) -> None:
-        self.open_url = open_url
-        self.seconds = seconds
-        self.connected = False
+    A socket's timeout doesn't cover the resolution of names.
+    """
+
+    def __init__(self, open_url: OpenUrl) -> None:
+        self._open_url = open_url
+        self._seconds = CONNECT_SECONDS
 
     def __call__(self, request: Request) -> Response:
         """Return the response, or raise SourceError with the reason in a few words."""
+        if self._seconds <= 0:
+            raise SourceError("not tried, no connection")
         answers: queue.SimpleQueue[Response | BaseException] = queue.SimpleQueue()
 
         def work() -> None:
             try:
-                answers.put(self.open_url(request))
+                answers.put(self._open_url(request))
             except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
                 answers.put(error)
 
+        started = time.monotonic()
         # A daemon, because a resolver that hangs must not hold up the end of the program.
         threading.Thread(target=work, daemon=True, name="open-url").start()
         try:
-            answer = answers.get(timeout=self.seconds)
+            answer = answers.get(timeout=self._seconds)
         except queue.Empty:
-            raise SourceError(f"no answer within {self.seconds:.2g} s") from None
+            answer = TimeoutError(f"no answer within {self._seconds:.2g} s")
         if not isinstance(answer, BaseException):
-            self.connected = True
             return answer
-        self.connected = isinstance(answer, (urllib.error.HTTPError, SourceError))
-        with _explained():
-            raise answer
+        if not isinstance(answer, HTTPError | SourceError):
+            self._seconds -= time.monotonic() - started
+        if isinstance(answer, OSError | http.client.HTTPException):
+            raise _source_error(answer) from answer
+        raise answer
 
 
-@contextlib.contextmanager
-def _explained() -> Iterator[None]:
-    """Turn what urllib and sockets raise into SourceError with a few words."""
-    try:
-        yield
-    except urllib.error.HTTPError as error:
+def _source_error(error: OSError | http.client.HTTPException) -> SourceError:
+    """What urllib and sockets raise, in a few words."""
+    if isinstance(error, HTTPError):
         error.close()
-        raise SourceError(f"HTTP {error.code}") from error
-    except urllib.error.URLError as error:
-        reason = error.reason
-        words = reason.strerror if isinstance(reason, OSError) else reason
-        raise SourceError(str(words or reason)) from error
-    except http.client.IncompleteRead as error:
-        raise SourceError("the connection ended early") from error
-    except http.client.HTTPException as error:
-        raise SourceError(f"bad answer ({type(error).__name__})") from error
-    except OSError as error:
-        raise SourceError(error.strerror or str(error) or type(error).__name__) from error
+        return SourceError(f"HTTP {error.code}")
+    if isinstance(error, http.client.IncompleteRead):
+        return SourceError("the connection ended early")
+    if isinstance(error, http.client.HTTPException):
+        return SourceError(f"bad answer ({type(error).__name__})")
+    reason = error.reason if isinstance(error, URLError) else error
+    words = getattr(reason, "strerror", None) or str(reason)
+    return SourceError(words or type(reason).__name__)
 
 
 def _fetch_one(
@@ -174,18 +155,18 @@ def _fetch_one(
     """Fetch one file into `folder`. Raises SourceError; what has come stays to be resumed."""
     part = folder / f"{file.name}.gz.part"
     while True:
-        resumed = part.is_file() and part.stat().st_size > 0
-        _transfer(url, part, file, progress, open_url)
+        start = part.stat().st_size if part.is_file() else 0
+        _transfer(url, part, start, file, progress, open_url)
         try:
             store(part.read_bytes(), file, folder, url)
         except DataError as error:
             part.unlink()
             # The beginning may be another mirror's, whose container differs: once more, whole.
-            if resumed:
-                continue
-            raise SourceError(f"{file.name}.gz is not the original") from error
-        part.unlink()
-        return
+            if not start:
+                raise SourceError(f"{file.name}.gz is not the original") from error
+        else:
+            part.unlink()
+            return
 
 
 def store(raw: bytes, file: IdxFile, folder: Path, where: str) -> None:
@@ -200,9 +181,10 @@ def store(raw: bytes, file: IdxFile, folder: Path, where: str) -> None:
     (folder / file.name).unlink(missing_ok=True)
 
 
-def _transfer(url: str, part: Path, file: IdxFile, progress: Progress, open_url: OpenUrl) -> None:
-    """Append what is missing of `url` to `part`, or write it anew where the server can't resume."""
-    start = part.stat().st_size if part.is_file() else 0
+def _transfer(
+    url: str, part: Path, start: int, file: IdxFile, progress: Progress, open_url: OpenUrl
+) -> None:
+    """Append `url` from `start` on to `part`, or write it anew where the server can't resume."""
     request = Request(url, headers={"User-Agent": "netinnet", "Accept-Encoding": "identity"})  # noqa: S310 - open_https opens nothing but HTTPS
     if start:
         request.add_header("Range", f"bytes={start}-")
@@ -213,48 +195,27 @@ def _transfer(url: str, part: Path, file: IdxFile, progress: Progress, open_url:
             return
         raise
     with contextlib.closing(response):
-        if not (response.status == 206 and _range_start(response) == start):
+        sent = response.headers.get("Content-Range") or ""
+        if response.status != 206 or not sent.startswith(f"bytes {start}-"):
             start = 0
-        length = response.headers.get("Content-Length")
-        total = start + int(length) if length and length.isdigit() else None
+        total = None if response.length is None else start + response.length
         done = start
-        with _open_part(part, append=start > 0) as target:
-            for chunk in _chunks(response):
-                done += len(chunk)
-                if done > file.largest_container:
-                    raise SourceError(f"{file.name}.gz is too long")
-                _write(target, chunk, part)
-                progress(f"{file.name}.gz from {request.host}", done, total)
+        with files.writing(part):
+            part.open("ab" if start else "wb").close()
+        while chunk := _read(response):
+            done += len(chunk)
+            if done > file.largest_container:
+                raise SourceError(f"{file.name}.gz is too long")
+            # Closed each time, so that a full disk shows here.
+            with files.writing(part), part.open("ab") as target:
+                target.write(chunk)
+            progress(f"{file.name}.gz from {request.host}", done, total)
     if total is not None and done < total:
         raise SourceError(f"the connection ended after {done:,} of {total:,} bytes")
 
 
-def _range_start(response: Response) -> int | None:
-    match = re.match(r"bytes (\d+)-", response.headers.get("Content-Range") or "")
-    return int(match[1]) if match else None
-
-
-def _chunks(response: Response) -> Iterable[bytes]:
-    while True:
-        with _explained():
-            chunk = response.read(CHUNK_BYTES)
-        if not chunk:
-            return
-        yield chunk
-
-
-def _open_part(part: Path, append: bool) -> io.FileIO:
-    # Without a buffer, a full disk shows in `_write` and not when the file is closed.
+def _read(response: Response) -> bytes:
     try:
-        return part.open("ab" if append else "wb", buffering=0)
-    except OSError as error:
-        raise files.cannot_write(part, error) from error
-
-
-def _write(target: io.FileIO, chunk: bytes, part: Path) -> None:
-    rest = memoryview(chunk)
-    try:
-        while rest:
-            rest = rest[target.write(rest) :]
-    except OSError as error:
-        raise files.cannot_write(part, error) from error
+        return response.read(CHUNK_BYTES)
+    except (OSError, http.client.HTTPException) as error:
+        raise _source_error(error) from error
