@@ -355,6 +355,14 @@ def test_class_maps_of_other_heads(name: str) -> None:
     _assert_means_are_logits(_trained(_network(POOLED[name])), None, 1e-5)
 
 
+@pytest.mark.parametrize("name", ["maps", "linear", "linear without bias"])
+@pytest.mark.parametrize("framework", list(frameworks.FRAMEWORKS))
+def test_class_maps_in_every_framework(framework: str, name: str) -> None:
+    if not frameworks.FRAMEWORKS[framework].is_installed:
+        pytest.skip(f"{framework} is not installed")
+    _assert_means_are_logits(_trained(_network(POOLED[name])), framework, 1e-5)
+
+
 def test_class_maps_are_an_output_of_the_graph() -> None:
     model = _trained(zoo.network("nin-small"))
     graph = ReferenceEvaluator(onnx.load_model_from_string(to_onnx(model)))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import NamedTuple
 
 from netinnet.networks.layers import Dropout, Flatten, GlobalAvgPool, Linear, Shape
-from netinnet.networks.network import Network
+from netinnet.networks.network import Block, Network
 
 
 class ClassMaps(NamedTuple):
@@ -31,3 +32,15 @@ def of(network: Network) -> ClassMaps | None:
     if not placed or type(placed[-1].layer) is not GlobalAvgPool:
         return None
     return ClassMaps(placed[-1].name, linear, placed[-1].input)
+
+
+def features(network: Network, maps: ClassMaps) -> Network:
+    """The network without the pooling and the linear layer: its outputs are what is pooled."""
+    blocks = []
+    for block in network.blocks:
+        kept = [layer for name, layer in block.named_layers() if f"{block.name}.{name}" not in maps]
+        if kept:
+            blocks.append(Block(block.name, tuple(kept)))
+    blocks.append(Block("class_maps", (Flatten(),)))
+    classes = tuple(map(str, range(maps.input.size)))
+    return dataclasses.replace(network, blocks=tuple(blocks), classes=classes)

@@ -19,11 +19,12 @@ from netinnet.errors import FrameworkError, ImageError, ModelError, NetinnetErro
 from netinnet.frameworks.learner import Learner, LearnerSettings
 from netinnet.inference import class_maps, model_files, onnx_graph
 from netinnet.inference.onnx_graph import CLASS_MAPS, INPUT, LOGITS, PROBABILITIES
+from netinnet.layout import LAYOUTS
 from netinnet.metrics import softmax
 from netinnet.networks.layers import Shape
 from netinnet.optimizer import Optimizer
 from netinnet.preprocessing import normalise
-from netinnet.weights import Model
+from netinnet.weights import Model, shapes
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
@@ -85,7 +86,7 @@ class Predictor:
     ) -> dict[str, Array]:
         """Any of the model's outputs for many pictures of one size, in one pass.
 
-        Class maps come from onnxruntime alone.
+        With a framework as the engine, class maps beside others cost a second pass.
 
         Args:
             images: uint8, n×height×width×channels, with the network's channels.
@@ -178,22 +179,42 @@ def _check_count(name: str, value: int) -> None:
 
 
 class _Native:
-    """Logits by a framework's learner, one for each size of picture: it resizes them itself."""
+    """A framework's learners, one an output, for one size of picture: they resize it themselves."""
 
     def __init__(self, model: Model, framework: str, threads: int | None) -> None:
-        self.model, self.threads = model, threads
-        self.adapter = frameworks.adapter(framework)
-        self.learners: dict[Shape, Learner] = {}
+        self.model, self.framework, self.threads = model, framework, threads
+        self.adapter, self.maps = frameworks.adapter(framework), class_maps.of(model.network)
+        self.learners: dict[tuple[str, Shape], Learner] = {}
 
     def compute(self, images: Pictures, outputs: Sequence[str]) -> list[Array]:
-        if CLASS_MAPS in outputs:
-            raise FrameworkError("class maps come from onnxruntime alone; leave out the framework")
         size = Shape(images.shape[3], *images.shape[1:3])
-        network = self.model.network
-        if size not in self.learners:
-            settings = LearnerSettings(network, Optimizer(), size, threads=self.threads)
-            self.learners = {size: self.adapter.learner(settings, self.model.weights)}
-        return [self.learners[size].logits(normalise(images, network.preprocessing))]
+        prepared = normalise(images, self.model.network.preprocessing)
+        self.learners = {key: kept for key, kept in self.learners.items() if key[1] == size}
+        results = []
+        for name in outputs:
+            maps = self.maps if name == CLASS_MAPS else None
+            if (name, size) not in self.learners:
+                network = self.model.network
+                network = class_maps.features(network, maps) if maps else network
+                settings = LearnerSettings(network, Optimizer(), size, threads=self.threads)
+                weights = {tensor: self.model.weights[tensor] for tensor in shapes(network)}
+                self.learners[name, size] = self.adapter.learner(settings, weights)
+            values = self.learners[name, size].logits(prepared)
+            results.append(self._class_maps(values, maps) if maps else values)
+        return results
+
+    def _class_maps(self, values: Array, maps: class_maps.ClassMaps) -> Array:
+        """What is pooled, flattened in the framework's order, as maps; the linear layer applied."""
+        channels, rows, columns = maps.input
+        if LAYOUTS[self.framework].channels_last:
+            values = values.reshape(-1, rows, columns, channels).transpose(0, 3, 1, 2)
+        values = values.reshape(-1, channels, rows, columns)
+        if maps.linear is None:
+            return values
+        weight = self.model.weights[f"{maps.linear}.weight"]
+        bias = self.model.weights.get(f"{maps.linear}.bias", np.zeros(len(weight), np.float32))
+        result: Array = np.einsum("nchw,kc->nkhw", values, weight) + bias[:, None, None]
+        return result
 
 
 def _onnxruntime(model: Model, threads: int | None) -> Engine:
