@@ -136,7 +136,7 @@ def test_predict(shirt: Path, tmp_path: Path, form: str) -> None:
     # Enlarged and in colour: the model converts it back.
     path = tmp_path / f"boot.{form}"
     Image.open(shirt).convert("RGB").resize((112, 112)).save(path)
-    answer = json.loads(nin("predict", path, "--json").stdout)[0]
+    answer = json.loads(nin("predict", path, "--json").stdout)
     assert answer["predictions"][0]["name"] == "Ankle boot"
     assert answer["predictions"][0]["probability"] > 0.5
     assert len(answer["predictions"]) == 3

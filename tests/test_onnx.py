@@ -5,20 +5,29 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from onnx.reference import ReferenceEvaluator
+from PIL import Image
 
+import netinnet
 from netinnet import frameworks
-from netinnet.errors import FrameworkError, ImageError, ModelError
+from netinnet.cli.main import run
+from netinnet.errors import FrameworkError, ImageError, ModelError, NetinnetError
 from netinnet.frameworks.learner import LearnerSettings
-from netinnet.inference.onnx_graph import to_onnx
+from netinnet.inference import model_files, onnx_graph
+from netinnet.inference.onnx_graph import MAKERS, to_onnx
 from netinnet.inference.predictor import Predictor
 from netinnet.networks import zoo
 from netinnet.networks.layers import (
+    LAYERS,
     AvgPool,
     BatchNorm,
     Conv,
@@ -281,3 +290,302 @@ def test_a_missing_tensor_is_named() -> None:
 def test_nothing_is_printed(capfd: pytest.CaptureFixture[str]) -> None:
     Predictor(_trained(zoo.network("lenet")), threads=1).logits(_pictures(1, 28, 28, 1))
     assert capfd.readouterr() == ("", "")
+
+
+def test_the_table_of_layers_is_complete() -> None:
+    assert MAKERS.keys() == set(LAYERS.values())
+
+
+def test_a_layer_that_is_not_in_the_table_is_one_line() -> None:
+    class Mish(ReLU):
+        pass
+
+    network = zoo.network("nin-small")
+    odd = dataclasses.replace(network, blocks=(Block("odd", (Mish(),)), *network.blocks))
+    with pytest.raises(ModelError, match=r"^odd\.relu1: no ONNX form of Mish$"):
+        to_onnx(_trained(odd))
+
+
+# --- class maps
+
+NINS = [name for name, entry in zoo.ZOO.items() if entry.is_nin]
+PATTERNS = {
+    "relu behind the pooling": (Conv(3), GlobalAvgPool(), ReLU(), Flatten()),
+    "two linear layers": (Conv(4), GlobalAvgPool(), Flatten(), Linear(4), Linear(3)),
+    "dense head": (Conv(4), Flatten(), Linear(3)),
+}
+POOLED = {
+    "linear": (Conv(6, 3), ReLU(), GlobalAvgPool(), Flatten(), Dropout(0.5), Linear(3)),
+    "linear without bias": (Conv(6, 3), GlobalAvgPool(), Flatten(), Linear(3, bias=False)),
+    "maps": (Conv(6, 3), ReLU(), Conv(3), GlobalAvgPool(), Flatten()),
+    "linear without Flatten": (Conv(6, 3), GlobalAvgPool(), Linear(3), Flatten()),
+    "pooled twice": (Conv(3), GlobalAvgPool(), Conv(3), GlobalAvgPool()),
+    "pooled at once": (GlobalAvgPool(), Flatten(), Linear(3)),
+}
+
+
+def _network(layers: tuple[Any, ...]) -> Network:
+    body, head = layers[:2], layers[2:]
+    return Network("own", Shape(1, 8, 9), (Block("body", body), Block("head", head)), tuple("abc"))
+
+
+def _assert_means_are_logits(model: Model, framework: str | None, tolerance: float) -> None:
+    shape = model.network.input
+    images = _pictures(2, shape.height + 3, shape.width - 2, shape.channels)
+    results = Predictor(model, framework=framework).run(images, ("class_maps", "logits"))
+    assert list(results) == ["class_maps", "logits"]
+    maps, logits = results["class_maps"], results["logits"]
+    assert maps.dtype == np.float32
+    assert maps.shape[:2] == logits.shape
+    means = maps.astype(np.float64).mean((2, 3))
+    assert np.abs(means - logits).max() <= tolerance * np.abs(logits).max()
+    if framework is not None:
+        np.testing.assert_allclose(
+            maps, Predictor(model).class_maps(images), atol=1e-4 * np.abs(maps).max()
+        )
+
+
+@pytest.mark.parametrize("name", NINS)
+def test_the_mean_of_a_class_map_is_the_logit(name: str) -> None:
+    _assert_means_are_logits(_trained(zoo.network(name, image_size=SIZES.get(name))), None, 1e-5)
+
+
+@pytest.mark.parametrize("name", POOLED)
+def test_class_maps_of_other_heads(name: str) -> None:
+    _assert_means_are_logits(_trained(_network(POOLED[name])), None, 1e-5)
+
+
+@pytest.mark.parametrize("name", ["maps", "linear", "linear without bias"])
+@pytest.mark.parametrize("framework", list(frameworks.FRAMEWORKS))
+def test_class_maps_in_every_framework(framework: str, name: str) -> None:
+    if not frameworks.FRAMEWORKS[framework].is_installed:
+        pytest.skip(f"{framework} is not installed")
+    _assert_means_are_logits(_trained(_network(POOLED[name])), framework, 1e-5)
+
+
+def test_class_maps_are_an_output_of_the_graph() -> None:
+    model = _trained(zoo.network("nin-small"))
+    graph = ReferenceEvaluator(onnx.load_model_from_string(to_onnx(model)))
+    images = _pictures(2, 28, 28, 1)
+    (maps,) = graph.run(["class_maps"], {"pictures": images})
+    _assert_close(maps, Predictor(model).class_maps(images))
+
+
+@pytest.mark.parametrize("name", PATTERNS)
+@pytest.mark.parametrize("framework", [None, FRAMEWORK])
+def test_no_class_maps_is_one_line(name: str, framework: str | None) -> None:
+    if framework is not None and not frameworks.FRAMEWORKS[framework].is_installed:
+        pytest.skip("no framework is installed")
+    predictor = Predictor(_trained(_network(PATTERNS[name])), framework=framework)
+    with pytest.raises(ModelError, match=r"^own has no class maps: ") as caught:
+        predictor.class_maps(_pictures(1, 8, 9, 1))
+    assert "\n" not in str(caught.value)
+
+
+def test_one_call_gives_any_outputs(predictor: Predictor) -> None:
+    images = _pictures(3, 28, 28, 1)
+    results = predictor.run(images, ("probabilities", "class_maps"), batch_size=2)
+    assert list(results) == ["probabilities", "class_maps"]
+    np.testing.assert_allclose(results["probabilities"].sum(1), 1, rtol=1e-5)
+    assert predictor.run(images[:0], ("class_maps",))["class_maps"].shape == (0, 3, 7, 7)
+    with pytest.raises(ModelError, match=r"^no output 'logit'; known are logits, probabilities"):
+        predictor.run(images, ("logit",))
+
+
+# --- arrays and numbers are checked before anything is converted
+
+
+def test_pictures_in_every_form_are_the_same_picture(predictor: Predictor) -> None:
+    grey = _pictures(1, 28, 28, 1)[0]
+    expected = predictor.predict(grey)
+    assert predictor.predict(grey[..., 0]) == expected
+    assert predictor.predict(Image.fromarray(grey[..., 0])) == expected
+    assert predictor.predict(Image.fromarray(grey[..., 0]).convert("RGB")) == expected
+
+
+def test_random_floats_are_no_picture(predictor: Predictor) -> None:
+    floats = np.random.default_rng(0).random((28, 28, 3))
+    with pytest.raises(ImageError, match=r"\(x \* 255\)\.round\(\)\.astype\('uint8'\)"):
+        predictor.predict(floats)
+    with pytest.raises(ImageError, match=r"\(x \* 255\)\.round\(\)\.astype\('uint8'\)"):
+        predictor.logits(floats[None])
+    with pytest.raises(ImageError, match=r"n×height×width×1, got list$"):
+        predictor.logits([[1]])
+
+
+@pytest.mark.parametrize("value", [0, -1, 2.5, "3"])
+def test_counts_below_one_are_one_clear_error(predictor: Predictor, value: Any) -> None:
+    text = f"must be a whole number of at least 1, got {value}"
+    images = _pictures(1, 28, 28, 1)
+    with pytest.raises(NetinnetError, match=f"^top {text}$"):
+        predictor.predict(images[0], top=value)
+    with pytest.raises(NetinnetError, match=f"^batch_size {text}$"):
+        predictor.logits(images, batch_size=value)
+    with pytest.raises(NetinnetError, match=f"^threads {text}$"):
+        Predictor(_trained(zoo.network("nin-small")), threads=value)
+
+
+# --- reading ONNX files
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Model]:
+    model = _trained(zoo.network("nin-small", classes=("naïve", "b", "c")))
+    path = tmp_path_factory.mktemp("onnx") / "model.onnx"
+    path.write_bytes(to_onnx(model))
+    return path, model
+
+
+def _assert_same(read: Model, model: Model) -> None:
+    assert read.network == model.network
+    assert list(read.weights) == list(model.weights)
+    for name, array in model.weights.items():
+        np.testing.assert_array_equal(read.weights[name], array)
+        assert read.weights[name].flags.writeable
+
+
+def test_an_onnx_file_is_a_model(written: tuple[Path, Model]) -> None:
+    path, model = written
+    _assert_same(model_files.find(path), model)
+    _assert_same(netinnet.load(path), model)
+    images = _pictures(2, 28, 28, 1)
+    np.testing.assert_array_equal(Predictor(path).logits(images), Predictor(model).logits(images))
+    assert to_onnx(model_files.find(path)) == path.read_bytes()
+
+
+def test_convert_reads_an_onnx_file(written: tuple[Path, Model], tmp_path: Path) -> None:
+    assert run(["convert", str(written[0]), str(tmp_path / "a.safetensors")]) == 0
+    _assert_same(model_files.find(tmp_path / "a.safetensors"), written[1])
+
+
+@pytest.mark.parametrize("name", [*POOLED, *PATTERNS])
+def test_every_form_is_read_back(tmp_path: Path, name: str) -> None:
+    model = _trained(_network((POOLED | PATTERNS)[name]))
+    onnx_graph.write(tmp_path / "a.onnx", model)
+    _assert_same(model_files.find(tmp_path / "a.onnx"), model)
+
+
+def test_nothing_in_the_file_is_run(written: tuple[Path, Model], tmp_path: Path) -> None:
+    """The graph's nodes may be anything: description and weights alone are read."""
+    path, model = written
+    proto = onnx.load(path)
+    del proto.graph.node[:]
+    proto.graph.node.append(onnx.helper.make_node("Evil", ["pictures"], ["logits"], domain="evil"))
+    (tmp_path / "evil.onnx").write_bytes(proto.SerializeToString())
+    _assert_same(model_files.find(tmp_path / "evil.onnx"), model)
+
+
+def _tensor(proto: onnx.ModelProto, name: str) -> onnx.TensorProto:
+    return next(tensor for tensor in proto.graph.initializer if tensor.name == name)
+
+
+def _outside(proto: onnx.ModelProto) -> None:
+    tensor = _tensor(proto, "block1.conv1.weight")
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="/etc/passwd")
+
+
+def _metadata(proto: onnx.ModelProto, key: str, change: Callable[[str], str]) -> None:
+    for entry in proto.metadata_props:
+        if entry.key == key:
+            entry.value = change(entry.value)
+
+
+CHANGES: dict[str, tuple[Callable[[onnx.ModelProto], object], str]] = {
+    "foreign": (lambda p: p.ClearField("metadata_props"), "not an ONNX file that nin wrote"),
+    "no JSON": (lambda p: _metadata(p, "network", lambda _: "{"), "not a network description"),
+    "another network": (
+        lambda p: _metadata(p, "network", lambda v: v.replace('"kernel":3', '"kernel":5', 1)),
+        "tensor block1.conv1.weight should have shape (48, 1, 5, 5), has (48, 1, 3, 3)",
+    ),
+    "other classes": (
+        lambda p: _metadata(p, "classes", lambda _: '["x", "b", "c"]'),
+        "its list of classes is not its network's",
+    ),
+    "external data": (_outside, "cannot reshape array of size 0"),
+    "dims": (lambda p: _tensor(p, "block1.conv1.weight").dims.append(2), "cannot reshape"),
+    "truncated": (
+        lambda p: setattr(_tensor(p, "block1.norm1.bias"), "raw_data", b"\0" * 7),
+        "buffer size must be a multiple of element size",
+    ),
+    "transposed": (
+        lambda p: _tensor(p, "block1.conv2.weight").dims.reverse(),
+        "tensor block1.conv2.weight should have shape",
+    ),
+    "integers": (
+        lambda p: setattr(_tensor(p, "block1.conv1.weight"), "data_type", onnx.TensorProto.INT32),
+        "tensor block1.conv1.weight is missing",
+    ),
+    "missing": (
+        lambda p: p.graph.initializer.remove(_tensor(p, "block2.norm1.bias")),
+        "tensor block2.norm1.bias is missing",
+    ),
+    "one more": (
+        lambda p: p.graph.initializer.append(
+            onnx.numpy_helper.from_array(np.zeros(3, np.float32), "extra.weight")
+        ),
+        "tensor extra.weight is not part of network nin-small",
+    ),
+    "NaN": (
+        lambda p: setattr(_tensor(p, "block1.norm1.bias"), "raw_data", b"\xff" * 192),
+        "tensor block1.norm1.bias has values that are no float32 numbers",
+    ),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_changed_onnx_file_is_refused_in_one_line(
+    written: tuple[Path, Model], tmp_path: Path, change: str
+) -> None:
+    apply, message = CHANGES[change]
+    proto = onnx.load(written[0])
+    apply(proto)
+    path = tmp_path / "changed.onnx"
+    path.write_bytes(proto.SerializeToString())
+    with pytest.raises(ModelError) as caught:
+        model_files.find(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_a_damaged_onnx_file_is_the_same_network_or_one_line(
+    written: tuple[Path, Model], tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    content = bytearray(written[0].read_bytes())
+    # The structure is at both ends; in between are weights.
+    places = st.integers(0, 3000) | st.integers(len(content) - 6000, len(content) - 1)
+    for place in data.draw(st.lists(places, max_size=4)):
+        content[place] = data.draw(st.integers(0, 255))
+    cut = data.draw(st.none() | st.integers(0, len(content)))
+    path = tmp_path_factory.getbasetemp() / "damaged.onnx"
+    path.write_bytes(content[:cut])
+    message = f"{path}: "
+    try:
+        assert isinstance(model_files.find(path), Model)
+    except ModelError as error:
+        message = str(error)
+    assert message.startswith(f"{path}: ")
+    assert "\n" not in message
+
+
+# --- more weights than ONNX holds
+
+
+def test_a_model_too_large_for_onnx_says_what_to_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = _trained(zoo.network("nin-small"))
+    assert onnx_graph.too_large(model.network) is None
+    assert (
+        onnx_graph.too_large(zoo.network("alexnet", width=4))
+        == "weights of 2.8 GiB exceed ONNX's 2 GiB"
+    )
+    monkeypatch.setattr(onnx_graph, "LARGEST_FILE", 1000)
+    with pytest.raises(ModelError, match=r"exceed ONNX's 2 GiB; use a smaller input"):
+        to_onnx(model)
+    with pytest.raises(ModelError, match="exceed ONNX's 2 GiB; name a framework: --framework"):
+        Predictor(model)
+    if frameworks.FRAMEWORKS[FRAMEWORK].is_installed:
+        assert Predictor(model, framework=FRAMEWORK).predict(_pictures(1, 28, 28, 1)[0])

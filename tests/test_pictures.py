@@ -335,3 +335,108 @@ def test_other_channels_are_refused(present: int, wanted: int) -> None:
     message = f"cannot make {wanted} channels of {present}; grey has 1, RGB has 3"
     with pytest.raises(ImageError, match=exactly(message)):
         pictures.as_channels(np.zeros((2, 2, present), np.uint8), wanted)
+
+
+# --- bytes and streams, long sides, pictures in memory
+
+
+class _Pipe(io.RawIOBase):
+    """Bytes that can't be sought, as a pipe's."""
+
+    def __init__(self, content: bytes) -> None:
+        self.content = io.BytesIO(content)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer) -> int:
+        return self.content.readinto(buffer)
+
+
+def test_bytes_and_streams_are_read_like_files(tmp_path: Path) -> None:
+    content = _saved("png")
+    (tmp_path / "a.png").write_bytes(content)
+    sources = (tmp_path / "a.png", str(tmp_path / "a.png"), content, io.BytesIO(content))
+    for source in (*sources, io.BufferedReader(_Pipe(content))):
+        np.testing.assert_array_equal(pictures.read(source), rgb(8, 8))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"", "empty file; "), (b"hello", "not a picture that can be read; ")],
+)
+def test_errors_of_bytes_and_streams_have_the_name_given(content: bytes, message: str) -> None:
+    for source in (content, io.BytesIO(content)):
+        with pytest.raises(ImageError, match=exactly(f"upload 7: {message}{EXPECTED}")):
+            pictures.read(source, "upload 7")
+
+
+def test_an_endless_stream_is_not_read_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pictures, "MAX_BYTES", 1 << 20)
+    stream = io.BytesIO(bytes(3 << 20))
+    with pytest.raises(ImageError, match=r"^picture: more than 1 MiB; make it smaller$"):
+        pictures.read(stream)
+    assert stream.tell() == (1 << 20) + 1
+
+
+@pytest.mark.parametrize("size", [(3_000_000, 1), (1, 65_536)])
+def test_a_side_too_long_is_refused_undecoded(
+    monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]
+) -> None:
+    monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", None)
+    content = png(*size, 8, 0, (b"IDAT", zlib.compress(b"\0" * 100)))
+    message = "picture: a side is longer than 65,535 pixels; make it smaller"
+    with pytest.raises(ImageError, match=exactly(message)):
+        pictures.read(content)
+
+
+@pytest.mark.parametrize("shape", [(5, 7), (5, 7, 1), (5, 7, 3)])
+def test_arrays_that_are_pictures(shape: tuple[int, ...]) -> None:
+    array = rgb().ravel()[: int(np.prod(shape))].reshape(shape)
+    np.testing.assert_array_equal(
+        pictures.from_memory(array), array.reshape(5, 7, shape[2] if shape[2:] else 1)
+    )
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "RGB", "RGBA", "LA", "P", "CMYK", "I;16"])
+def test_pil_pictures_are_what_their_files_are(tmp_path: Path, mode: str) -> None:
+    picture = Image.fromarray(rgb()).convert("RGBA" if mode == "LA" else "RGB").convert(mode)
+    kind = "jpeg" if mode == "CMYK" else "png"
+    picture.save(tmp_path / "a", format=kind)
+    opened = Image.open(tmp_path / "a")
+    np.testing.assert_array_equal(pictures.from_memory(opened), pictures.read(tmp_path / "a"))
+    assert opened.size == (7, 5)  # still usable
+
+
+TAKES = (
+    "a picture is a uint8 array height×width, height×width×1 or height×width×3, or a PIL picture "
+    "of 8 bits, got "
+)
+CURE = "floats of 0…1: (x * 255).round().astype('uint8'), values of 0…255: x.astype('uint8')"
+
+
+@pytest.mark.parametrize(
+    ("picture", "text"),
+    [
+        (np.zeros((28, 28, 3)), f"float64 28×28×3; {CURE}"),
+        (np.full((28, 28), np.nan, np.float32), f"float32 28×28; {CURE}"),
+        (np.zeros((28, 28), bool), f"bool 28×28; {CURE}"),
+        (np.zeros((28, 28), np.int64), f"int64 28×28; {CURE}"),
+        (np.zeros((28, 28), object), f"object 28×28; {CURE}"),
+        (np.zeros((28, 28, 4), np.uint8), "uint8 28×28×4"),
+        (np.zeros((3, 28, 28), np.uint8), "uint8 3×28×28"),
+        (np.zeros((1, 28, 28, 1), np.uint8), "uint8 1×28×28×1"),
+        (np.zeros(28, np.uint8), "uint8 28"),
+        (np.zeros((0, 28), np.uint8), "uint8 0×28"),
+        (np.zeros((28, 0, 3), np.uint8), "uint8 28×0×3"),
+        ([[1, 2], [3, 4]], "list"),
+        (None, "NoneType"),
+        (Image.new("F", (2, 2)), "Image F"),
+        (Image.new("I", (2, 2)), "Image I"),
+        (Image.new("L", (0, 2)), "Image L"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_is_no_picture_in_memory_is_refused(picture: object, text: str) -> None:
+    with pytest.raises(ImageError, match=exactly(TAKES + text)):
+        pictures.from_memory(picture)

@@ -33,9 +33,10 @@ def convert(
 
     The kind of a file follows from its name: `.safetensors` (netinnet's own; with `--to`, a PyTorch
     state dict or a Flax state), `.keras` and `.weights.h5` (Keras), `.params` (MXNet), `.onnx`
-    (written only). Weights that other code trained need `--network`: their layers are taken in
-    the order of their names, each one's shape is checked, and the pairs are shown: names that say
-    nothing of the order may be taken wrongly where shapes are equal. Nothing is ever unpickled.
+    (read if `nin` wrote it). Weights that other code trained need `--network`: their layers are
+    taken in the order of their names, each one's shape is checked, and the pairs are shown: names
+    that say nothing of the order may be taken wrongly where shapes are equal. Nothing is ever
+    unpickled.
 
     Parameters
     ----------

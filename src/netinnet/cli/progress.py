@@ -208,6 +208,12 @@ class TrainingProgress:
                 text += f", {split} acc {event[split]['accuracy']:.4f}"
         self._say(text)
 
+    def _on_onnx_failed(self, event: dict[str, Any]) -> None:
+        self.warnings.print(f"warning: model.onnx could not be written: {event['reason']}")
+
+    def _on_checkpoints_kept(self, event: dict[str, Any]) -> None:
+        self.warnings.print(f"warning: the checkpoints could not be removed: {event['reason']}")
+
     def _on_report_failed(self, event: dict[str, Any]) -> None:
         self.warnings.print(f"warning: the report could not be written: {event['reason']}")
 

@@ -1,10 +1,14 @@
-"""One picture file to an array: what is not a picture, or is too large, is refused in one line."""
+"""Pictures to arrays: what is not a picture, or is too large, is refused in one line."""
 
 from __future__ import annotations
 
+import io
+import os
+import re
 import warnings
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -15,43 +19,151 @@ if TYPE_CHECKING:
     from PIL.Image import Image as Picture
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+"""Names of files that `files` takes from a folder end so, in small letters or capitals."""
 MAX_PIXELS = 50_000_000
+MAX_SIDE = 65_535
+"""Longest side, JPEG's own limit: resizing takes memory for each row and column of the source."""
+MAX_BYTES = 2**29
+"""Most bytes that are read of a picture."""
 EXPECTED = "expected a PNG, JPEG, WebP or BMP picture"
 
 Array = npt.NDArray[np.uint8]
 
 
-def read(path: Path) -> Array:
+def read(source: str | Path | bytes | IO[bytes], name: str = "picture") -> Array:
     """Read a picture as uint8 height×width×channels, 1 channel for grey and 3 for RGB.
 
     EXIF orientation is applied. Transparent pixels are laid over white, as on the page that they
     were made for. 16-bit grey is scaled to 8 bits. Of an animation it is the first frame. Colour
-    profiles are not applied. Raises ImageError for anything but a PNG, JPEG, WebP or BMP picture of
-    at most 50 megapixels, which is looked at before anything is decoded.
+    profiles are not applied.
+
+    Args:
+        source: A path, the bytes of a file, or a binary stream, which is read to its end.
+        name: What errors call bytes and streams; a path is called by itself.
+
+    Returns:
+        uint8, height×width×1 or height×width×3.
+
+    Raises:
+        ImageError: For anything but a PNG, JPEG, WebP or BMP picture of at most 50 megapixels and
+            65,535 pixels a side, which is looked at before anything is decoded.
+
+    Example:
+        >>> pictures.read("boot.png").shape
+        (28, 28, 1)
     """
     from PIL import Image, ImageOps, UnidentifiedImageError
 
-    _check_file(path)
+    name = str(source) if isinstance(source, str | Path) else name
+    content = io.BytesIO(_content(source, name))
     with warnings.catch_warnings():
         # Pillow warns of odd metadata, which are no concern here, and of enormous pictures.
         warnings.simplefilter("ignore")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:
-            with Image.open(path, formats=FORMATS) as picture:
-                _check_size(path, picture.size)
+            with Image.open(content, formats=FORMATS) as picture:
+                _check_size(name, picture.size)
                 picture.load()
                 return _to_array(ImageOps.exif_transpose(picture))
         except ImageError:
             raise
         except UnidentifiedImageError as error:
-            raise ImageError(f"{path}: not a picture that can be read; {EXPECTED}") from error
+            raise ImageError(f"{name}: not a picture that can be read; {EXPECTED}") from error
         except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-            raise _too_large(path, "") from error
+            raise _too_large(name, "") from error
         # Decoders raise almost anything for damaged files.
         except Exception as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
             raise ImageError(
-                f"{path}: damaged or truncated picture ({_one_line(error)}); save it again"
+                f"{name}: damaged or truncated picture ({reason}); save it again"
             ) from error
+
+
+def from_memory(picture: object) -> Array:
+    """A picture in memory as uint8 height×width×channels; nothing is guessed.
+
+    Args:
+        picture: A uint8 array height×width, height×width×1 or height×width×3 with values 0…255, or
+            a PIL picture, which is converted as `read` converts a file.
+
+    Raises:
+        ImageError: For another type or shape, saying what would be right.
+
+    Example:
+        >>> pictures.from_memory(np.zeros((28, 28), np.uint8)).shape
+        (28, 28, 1)
+    """
+    from PIL import Image, ImageOps
+
+    # Modes F and I have no fixed range of values.
+    if isinstance(picture, Image.Image) and picture.mode not in "FI" and 0 not in picture.size:
+        _check_size("picture", picture.size)
+        return _to_array(ImageOps.exif_transpose(picture))
+    array = picture if isinstance(picture, np.ndarray) else np.empty((), object)
+    has_channels = array.ndim == 2 or array.shape[2:] in ((1,), (3,))
+    if array.dtype == np.uint8 and array.size and has_channels:
+        return array.reshape(*array.shape[:2], -1)
+    raise ImageError(
+        f"a picture is a uint8 array height×width, height×width×1 or height×width×3, or a PIL "
+        f"picture of 8 bits, got {described(picture)}"
+    )
+
+
+def described(picture: object) -> str:
+    """What was given instead of a picture, as the end of an error, with the cure if it has one."""
+    if not isinstance(picture, np.ndarray):
+        return f"{type(picture).__name__} {getattr(picture, 'mode', '')}".rstrip()
+    cure = "floats of 0…1: (x * 255).round().astype('uint8'), values of 0…255: x.astype('uint8')"
+    text = f"{picture.dtype} {'×'.join(map(str, picture.shape))}"
+    return text if picture.dtype == np.uint8 else f"{text}; {cure}"
+
+
+def files(paths: Iterable[Path], note: Callable[[str], None]) -> Iterator[Path]:
+    """Every picture file among files and folders, one at a time.
+
+    A file is given as it is. Of a folder and the folders in it, it is the files called *.png,
+    *.jpg, *.jpeg, *.webp or *.bmp, in natural order (2 before 10), a folder's own files before
+    those of its folders. Left out is what is hidden, and symbolic links to folders and to files
+    outside.
+
+    Args:
+        paths: Files and folders.
+        note: Called with a line for each folder in which something was left out: what and how many.
+
+    Example:
+        >>> [str(path) for path in pictures.files([Path("photos")], print)]
+        photos: 1 skipped: hidden, a link, or not called .png, .jpg, .jpeg, .webp, .bmp
+        ['photos/2.jpg', 'photos/10.jpg']
+    """
+
+    def unreadable(error: OSError) -> None:
+        note(f"{error.filename}: skipped: {error.strerror}")
+
+    for path in paths:
+        if not os.path.isdir(path):  # noqa: PTH112 - unlike Path's it never raises
+            yield path
+            continue
+        skipped, root = 0, os.path.realpath(path)
+        for folder, folders, names in os.walk(path, onerror=unreadable):
+            entered = [n for n in folders if n[0] != "." and not Path(folder, n).is_symlink()]
+            skipped += len(folders) - len(entered)
+            folders[:] = sorted(entered, key=_natural)
+            for file in (Path(folder, name) for name in sorted(names, key=_natural)):
+                inside = Path(os.path.realpath(file)).is_relative_to(root)
+                if file.name[0] != "." and file.suffix.lower() in SUFFIXES and inside:
+                    yield file
+                else:
+                    skipped += 1
+        if skipped:
+            kinds = ", ".join(SUFFIXES)
+            note(f"{path}: {skipped:,} skipped: hidden, a link, or not called {kinds}")
+
+
+def _natural(name: str) -> tuple[list[str | int], str]:
+    """Digits count as numbers, capitals as small letters."""
+    parts = re.split(r"(\d+)", name.lower())
+    return [int(part) if i % 2 else part for i, part in enumerate(parts)], name
 
 
 def as_channels(picture: Array, channels: int) -> Array:
@@ -71,35 +183,39 @@ def as_channels(picture: Array, channels: int) -> Array:
     return ((weighted + 0x8000) >> 16).astype(np.uint8)[..., np.newaxis]
 
 
-def _check_file(path: Path) -> None:
+def _content(source: str | Path | bytes | IO[bytes], name: str) -> bytes:
     try:
-        if path.is_dir():
-            raise ImageError(f"{path}: is a folder; {EXPECTED}")
-        if not path.exists():
-            raise ImageError(f"{path}: no such file; {EXPECTED}")
-        if not path.is_file():
-            raise ImageError(f"{path}: not a regular file; {EXPECTED}")
-        if path.stat().st_size == 0:
-            raise ImageError(f"{path}: empty file; {EXPECTED}")
-        with path.open("rb"):
-            pass
+        if isinstance(source, str | Path):
+            path = Path(source)
+            if path.is_dir():
+                raise ImageError(f"{name}: is a folder; {EXPECTED}")
+            if not path.exists():
+                raise ImageError(f"{name}: no such file; {EXPECTED}")
+            if not path.is_file():
+                raise ImageError(f"{name}: not a regular file; {EXPECTED}")
+            with path.open("rb") as file:
+                return _content(file, name)
+        content = source if isinstance(source, bytes) else source.read(MAX_BYTES + 1)
     except OSError as error:
-        raise ImageError(f"{path}: cannot be read ({error.strerror or error})") from error
+        raise ImageError(f"{name}: cannot be read ({error.strerror or error})") from error
+    if not content:
+        raise ImageError(f"{name}: empty file; {EXPECTED}")
+    if len(content) > MAX_BYTES:
+        raise ImageError(f"{name}: more than {MAX_BYTES >> 20} MiB; make it smaller")
+    return content
 
 
-def _check_size(path: Path, size: tuple[int, int]) -> None:
+def _check_size(name: str, size: tuple[int, int]) -> None:
     width, height = size
     if width * height > MAX_PIXELS:
-        raise _too_large(path, f"{width}×{height} pixels are ")
+        raise _too_large(name, f"{width}×{height} pixels are ")
+    if max(size) > MAX_SIDE:
+        raise ImageError(f"{name}: a side is longer than {MAX_SIDE:,} pixels; make it smaller")
 
 
-def _too_large(path: Path, size: str) -> ImageError:
+def _too_large(name: str, size: str) -> ImageError:
     limit = MAX_PIXELS // 1_000_000
-    return ImageError(f"{path}: {size}more than {limit} megapixels; make it smaller")
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    return ImageError(f"{name}: {size}more than {limit} megapixels; make it smaller")
 
 
 def _to_array(picture: Picture) -> Array:

@@ -8,10 +8,9 @@ from pathlib import Path
 
 from netinnet import weights
 from netinnet.errors import ModelError
-from netinnet.files import replacing
 from netinnet.formats import keras_files, mxnet_params
 from netinnet.formats.matching import Layers, from_canonical, grouped, matched, to_canonical
-from netinnet.inference import model_files
+from netinnet.inference import model_files, onnx_graph
 from netinnet.networks.network import Network
 from netinnet.weights import Model
 
@@ -95,10 +94,8 @@ def read(
     damaged, needs a network, or has other layers.
     """
     name = name or detect(path)
-    if name == "netinnet":
+    if name in ("netinnet", "onnx"):
         return model_files.find(path), {}
-    if name == "onnx":
-        raise ModelError(f"{path}: ONNX can be written, not read; give the model it came from")
     if not path.is_file():
         raise ModelError(f"{path}: no such file")
     if network is None:
@@ -128,11 +125,7 @@ def write(path: Path, model: Model, name: str | None = None) -> str:
     if name == "netinnet":
         weights.save(path, model)
     elif name == "onnx":
-        from netinnet.inference.onnx_graph import to_onnx
-
-        graph = to_onnx(model)
-        with replacing(path) as file:
-            file.write(graph)
+        onnx_graph.write(path, model)
     else:
         FORMATS[name].write(path, model)
     return name

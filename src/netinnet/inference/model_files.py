@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from importlib import resources
 from pathlib import Path
 
+import numpy as np
+
 from netinnet import weights
 from netinnet.errors import ModelError
+from netinnet.inference import onnx_graph
+from netinnet.networks.network import Network
 
 SHIPPED = "nin-small-fashion-mnist.safetensors"
 
@@ -18,14 +23,14 @@ def shipped() -> Path:
 
 
 def find(path: Path | None) -> weights.Model:
-    """The model at `path`: a run folder or a .safetensors file; the shipped one for None.
+    """The model at `path`: a run folder, or a .safetensors or .onnx file that `nin` wrote.
 
-    Raises ModelError where there is none, saying what would be right.
+    The shipped one for None. Raises ModelError where there is none, saying what would be right.
     """
     if path is None:
         return weights.load(shipped())
     if not path.is_dir():
-        return weights.load(path)
+        return _read_onnx(path) if path.suffix == ".onnx" else weights.load(path)
     if (path / "model.safetensors").is_file():
         return weights.load(path / "model.safetensors")
     if (path / "recipe.toml").is_file():
@@ -34,3 +39,31 @@ def find(path: Path | None) -> weights.Model:
             f"nin train --resume {shlex.quote(str(path))} goes on with it"
         )
     raise ModelError(f"{path}: no model in this folder; give a run folder or a .safetensors file")
+
+
+def _read_onnx(path: Path) -> weights.Model:
+    """The model in an ONNX file that `nin` wrote.
+
+    The network is in the metadata, the weights are the initialisers of the same names; the graph's
+    nodes are not looked at, and nothing is run.
+    """
+    onnx = onnx_graph.require("onnx", "an ONNX file", "onnx>=1.21")
+    if not path.is_file():
+        raise ModelError(f"{path}: no such model file")
+    try:
+        proto = onnx.load_model_from_string(path.read_bytes())
+        metadata = {entry.key: entry.value for entry in proto.metadata_props}
+        network = Network.from_json(metadata.get("network", ""))
+        if json.loads(metadata.get("classes", "0")) != list(network.classes):
+            raise ModelError("its list of classes is not its network's")
+        # Of tensors in another file there is no raw data here.
+        tensors = {
+            tensor.name: np.frombuffer(tensor.raw_data, "<f4").reshape(tensor.dims).copy()
+            for tensor in proto.graph.initializer
+            if tensor.data_type == onnx.TensorProto.FLOAT and tensor.name not in onnx_graph.SCALING
+        }
+    except Exception as error:  # a parser of foreign files can raise anything
+        raise ModelError(
+            f"{path}: not an ONNX file that nin wrote, or damaged ({error})"
+        ) from error
+    return weights.Model(network, weights.check(network, tensors, str(path)))

@@ -8,29 +8,23 @@ of the value range with its defaults), and runtimes differ in which of its optio
 
 from __future__ import annotations
 
+import importlib
 import json
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from netinnet.errors import FrameworkError, ModelError
-from netinnet.networks.layers import (
-    AvgPool,
-    BatchNorm,
-    Conv,
-    Dropout,
-    Flatten,
-    GlobalAvgPool,
-    Layer,
-    Linear,
-    MaxPool,
-    ReLU,
-    Sigmoid,
-)
+from netinnet.files import replacing
+from netinnet.inference import class_maps
+from netinnet.networks import layers
+from netinnet.networks.layers import Layer, Shape
 from netinnet.networks.network import Network
-from netinnet.weights import Model, check
+from netinnet.weights import Model, check, shapes
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto, TensorProto
@@ -45,25 +39,33 @@ LARGEST_FILE = 2**31 - 2**20
 INPUT = "pictures"
 LOGITS = "logits"
 PROBABILITIES = "probabilities"
+CLASS_MAPS = "class_maps"
+SCALING = ("input.scale", "input.offset")
+"""The float constants that are no weights."""
+
+
+def too_large(network: Network) -> str | None:
+    """Why the network's weights don't fit in one ONNX file; None where they do."""
+    size = 4 * sum(math.prod(shape) for shape in shapes(network).values())
+    text = f"weights of {size / 2**30:.1f} GiB exceed ONNX's 2 GiB"
+    return text if size > LARGEST_FILE else None
 
 
 def to_onnx(model: Model) -> bytes:
     """The model as the bytes of an ONNX file.
 
     Input `pictures`: uint8, n×height×width×channels; n, height and width are free. Outputs `logits`
-    and `probabilities`: float32, n×classes. Nodes have the layer names of the description; the
-    metadata holds `classes` (a JSON list) and `network` (its JSON). Equal models give equal bytes.
-    Raises ModelError where a tensor is missing or the weights are too large for one file, and
-    FrameworkError where onnx is not installed.
+    and `probabilities`: float32, n×classes; where the network has them (`class_maps.of`) also
+    `class_maps`: float32, n×classes×rows×columns. Nodes have the layer names of the description;
+    the metadata holds `classes` (a JSON list) and `network` (its JSON). Equal models give equal
+    bytes. Raises ModelError where a tensor is missing, a layer has no ONNX form or the weights are
+    too large for one file, and FrameworkError where onnx is not installed.
     """
-    onnx = _import_onnx()
+    onnx = require("onnx", "the ONNX graph", "onnx>=1.21")
+    if reason := too_large(model.network):
+        cure = "use a smaller input or a network without large dense layers"
+        raise ModelError(f"{model.network.name}: {reason}; {cure}")
     weights = check(model.network, model.weights, model.network.name)
-    size = sum(tensor.nbytes for tensor in weights.values())
-    if size > LARGEST_FILE:
-        raise ModelError(
-            f"{model.network.name}: {size / 2**30:.1f} GiB of weights do not fit in one ONNX file "
-            f"(2 GiB); use a smaller input or a network without large dense layers"
-        )
     graph = _Graph(weights)
     _add_preprocessing(graph, model.network)
     _add_layers(graph, model.network)
@@ -72,12 +74,19 @@ def to_onnx(model: Model) -> bytes:
     return bytes(proto.SerializeToString(deterministic=True))
 
 
-def _import_onnx() -> Any:
+def write(path: Path, model: Model) -> None:
+    """Write `to_onnx(model)`; the file appears whole or not at all."""
+    graph = to_onnx(model)
+    with replacing(path) as file:
+        file.write(graph)
+
+
+def require(package: str, what: str, requirement: str) -> Any:
+    """Import a package of prediction. Raises FrameworkError with the command that installs it."""
     try:
-        import onnx
+        return importlib.import_module(package)
     except ImportError as error:
-        raise FrameworkError("the ONNX graph needs onnx: pip install 'onnx>=1.21'") from error
-    return onnx
+        raise FrameworkError(f"{what} needs {package}: pip install '{requirement}'") from error
 
 
 class _Graph:
@@ -127,8 +136,8 @@ def _add_preprocessing(graph: _Graph, network: Network) -> None:
 
     mean = np.asarray(network.preprocessing.mean)
     std = np.asarray(network.preprocessing.std)
-    scale = graph.constant("input.scale", (1.0 / (255.0 * std))[:, None, None], np.float32)
-    offset = graph.constant("input.offset", (mean / std)[:, None, None], np.float32)
+    scale = graph.constant(SCALING[0], (1.0 / (255.0 * std))[:, None, None], np.float32)
+    offset = graph.constant(SCALING[1], (mean / std)[:, None, None], np.float32)
     graph.then("Cast", "input.float", to=TensorProto.FLOAT)
     graph.then("Transpose", "input.channels_first", perm=[0, 3, 1, 2])
     graph.then("Mul", "input.scaled", [scale])
@@ -177,17 +186,34 @@ def _resize_matrix(graph: _Graph, name: str, size: str, axis: int, target: int) 
 
 
 def _add_layers(graph: _Graph, network: Network) -> None:
-    """All layers in order, ending in `logits` and `probabilities`."""
-    for name, _, layer, _, output in network.placed_layers():
+    """All layers in order, ending in `logits` and `probabilities`, and `class_maps` on the way."""
+    maps = class_maps.of(network)
+    for name, _, layer, shape, output in network.placed_layers():
+        if type(layer) not in MAKERS:
+            raise ModelError(f"{name}: no ONNX form of {type(layer).__name__}")
         _make_rank(graph, name, layer)
-        _add_layer(graph, name, layer)
-        graph.flat = graph.flat if graph.flat else isinstance(layer, Flatten | Linear)
+        if maps is not None and name == maps.pool:
+            if maps.linear is None:
+                _name_end(graph, CLASS_MAPS)
+            features = graph.end
+        MAKERS[type(layer)](graph, name, layer, shape)
+        graph.flat = graph.flat if graph.flat else isinstance(layer, layers.Flatten | layers.Linear)
         assert not graph.flat or (output.height, output.width) == (1, 1)
     if not graph.flat:
         graph.then("Flatten", "output.flat", axis=1)
-    # The last node of the main line has no reader yet: its output becomes `logits`.
-    graph.nodes[-1].output[0] = LOGITS
+    _name_end(graph, LOGITS)
     graph.node("Softmax", PROBABILITIES, [LOGITS], axis=1)
+    if maps is not None and maps.linear is not None:
+        # The linear layer at every pixel is a 1×1 convolution with the same weights.
+        bias = [f"{maps.linear}.bias"] if f"{maps.linear}.bias" in graph.weights else []
+        axes = graph.constant(f"{CLASS_MAPS}.axes", [2, 3], np.int64)
+        weight = graph.node("Unsqueeze", f"{CLASS_MAPS}.weight", [f"{maps.linear}.weight", axes])
+        graph.node("Conv", CLASS_MAPS, [features, weight, *bias], kernel_shape=[1, 1])
+
+
+def _name_end(graph: _Graph, name: str) -> None:
+    """Call the value at the end `name`, as an output of the graph; the node keeps its own name."""
+    graph.nodes[-1].output[0] = graph.end = name
 
 
 def _make_rank(graph: _Graph, name: str, layer: Layer) -> None:
@@ -195,53 +221,42 @@ def _make_rank(graph: _Graph, name: str, layer: Layer) -> None:
 
     In a description n features and n×1×1 are the same shape; in ONNX they are not.
     """
-    if isinstance(layer, Linear) and not graph.flat:
+    if isinstance(layer, layers.Linear) and not graph.flat:
         graph.then("Flatten", f"{name}.flat", axis=1)
         graph.flat = True
-    elif isinstance(layer, Conv | MaxPool | AvgPool | GlobalAvgPool) and graph.flat:
+    elif isinstance(layer, layers.Conv | layers.Pool | layers.GlobalAvgPool) and graph.flat:
         graph.then("Unsqueeze", f"{name}.map", [graph.constant(f"{name}.axes", [2, 3], np.int64)])
         graph.flat = False
 
 
-def _add_layer(graph: _Graph, name: str, layer: Layer) -> None:
-    """The node of one layer; dropout does nothing in prediction and has none."""
-    match layer:
-        case Conv():
-            graph.then(
-                "Conv",
-                name,
-                graph.tensors(name, "weight", "bias"),
-                kernel_shape=[layer.kernel] * 2,
-                strides=[layer.stride] * 2,
-                pads=[layer.padding] * 4,
-            )
-        case BatchNorm():
-            statistics = graph.tensors(name, "weight", "bias", "running_mean", "running_var")
-            graph.then("BatchNormalization", name, statistics, epsilon=layer.epsilon)
-        case ReLU():
-            graph.then("Relu", name)
-        case Sigmoid():
-            graph.then("Sigmoid", name)
-        case MaxPool() | AvgPool():
-            window: dict[str, Any] = {
-                "kernel_shape": [layer.kernel] * 2,
-                "strides": [layer.stride] * 2,
-                "pads": [layer.padding] * 4,
-            }
-            if isinstance(layer, AvgPool):
-                graph.then("AveragePool", name, count_include_pad=1, **window)
-            else:
-                graph.then("MaxPool", name, **window)
-        case GlobalAvgPool():
-            graph.then("GlobalAveragePool", name)
-        case Flatten():
-            graph.then("Flatten", name, axis=1)
-        case Linear():
-            graph.then("Gemm", name, graph.tensors(name, "weight", "bias"), transB=1)
-        case Dropout():
-            pass
-        case _:
-            raise ModelError(f"{name}: no ONNX form of {type(layer).__name__}")
+def _window(layer: Any) -> dict[str, Any]:
+    size, stride = [layer.kernel] * 2, [layer.stride] * 2
+    return {"kernel_shape": size, "strides": stride, "pads": [layer.padding] * 4}
+
+
+Maker = Callable[[_Graph, str, Any, Shape], None]
+"""Adds one layer to the graph; it gets the layer's name, the layer and its input's shape."""
+
+AFFINE = ("weight", "bias")
+STATISTICS = (*AFFINE, "running_mean", "running_var")
+
+MAKERS: dict[type[Layer], Maker] = {
+    layers.Conv: lambda g, n, layer, _: g.then("Conv", n, g.tensors(n, *AFFINE), **_window(layer)),
+    layers.BatchNorm: lambda g, n, layer, _: g.then(
+        "BatchNormalization", n, g.tensors(n, *STATISTICS), epsilon=layer.epsilon
+    ),
+    layers.ReLU: lambda g, n, *_: g.then("Relu", n),
+    layers.Sigmoid: lambda g, n, *_: g.then("Sigmoid", n),
+    layers.MaxPool: lambda g, n, layer, _: g.then("MaxPool", n, **_window(layer)),
+    layers.AvgPool: lambda g, n, layer, _: g.then(
+        "AveragePool", n, count_include_pad=1, **_window(layer)
+    ),
+    layers.GlobalAvgPool: lambda g, n, *_: g.then("GlobalAveragePool", n),
+    layers.Dropout: lambda *_: None,  # it does nothing in prediction
+    layers.Flatten: lambda g, n, *_: g.then("Flatten", n, axis=1),
+    layers.Linear: lambda g, n, *_: g.then("Gemm", n, g.tensors(n, *AFFINE), transB=1),
+}
+"""The ONNX form of every layer, by its exact type."""
 
 
 def _finish(graph: _Graph, network: Network) -> ModelProto:
@@ -256,6 +271,9 @@ def _finish(graph: _Graph, network: Network) -> ModelProto:
         helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", classes])
         for name in (LOGITS, PROBABILITIES)
     ]
+    if maps := class_maps.of(network):
+        shape = ("n", classes, maps.input.height, maps.input.width)
+        outputs.append(helper.make_tensor_value_info(CLASS_MAPS, TensorProto.FLOAT, shape))
     proto = helper.make_model(
         helper.make_graph(graph.nodes, network.name, [pictures], outputs, graph.constants),
         opset_imports=[helper.make_opsetid("", OPSET)],

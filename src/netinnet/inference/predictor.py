@@ -5,26 +5,34 @@ By onnxruntime on the CPU, or by any framework that is installed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from netinnet import frameworks
-from netinnet.errors import FrameworkError, ImageError
+from netinnet.data.pictures import as_channels, described, from_memory
+from netinnet.errors import FrameworkError, ImageError, ModelError, NetinnetError
 from netinnet.frameworks.learner import Learner, LearnerSettings
-from netinnet.inference.onnx_graph import INPUT, LOGITS, to_onnx
+from netinnet.inference import class_maps, model_files, onnx_graph
+from netinnet.inference.onnx_graph import CLASS_MAPS, INPUT, LOGITS, PROBABILITIES
+from netinnet.layout import LAYOUTS
 from netinnet.metrics import softmax
 from netinnet.networks.layers import Shape
 from netinnet.optimizer import Optimizer
 from netinnet.preprocessing import normalise
-from netinnet.weights import Model
+from netinnet.weights import Model, shapes
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as Picture
 
 Pictures = npt.NDArray[np.uint8]
 Array = npt.NDArray[np.float32]
-Engine = Callable[[Pictures], Array]
-"""Logits of a batch of pictures."""
+Engine = Callable[[Pictures, Sequence[str]], list[Array]]
+"""Some of `logits` and `class_maps` for a batch of pictures."""
 
 _ONLY_ERRORS = 3
 """onnxruntime's severities: 2 warning, 3 error."""
@@ -41,106 +49,195 @@ class Prediction:
 class Predictor:
     """A model ready to predict. Pictures are uint8 of any size; the model resizes them itself.
 
-    `threads` is the number of CPU threads for one call, None for the engine's choice. The engine is
-    onnxruntime, or the `framework` given. Raises FrameworkError where that is not installed.
+    Args:
+        model: A model, or the path of one: a run folder, or a .safetensors or .onnx file that `nin`
+            wrote.
+        threads: CPU threads for one call; None for the engine's choice.
+        framework: The engine, if it shall be another than onnxruntime: `pytorch`, `tensorflow`,
+            `jax` or `mxnet`.
+
+    Raises:
+        ModelError: Where there is no model, or it is too large for onnxruntime.
+        FrameworkError: Where the engine is not installed.
+
+    Example:
+        >>> predictor = Predictor(netinnet.load())
+        >>> predictor.predict(PIL.Image.open("boot.png"), top=1)
+        [Prediction(name='Ankle boot', probability=0.99...)]
     """
 
     def __init__(
-        self, model: Model, threads: int | None = None, framework: str | None = None
+        self, model: Model | str | Path, threads: int | None = None, framework: str | None = None
     ) -> None:
+        if threads is not None:
+            _check_count("threads", threads)
+        if not isinstance(model, Model):
+            model = model_files.find(Path(model))
         self.network = model.network
+        self.maps = class_maps.of(model.network)
         self._compute: Engine = (
             _onnxruntime(model, threads)
             if framework is None
-            else _Native(model, framework, threads).logits
+            else _Native(model, framework, threads).compute
         )
 
-    def logits(self, images: Pictures, batch_size: int = 250) -> Array:
-        """Logits (float32, n×classes) of pictures n×h×w×c that have the network's channels.
+    def run(
+        self, images: Pictures, outputs: Sequence[str] = (LOGITS,), batch_size: int = 250
+    ) -> dict[str, Array]:
+        """Any of the model's outputs for many pictures of one size, in one pass.
 
-        `batch_size` pictures are computed at a time: memory grows with it, the result does not
-        depend on it. Raises ImageError for pictures of another type or shape.
+        With a framework as the engine, class maps beside others cost a second pass.
+
+        Args:
+            images: uint8, n×height×width×channels, with the network's channels.
+            outputs: Some of `logits` and `probabilities` (n×classes; a row of probabilities sums to
+                1), and `class_maps` (n×classes×rows×columns, in the resolution in front of global
+                average pooling; the mean of a map is its class's logit).
+            batch_size: Pictures that are computed at a time: memory grows with it, the results do
+                not depend on it.
+
+        Returns:
+            float32 arrays by the names in `outputs`.
+
+        Raises:
+            ImageError: For pictures of another type or shape.
+            ModelError: Where class maps are asked of a network that has none.
+
+        Example:
+            >>> results = predictor.run(images, ("probabilities", "class_maps"))
+            >>> results["class_maps"].shape
+            (32, 10, 7, 7)
         """
+        classes = len(self.network.classes)
+        sizes: dict[str, tuple[int, ...]] = {LOGITS: (classes,), PROBABILITIES: (classes,)}
+        if self.maps:
+            sizes[CLASS_MAPS] = (classes, self.maps.input.height, self.maps.input.width)
+        for name in outputs:
+            if name == CLASS_MAPS and not self.maps:
+                reason = "its logits are not made by global average pooling"
+                raise ModelError(f"{self.network.name} has no class maps: {reason}")
+            if name not in sizes:
+                raise ModelError(f"no output '{name}'; known are {', '.join(sizes)}")
         self._check(images)
-        rows = np.empty((len(images), len(self.network.classes)), np.float32)
-        for batch in _slices(len(images), batch_size):
-            rows[batch] = self._compute(np.ascontiguousarray(images[batch]))
-        return rows
+        _check_count("batch_size", batch_size)
+        needed = list(dict.fromkeys(LOGITS if n == PROBABILITIES else n for n in outputs))
+        results = {n: np.empty((len(images), *sizes[n]), np.float32) for n in needed}
+        for start in range(0, len(images), batch_size):
+            batch = slice(start, start + batch_size)
+            computed = self._compute(np.ascontiguousarray(images[batch]), needed)
+            for name, values in zip(needed, computed, strict=True):
+                results[name][batch] = values
+        if PROBABILITIES in outputs:
+            results[PROBABILITIES] = softmax(results[LOGITS])
+        return {name: results[name] for name in outputs}
+
+    def logits(self, images: Pictures, batch_size: int = 250) -> Array:
+        """Logits (float32, n×classes) of pictures n×h×w×c: see `run`."""
+        return self.run(images, (LOGITS,), batch_size)[LOGITS]
 
     def probabilities(self, images: Pictures, batch_size: int = 250) -> Array:
         """Like `logits`, behind the softmax: every row sums to 1."""
-        return softmax(self.logits(images, batch_size))
+        return self.run(images, (PROBABILITIES,), batch_size)[PROBABILITIES]
 
-    def predict(self, picture: Pictures, top: int = 5) -> list[Prediction]:
-        """The `top` most probable classes of one picture h×w×c, the most probable first.
+    def class_maps(self, images: Pictures, batch_size: int = 250) -> Array:
+        """Class maps (float32, n×classes×rows×columns) of pictures n×h×w×c: see `run`."""
+        return self.run(images, (CLASS_MAPS,), batch_size)[CLASS_MAPS]
 
-        The picture may be grey (1 channel) or colour (3), whatever the network takes. Of equally
-        probable classes the earlier comes first; there are never more predictions than classes.
+    def predict(self, picture: Pictures | Picture, top: int = 5) -> list[Prediction]:
+        """The most probable classes of one picture, the most probable first.
+
+        Args:
+            picture: A uint8 array h×w, h×w×1 (grey) or h×w×3 (colour), or a PIL picture; it is
+                converted to the network's channels.
+            top: How many classes. Of equally probable ones the earlier comes first; there are never
+                more predictions than classes.
+
+        Raises:
+            ImageError: For a picture of another type or shape.
         """
-        from netinnet.data.pictures import as_channels
-
-        converted = as_channels(picture, self.network.input.channels)
+        _check_count("top", top)
+        converted = as_channels(from_memory(picture), self.network.input.channels)
         row = self.probabilities(converted[None])[0]
+        if not np.isfinite(row).all():
+            raise ModelError(f"{self.network.name}: the logits of this picture are not finite")
         order = np.argsort(-row, kind="stable")[:top]
         return [Prediction(self.network.classes[i], float(row[i])) for i in order]
 
     def _check(self, images: Pictures) -> None:
         channels = self.network.input.channels
-        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != channels:
-            raise ImageError(
-                f"{self.network.name} takes uint8 pictures n×height×width×{channels}, "
-                f"got {images.dtype} {'×'.join(map(str, images.shape))}"
-            )
+        array = images if isinstance(images, np.ndarray) else np.empty((), object)
+        if array.dtype != np.uint8 or array.ndim != 4 or array.shape[3] != channels:
+            takes = f"{self.network.name} takes uint8 pictures n×height×width×{channels}"
+            raise ImageError(f"{takes}, got {described(images)}")
         if len(images) and 0 in images.shape:
             raise ImageError(f"a picture without pixels: {images.shape[1]}×{images.shape[2]}")
 
 
-def _slices(count: int, size: int) -> Iterator[slice]:
-    for start in range(0, count, size):
-        yield slice(start, start + size)
+def _check_count(name: str, value: int) -> None:
+    if not isinstance(value, int | np.integer) or value < 1:
+        raise NetinnetError(f"{name} must be a whole number of at least 1, got {value}")
 
 
 class _Native:
-    """Logits by a framework's learner, one for each size of picture: it resizes them itself."""
+    """A framework's learners, one an output, for one size of picture: they resize it themselves."""
 
     def __init__(self, model: Model, framework: str, threads: int | None) -> None:
-        self.model, self.threads = model, threads
-        self.adapter = frameworks.adapter(framework)
-        self.learners: dict[Shape, Learner] = {}
+        self.model, self.framework, self.threads = model, framework, threads
+        self.adapter, self.maps = frameworks.adapter(framework), class_maps.of(model.network)
+        self.learners: dict[tuple[str, Shape], Learner] = {}
 
-    def logits(self, images: Pictures) -> Array:
-        _, height, width, channels = images.shape
-        size = Shape(channels, height, width)
-        network = self.model.network
-        if size not in self.learners:
-            settings = LearnerSettings(network, Optimizer(), size, threads=self.threads)
-            self.learners = {size: self.adapter.learner(settings, self.model.weights)}
-        return self.learners[size].logits(normalise(images, network.preprocessing))
+    def compute(self, images: Pictures, outputs: Sequence[str]) -> list[Array]:
+        size = Shape(images.shape[3], *images.shape[1:3])
+        prepared = normalise(images, self.model.network.preprocessing)
+        self.learners = {key: kept for key, kept in self.learners.items() if key[1] == size}
+        results = []
+        for name in outputs:
+            maps = self.maps if name == CLASS_MAPS else None
+            if (name, size) not in self.learners:
+                network = self.model.network
+                network = class_maps.features(network, maps) if maps else network
+                settings = LearnerSettings(network, Optimizer(), size, threads=self.threads)
+                weights = {tensor: self.model.weights[tensor] for tensor in shapes(network)}
+                self.learners[name, size] = self.adapter.learner(settings, weights)
+            values = self.learners[name, size].logits(prepared)
+            results.append(self._class_maps(values, maps) if maps else values)
+        return results
+
+    def _class_maps(self, values: Array, maps: class_maps.ClassMaps) -> Array:
+        """What is pooled, flattened in the framework's order, as maps; the linear layer applied."""
+        channels, rows, columns = maps.input
+        if LAYOUTS[self.framework].channels_last:
+            values = values.reshape(-1, rows, columns, channels).transpose(0, 3, 1, 2)
+        values = values.reshape(-1, channels, rows, columns)
+        if maps.linear is None:
+            return values
+        weight = self.model.weights[f"{maps.linear}.weight"]
+        bias = self.model.weights.get(f"{maps.linear}.bias", np.zeros(len(weight), np.float32))
+        result: Array = np.einsum("nchw,kc->nkhw", values, weight) + bias[:, None, None]
+        return result
 
 
 def _onnxruntime(model: Model, threads: int | None) -> Engine:
-    """Logits by an onnxruntime session on the CPU that reports errors only."""
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise FrameworkError(
-            "prediction needs onnxruntime: pip install 'onnxruntime>=1.19'"
-        ) from error
+    """An onnxruntime session on the CPU that reports errors only."""
+    if reason := onnx_graph.too_large(model.network):
+        cure = "name a framework: --framework pytorch (from Python framework='pytorch')"
+        raise ModelError(f"{model.network.name}: not for onnxruntime, {reason}; {cure}")
+    onnxruntime = onnx_graph.require("onnxruntime", "prediction", "onnxruntime>=1.19")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _ONLY_ERRORS
     if threads is not None:
         options.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(
-        to_onnx(model), options, providers=["CPUExecutionProvider"]
+        onnx_graph.to_onnx(model), options, providers=["CPUExecutionProvider"]
     )
 
-    def logits(images: Pictures) -> Array:
+    def compute(images: Pictures, outputs: Sequence[str]) -> list[Array]:
         try:
-            computed: Array = session.run([LOGITS], {INPUT: images})[0]
+            computed: list[Array] = session.run(list(outputs), {INPUT: images})
         except Exception as error:
             # onnxruntime has no common class for its errors; memory that does not suffice is one.
             reason = str(error).splitlines()[0]
             raise FrameworkError(f"{model.network.name}: cannot be computed ({reason})") from error
         return computed
 
-    return logits
+    return compute

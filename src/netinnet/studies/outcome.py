@@ -12,6 +12,7 @@ from netinnet import metrics
 from netinnet.data import datasets
 from netinnet.errors import ModelError
 from netinnet.files import write_text
+from netinnet.inference.onnx_graph import too_large
 from netinnet.inference.predictor import Predictor
 from netinnet.studies.plan import Job, Plan
 from netinnet.training.run import Event, Run
@@ -99,7 +100,9 @@ def judge(run: Run, data_dir: Path | None) -> None:
     recipe = run.recipe()
     data = datasets.load(recipe.dataset, data_dir).limited(None, recipe.test_examples)
     model = run.model()
-    logits = Predictor(model, recipe.threads).logits(data.test.images)
+    # What onnxruntime can't hold, the framework that trained it can.
+    framework = recipe.framework if too_large(model.network) else None
+    logits = Predictor(model, recipe.threads, framework).logits(data.test.images)
     dead = [model.network.classes[i] for i in metrics.dead_classes(logits)]
     write(run, {"state": "finished", "dead_classes": dead})
 

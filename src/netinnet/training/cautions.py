@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from netinnet.inference.onnx_graph import too_large
 from netinnet.networks.network import Network
 from netinnet.training.recipe import Recipe
 
@@ -17,4 +18,6 @@ def cautions(recipe: Recipe, network: Network) -> list[str]:
                 "a ReLU stands behind the logits: of 193 published runs of the chapter's recipe "
                 "84 (4 in 10) ended below .80 accuracy; logits_relu = false is the cure"
             )
+    if reason := too_large(network):
+        found.append(f"model.onnx can't be written: {reason}; model.safetensors is written")
     return found

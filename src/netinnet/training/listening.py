@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from netinnet.errors import NetinnetError
 from netinnet.training.run import Event
 
 Listener = Callable[[Event], None]
@@ -18,9 +19,18 @@ def data_progress(listener: Listener) -> Callable[[str, int, int | None], None]:
     return on_progress
 
 
-def write_report(write: Callable[[], object], listener: Listener) -> None:
-    """Write a report. A figure that fails must not end hours of training."""
+def attempt(write: Callable[[], object], listener: Listener, failed: str) -> None:
+    """Write what is derived from a run; where that fails, `listener` gets the event `failed`.
+
+    Nothing derived, a figure or another form of the model, must end hours of training.
+    """
     try:
         write()
     except Exception as error:  # noqa: BLE001
-        listener({"event": "report_failed", "reason": f"{type(error).__name__}: {error}"})
+        kind = "" if isinstance(error, NetinnetError) else f"{type(error).__name__}: "
+        listener({"event": failed, "reason": f"{kind}{error}"})
+
+
+def write_report(write: Callable[[], object], listener: Listener) -> None:
+    """Write a report; where that fails, `listener` gets a `report_failed`."""
+    attempt(write, listener, "report_failed")

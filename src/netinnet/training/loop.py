@@ -26,8 +26,9 @@ from netinnet.costs import counts
 from netinnet.data import batches
 from netinnet.data.dataset import Dataset, Split
 from netinnet.errors import Diverged, NetinnetError, RecipeError
-from netinnet.files import replacing, write_text
+from netinnet.files import write_text
 from netinnet.frameworks.learner import Learner
+from netinnet.inference import onnx_graph
 from netinnet.networks.layers import BatchNorm
 from netinnet.networks.network import Network
 from netinnet.preprocessing import normalise
@@ -35,7 +36,7 @@ from netinnet.training import checkpoint
 from netinnet.training.cautions import cautions
 from netinnet.training.checkpoint import Progress
 from netinnet.training.interruption import Interrupted, StopRequest, stop_request
-from netinnet.training.listening import Listener, write_report
+from netinnet.training.listening import Listener, attempt, write_report
 from netinnet.training.recipe import Recipe
 from netinnet.training.run import Event, Run, identity
 from netinnet.training.schedule import learning_rate
@@ -272,8 +273,6 @@ class Training:
         )
 
     def _finish(self, progress: Progress) -> None:
-        from netinnet.inference.onnx_graph import to_onnx
-
         model = weights.Model(self.network, self.learner.weights())
         if not all(np.isfinite(array).all() for array in model.weights.values()):
             raise self._diverged(progress.step)
@@ -282,8 +281,6 @@ class Training:
             model,
             {"recipe": self.recipe.to_toml(), "netinnet": VERSION},
         )
-        with replacing(self.folder.onnx_file) as file:
-            file.write(to_onnx(model))
         self._emit(
             {
                 "event": "end",
@@ -293,7 +290,7 @@ class Training:
             }
         )
         cost = counts.total_cost(self.network)
-        # The metrics last: a run that has them is finished.
+        # A run that has its metrics is finished; what is derived from it may fail after that.
         write_text(
             self.folder.metrics_file,
             json.dumps(
@@ -325,8 +322,9 @@ class Training:
             )
             + "\n",
         )
+        attempt(lambda: onnx_graph.write(self.folder.onnx_file, model), self._emit, "onnx_failed")
         self._write_report()
-        self.folder.remove_checkpoints()
+        attempt(self.folder.remove_checkpoints, self.listener, "checkpoints_kept")
 
 
 def _check_batches(recipe: Recipe, network: Network, count: int) -> None:

@@ -10,12 +10,13 @@ from netinnet.data import datasets
 from netinnet.data.dataset import Split
 from netinnet.errors import NetinnetError
 from netinnet.frameworks.learner import LearnerSettings
+from netinnet.inference import onnx_graph
 from netinnet.networks import zoo
 from netinnet.networks.network import Network, Preprocessing
 from netinnet.optimizer import Optimizer
 from netinnet.training import checkpoint, run
 from netinnet.training.checkpoint import Progress
-from netinnet.training.listening import Listener, data_progress
+from netinnet.training.listening import Listener, attempt, data_progress, write_report
 from netinnet.training.loop import Report, Training
 from netinnet.training.recipe import Recipe
 from netinnet.training.run import Run
@@ -77,15 +78,12 @@ def resume(
 ) -> Run:
     """Go on with an interrupted run from its newest checkpoint, bit for bit.
 
-    Thread count and device of the first sitting are kept: sums depend on them.
+    Thread count and device of the first sitting are kept: sums depend on them. A finished run gets
+    what is missing of its model.onnx and report; one that has both is a NetinnetError.
     """
     opened = run.open_run(folder)
     if opened.is_finished:
-        opened.remove_checkpoints()
-        raise NetinnetError(
-            f"{folder}: the run is finished; "
-            f"nin evaluate {shlex.quote(str(folder))} shows its results"
-        )
+        return _complete(opened, data_dir, listener, report)
     recipe = opened.recipe()
     first = next((e for e in opened.events() if e["event"] == "start"), {})
     settled = recipe.replace(
@@ -98,6 +96,25 @@ def resume(
     opened.remove_temporary()
     progress = checkpoint.restore(opened.checkpoints, learner, run.identity(recipe, network))
     return Training(recipe, network, data, learner, listener, report).run(opened, progress)
+
+
+def _complete(run: Run, data_dir: Path | None, listener: Listener, report: Report) -> Run:
+    """Write what a finished run lacks: it was killed in its last moments, or could not write it."""
+    run.remove_checkpoints()
+    # In the order in which they are written.
+    files = (run.metrics_file, run.onnx_file, run.report_file)
+    times = [file.stat().st_mtime_ns for file in files if file.is_file()]
+    if len(times) == len(files) and times == sorted(times):
+        raise NetinnetError(
+            f"{run.folder}: the run is finished; "
+            f"nin evaluate {shlex.quote(str(run.folder))} shows its results"
+        )
+    recipe, model = run.recipe(), run.model()
+    attempt(lambda: onnx_graph.write(run.onnx_file, model), listener, "onnx_failed")
+    data = datasets.load(recipe.dataset, data_dir, on_progress=data_progress(listener))
+    test = data.limited(recipe.train_examples, recipe.test_examples).test
+    write_report(lambda: report(run.folder, test), listener)
+    return run
 
 
 def _initial(recipe: Recipe, network: Network) -> weights.Weights:
