@@ -18,7 +18,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netinnet.errors import NetinnetError, RecipeError
+from netinnet.studies import plan as plans
 from netinnet.studies import search, search_space, tuning
+from netinnet.studies.plan import PRUNERS
 from netinnet.studies.search_space import Choices, Range
 from netinnet.training import recipe as recipes
 from netinnet.training.run import Run
@@ -198,7 +200,7 @@ def test_dry_run_makes_nothing(tmp_path: Path) -> None:
 def test_plan_to_toml_and_back() -> None:
     made = tuning.plan(recipes.load("fashion"), storage="postgresql://me:secret@host/db", trials=3)
     assert "secret" not in made.to_toml()
-    assert search.plans.from_toml(made.to_toml(), "x") == made
+    assert plans.from_toml(made.to_toml(), "x") == made
     with pytest.raises(NetinnetError, match="is not kept; give --storage with it again"):
         tuning.open_study(made, Path())
 
@@ -250,7 +252,7 @@ def test_the_best_recipe_trains(searched: Path, tmp_path: Path) -> None:
     found = tuning.load(searched)
     assert found.best is not None
     best = recipes.load(str(searched / "best.toml"))
-    assert best == found.plan.arms[0].recipe.replace(**found.best.values)
+    assert best == found.plan.recipe.replace(**found.best.values)
     done = nin("train", "--recipe", searched / "best.toml", "--output", tmp_path / "run", "--quiet")
     assert done.returncode == 0, done.stderr
 
@@ -414,7 +416,7 @@ def test_a_searcher_leaves_the_trials_of_others_alone(tmp_path: Path) -> None:
 # Trials that fall behind, and those that fail
 
 
-@pytest.mark.parametrize("name", tuning.PRUNERS)
+@pytest.mark.parametrize("name", PRUNERS)
 def test_a_pruner_stops_what_falls_behind(name: str, tmp_path: Path) -> None:
     """Ten trials that learn and ten that don't: which are stopped before their fifth epoch."""
     plan = tuning.plan(recipes.load("fashion"), pruner=name)  # five epochs

@@ -97,13 +97,13 @@ class Interval:
 
 def mean_interval(values: Sequence[float]) -> Interval | None:
     """The mean with Student's 95 % interval, None for no values."""
-    found = summary(values)
-    if found is None:
+    spread = summary(values)
+    if spread is None:
         return None
-    if found.sd is None:
-        return Interval(found.mean, None, None, 1)
-    half = t_quantile(0.975, found.count - 1) * found.sd / math.sqrt(found.count)
-    return Interval(found.mean, found.mean - half, found.mean + half, found.count)
+    if spread.sd is None:
+        return Interval(spread.mean, None, None, 1)
+    half = t_quantile(0.975, spread.count - 1) * spread.sd / math.sqrt(spread.count)
+    return Interval(spread.mean, spread.mean - half, spread.mean + half, spread.count)
 
 
 def paired_difference(

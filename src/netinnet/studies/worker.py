@@ -22,28 +22,33 @@ from netinnet.training import run as runs
 from netinnet.training import start
 from netinnet.training.run import Event, Run
 
-SPOKEN_SECONDS = 0.5
+PROGRESS_SECONDS = 0.5
 """Least time between two progress events on standard output."""
 PATIENCE_SECONDS = 60.0
 """How long a worker whose parent was killed may take to save and leave the folder."""
-_SPOKEN = ("start", "evaluation", "dead_class")
 
 
-class _Speaker:
-    """Passes events on to the parent, progress only now and then."""
+class _Relay:
+    """Passes events on to the parent, progress only now and then, with the `share` that is done."""
 
     def __init__(self) -> None:
-        self.spoken = 0.0
+        self.emitted = 0.0
+        self.steps = 0
 
     def __call__(self, event: Event) -> None:
-        now = time.monotonic()
-        if event["event"] == "progress":
-            if now - self.spoken < SPOKEN_SECONDS:
+        match event["event"]:
+            case "start":
+                self.steps = event["steps_per_epoch"] * event["epochs"]
+            case "progress":
+                if time.monotonic() - self.emitted < PROGRESS_SECONDS:
+                    return
+                self.emitted = time.monotonic()
+                event = {**event, "share": event["step"] / self.steps}
+            case "evaluation" | "dead_class":
+                pass
+            case _:
                 return
-            self.spoken = now
-        elif event["event"] not in _SPOKEN:
-            return
-        # Whoever listened may be gone; standard input says so too, and ends this process properly.
+        # The parent may be gone; standard input says so too, and ends this process properly.
         with contextlib.suppress(BrokenPipeError):
             print(json.dumps(event), flush=True)
 
@@ -82,7 +87,7 @@ def work(folder: Path, data_dir: Path | None) -> None:
     _wait_for_folder(run)
     if not run.is_finished:
         try:
-            start.resume(folder, data_dir=data_dir, listener=_Speaker(), report=_report)
+            start.resume(folder, data_dir=data_dir, listener=_Relay(), report=_report)
         except Diverged as error:
             outcome.write(run, {"state": "diverged", "reason": str(error)})
             return

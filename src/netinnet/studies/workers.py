@@ -10,11 +10,11 @@ import sys
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Any
 
+from netinnet.errors import NetinnetError
 from netinnet.files import cannot_write
-from netinnet.studies.plan import Job
+from netinnet.studies.plan import Job, Plan
 from netinnet.training.run import Event
 
 
@@ -23,6 +23,13 @@ def cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def workers_for(plan: Plan, wanted: int | None) -> int:
+    """Runs at a time: as many as wanted, or as the cores carry. Raises NetinnetError below 1."""
+    if wanted is not None and wanted < 1:
+        raise NetinnetError(f"--workers must be at least 1, got {wanted}")
+    return wanted or max(1, cores() // max(arm.recipe.threads or 1 for arm in plan.arms))
 
 
 def environment(threads: int) -> dict[str, str]:
@@ -55,12 +62,7 @@ class Workers:
     def __enter__(self) -> Workers:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         for worker in self.at_work.values():
             worker.process.kill()
             worker.process.wait()
@@ -99,7 +101,7 @@ class Workers:
                 self._events.put((job, event))
         self._events.put((job, {"event": "worker_end", "status": process.wait()}))
 
-    def next_event(self, timeout: float) -> tuple[Job, Event] | None:
+    def poll(self, timeout: float) -> tuple[Job, Event] | None:
         """The next event of any run, None if there is none within `timeout` seconds.
 
         The last of each is `worker_end` with the process's `status` and `reason`, the last line of
