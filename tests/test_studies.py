@@ -664,3 +664,41 @@ def test_two_arms_of_one_name() -> None:
         Plan("x", (Arm("a/b", recipes.load("book")), Arm("a-b", recipes.load("book"))), (0,))
     with pytest.raises(RecipeError, match="unknown field"):
         plan.grid("x", recipes.load("book"), {"epoch": [1]})
+
+
+# Studies of 0.1.0
+
+
+OLD_RELIABILITY = """\
+kind = "reliability"
+seeds = [0, 1]
+threshold = 0.6
+
+[arms."logits_relu=true"]
+network = "nin"
+logits_relu = true
+threads = 1
+
+[arms."logits_relu=false"]
+network = "nin"
+logits_relu = false
+threads = 1
+"""
+
+
+def test_a_study_file_of_0_1_0_still_loads(tmp_path: Path) -> None:
+    (tmp_path / "study.toml").write_text(OLD_RELIABILITY)
+    found = plan.load(tmp_path)
+    assert isinstance(found, Plan)
+    assert (found.kind, found.seeds, found.threshold) == ("reliability", (0, 1), 0.6)
+    assert [arm.recipe.logits_relu for arm in found.arms] == [True, False]
+    grown, folder = plan.settle(dataclasses.replace(found, seeds=(2,)), tmp_path)
+    assert (grown.seeds, folder) == ((0, 1, 2), tmp_path)
+
+
+def test_an_ablation_has_no_threshold(tmp_path: Path) -> None:
+    text = OLD_RELIABILITY.replace("reliability", "ablate")
+    with pytest.raises(RecipeError, match="unknown setting 'threshold'"):
+        plan.from_toml(text, "study.toml")
+    found = plan.from_toml(text.replace("threshold = 0.6\n", ""), "study.toml")
+    assert "threshold" not in found.to_toml()

@@ -536,3 +536,52 @@ def test_a_page_of_any_state(states: Sequence[str], tmp_path: Path) -> None:
     assert tuning.write_best(dataclasses.replace(found)) == (
         tmp_path / "best.toml" if found.best else None
     )
+
+
+OLD_SEARCH = """\
+kind = "tune"
+seeds = [3]
+trials = 0
+pruner = "hyperband"
+storage = ""
+name = "tune"
+space = ["learning_rate=0.02..0.5:log", "dropout=0..0.5", "batch_size=64,128"]
+
+[arms."as given"]
+network = "nin-small"
+seed = 3
+threads = 1
+"""
+
+
+def test_a_search_file_of_0_1_0_still_loads(tmp_path: Path) -> None:
+    (tmp_path / "study.toml").write_text(OLD_SEARCH)
+    plan = plans.load(tmp_path)
+    assert isinstance(plan, plans.SearchPlan)
+    assert (plan.recipe.network, plan.recipe.seed, plan.trials) == ("nin-small", 3, None)
+    assert (plan.pruner, plan.storage, plan.name) == ("hyperband", "", "tune")
+    assert plan.space.texts() == [
+        *("learning_rate=0.02..0.5:log", "dropout=0..0.5", "batch_size=64,128")
+    ]
+    # The same search goes on there with another end; another one is refused.
+    more = dataclasses.replace(plan, trials=7)
+    assert plans.settle(more, tmp_path) == (more, tmp_path)
+    assert plans.from_toml(more.to_toml(), "x") == more
+    with pytest.raises(NetinnetError, match="holds another study"):
+        plans.settle(dataclasses.replace(plan, pruner="none"), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ('"hyperband"', '"hyperbnad"', "unknown pruner 'hyperbnad'"),
+        ("seeds = [3]", "seeds = [3, 4]", "a search has one arm and its seed"),
+        ("trials = 0", "trials = -1", "--trials must be at least 1, got -1"),
+        ("trials = 0", 'trials = "a"', "trials must be of type int"),
+        ('name = "tune"', 'name = "tune"\nminutes = 3', "unknown setting 'minutes'"),
+        ("dropout=0..0.5", "seed=0..3", "seed stays the same in all trials"),
+    ],
+)
+def test_a_damaged_search_is_one_line(old: str, new: str, words: str) -> None:
+    with pytest.raises(NetinnetError, match=re.escape(words)):
+        plans.from_toml(OLD_SEARCH.replace(old, new), "study.toml")

@@ -14,8 +14,8 @@ from netinnet.cli.console import WholeNumber, print_json, print_table
 from netinnet.cli.progress import duration
 from netinnet.cli.study_progress import StudyProgress, counted
 from netinnet.errors import FrameworkError, NetinnetError, RecipeError
-from netinnet.studies import study, timing, workload
 from netinnet.studies import plan as plans
+from netinnet.studies import study, timing, workload
 from netinnet.studies.outcome import Outcome
 from netinnet.studies.pages.page import mean_and_spread
 from netinnet.studies.plan import Plan, SearchPlan

@@ -109,21 +109,20 @@ class Plan:
 
 @dataclass(frozen=True)
 class SearchPlan:
-    """A search around a recipe, before it is run. The recipe's seed is that of every trial.
+    """A search around the recipe `given`, before it is run; its seed is that of every trial.
 
     `trials` are those of all its searchers; None: only time ends it. `storage` is the URL of the
     database that keeps them, without its password, "" for a file in the folder; `name` is the
     search's there.
     """
 
-    recipe: Recipe
+    given: Arm
     space: SearchSpace
     trials: int | None
     pruner: str = PRUNERS[0]
     storage: str = ""
     name: str = "tune"
     kind: ClassVar[str] = "tune"
-    arm: ClassVar[str] = "as given"
 
     def __post_init__(self) -> None:
         if self.pruner not in PRUNERS:
@@ -133,6 +132,10 @@ class SearchPlan:
             )
         if self.trials is not None and self.trials < 1:
             raise NetinnetError(f"--trials must be at least 1, got {self.trials}")
+
+    @property
+    def recipe(self) -> Recipe:
+        return self.given.recipe
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -146,7 +149,7 @@ class SearchPlan:
 
     def as_study(self, trials: int) -> Plan:
         """So many trials of the recipe as given: what they cost, a search costs about."""
-        arm = Arm(self.arm, self.trial_recipe({}))
+        arm = replace(self.given, recipe=self.trial_recipe({}))
         return Plan(self.kind, (arm,), tuple(range(max(trials, 1))))
 
     def continuing(self, there: Plan | SearchPlan) -> SearchPlan | None:
@@ -156,9 +159,7 @@ class SearchPlan:
 
     def to_toml(self) -> str:
         """The search as TOML: settings, the seed and the whole recipe, as its only arm."""
-        return _to_toml(
-            self.kind, (self.recipe.seed,), self.settings, (Arm(self.arm, self.recipe),)
-        )
+        return _to_toml(self.kind, (self.recipe.seed,), self.settings, (self.given,))
 
 
 AnyPlan = TypeVar("AnyPlan", Plan, SearchPlan)
@@ -175,6 +176,12 @@ def _to_toml(
     return "\n".join(parts)
 
 
+_SETTINGS: dict[str, dict[str, type]] = {
+    RELIABILITY: {"threshold": float},
+    SearchPlan.kind: {"trials": int, "pruner": str, "storage": str, "name": str, "space": list},
+}
+
+
 def from_toml(text: str, where: str) -> Plan | SearchPlan:
     """The inverse of both `to_toml`. Raises RecipeError where the text is no plan."""
     try:
@@ -186,30 +193,18 @@ def from_toml(text: str, where: str) -> Plan | SearchPlan:
             Arm(name, recipes.from_mapping(values, f"{where}, arm {name}"))
             for name, values in tables.items()
         )
-
-        def setting(name: str, *types: type) -> Any:
-            value = data.pop(name)
-            if type(value) not in types:
-                raise RecipeError(f"{where}: {name} must be of type {types[-1].__name__}")
-            return value
-
-        plan: Plan | SearchPlan
-        if kind == SearchPlan.kind:
-            trials = setting("trials", int) or None
-            if (len(arms), len(seeds)) != (1, 1):
-                raise RecipeError(f"{where}: a search has one arm and one seed")
-            plan = SearchPlan(
-                arms[0].recipe.replace(seed=seeds[0]),
-                search_space.parse(setting("space", list)),
-                trials,
-                *(setting(name, str) for name in ("pruner", "storage", "name")),
-            )
-        else:
-            threshold = setting("threshold", int, float) if kind == RELIABILITY else None
-            plan = Plan(kind, arms, tuple(seeds), threshold)
-        if data:
-            raise RecipeError(f"{where}: unknown setting '{next(iter(data))}'")
-        return plan
+        settings = _SETTINGS.get(kind, {})
+        for name, expected in settings.items():
+            if type(data[name]) not in (expected, int if expected is float else expected):
+                raise RecipeError(f"{where}: {name} must be of type {expected.__name__}")
+        if unknown := data.keys() - settings:
+            raise RecipeError(f"{where}: unknown setting '{min(unknown)}'")
+        if kind != SearchPlan.kind:
+            return Plan(kind, arms, tuple(seeds), **data)
+        if len(arms) != 1 or seeds != [arms[0].recipe.seed]:
+            raise RecipeError(f"{where}: a search has one arm and its seed")
+        data |= {"space": search_space.parse(data["space"]), "trials": data["trials"] or None}
+        return SearchPlan(arms[0], **data)
     except (ValueError, RecursionError) as error:
         raise RecipeError(f"{where}: not a TOML file ({error})") from error
     except (KeyError, TypeError, AttributeError) as error:

@@ -32,6 +32,7 @@ Report = Callable[[Tuning, str], object]
 """Called with the results so far and the state: "running", "interrupted" or "finished"."""
 
 SEARCHER_FILE = "searcher"
+"""Holds the folder's own name in the storage, whatever machine it is on: its trials bear it."""
 FAILURES = 3
 """So many trials failing one after another end the search: the next would too."""
 
@@ -72,14 +73,6 @@ def conduct(
     return results
 
 
-def _searcher(folder: Path) -> str:
-    """The folder's own name in the storage, whatever machine it is on: its trials bear it."""
-    file = folder / SEARCHER_FILE
-    if not file.exists():
-        write_text(file, uuid.uuid4().hex + "\n")
-    return file.read_text("ascii").strip()
-
-
 @dataclass
 class Search:
     """The scheduler's policy for a search: Optuna proposes trials and is told how they end.
@@ -95,18 +88,20 @@ class Search:
     minutes: float | None
 
     def __post_init__(self) -> None:
-        self.searcher = _searcher(self.folder)
+        file = self.folder / SEARCHER_FILE
+        if not file.exists():
+            write_text(file, uuid.uuid4().hex + "\n")
+        self.searcher = file.read_text("ascii").strip()
         self.trials: dict[Path, optuna.Trial] = {}
         """The trials of this sitting by their run's folder."""
         self.shares: dict[Path, float] = {}
         """The share of its steps that each running trial has done."""
         self.failures = 0
         self.waiting = self._left_behind()
-        own = self.plan.space.values_in(self.plan.recipe)
         # The recipe as it was given is the first trial: the others are measured against it.
-        if own is not None and not any(
-            trial.as_given and trial.state != "failed" for trial in self.so_far.trials
-        ):
+        own = self.plan.space.values_in(self.plan.recipe)
+        known = any(trial.as_given and trial.state != "failed" for trial in self.so_far.trials)
+        if own is not None and not known:
             self.study.enqueue_trial(own, user_attrs={"as_given": True})
 
     @property
@@ -136,10 +131,10 @@ class Search:
 
     def untimed(self) -> list[str]:
         # A search that goes on knows how long its trials took.
-        return [] if self.so_far.over else [self.plan.arm] * (self.plan.trials or 1)
+        return [] if self.so_far.over else [self.plan.given.name] * (self.plan.trials or 1)
 
     def begin(self, estimate: Estimate) -> Event:
-        self.timed = estimate.timed.get(self.plan.arm)
+        self.timed = estimate.timed.get(self.plan.given.name)
         self.deadline = time.monotonic() + 60 * (self.minutes or math.inf)
         trials, done = self.plan.trials or 0, len(self.so_far.over)
         outside = self.plan.space.outside(self.plan.recipe)
@@ -168,7 +163,7 @@ class Search:
             job = self._job(trial.number, self.plan.trial_recipe(values))
             network_for(job.recipe)
         except (RecipeError, NetworkError) as error:
-            self._fail(job, str(error))
+            self.on_end(job, Outcome(job.arm, job.seed, job.folder, "failed", str(error)))
         else:
             self.waiting.append(job)
 
@@ -191,11 +186,7 @@ class Search:
         from optuna.trial import TrialState
 
         self.shares.pop(job.folder, None)
-        if result.state == "failed":
-            self._fail(job, result.reason)
-            return
-        trial = self.trials[job.folder]
-        self.failures = 0
+        trial, failed = self.trials[job.folder], result.state == "failed"
         if result.state == "finished":
             self._falls_behind(job)
             self.study.tell(trial, Run(job.folder).metrics()["validation"]["accuracy"])
@@ -203,24 +194,16 @@ class Search:
             # To the sampler a run that diverged is a bad one, not one that never was.
             if result.state == "diverged":
                 trial.set_user_attr("diverged", result.reason)
-            self.study.tell(trial, state=TrialState.PRUNED)
-        self._over(job)
-
-    def _fail(self, job: Job, reason: str) -> None:
-        from optuna.trial import TrialState
-
-        self.study.tell(self.trials[job.folder], state=TrialState.FAIL)
-        self.failures += 1
-        self._over(job, reason)
+            self.study.tell(trial, state=TrialState.FAIL if failed else TrialState.PRUNED)
+        so_far = self.so_far
+        tuning.write_best(so_far)  # a kill may come
+        reason = result.reason if failed else ""
+        self.listener(
+            {"event": "trial_end", "trial": so_far.trials[trial.number], "reason": reason}
+        )
+        self.failures = self.failures + 1 if failed else 0
         if self.failures >= FAILURES:
             raise NetinnetError(f"{FAILURES} trials failed one after another: {reason}")
-
-    def _over(self, job: Job, reason: str = "") -> None:
-        """Say that a trial is over, and keep the best recipe up to date: a kill may come."""
-        so_far = self.so_far
-        tuning.write_best(so_far)
-        trial = so_far.trials[self.trials[job.folder].number]
-        self.listener({"event": "trial_end", "trial": trial, "reason": reason})
 
     def progress(self, workers: int) -> Event:
         so_far = self.so_far

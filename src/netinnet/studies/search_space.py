@@ -15,9 +15,9 @@ from netinnet.training.recipe import Recipe
 if TYPE_CHECKING:
     from optuna import Trial
 
+_FIXED_NAMES = ("dataset", "framework", "device", "validation", "seed", "threads")
 FIXED = dict.fromkeys(
-    ("dataset", "framework", "device", "validation", "seed", "threads", "checkpoint_seconds")
-    + ("train_examples", "test_examples"),
+    (*_FIXED_NAMES, "checkpoint_seconds", "train_examples", "test_examples"),
     "stays the same in all trials; it cannot be searched",
 )
 """Fields that no search may touch: what is learned, where, and how it is judged."""

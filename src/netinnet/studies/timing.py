@@ -47,7 +47,7 @@ def before_a_long_study(
     workloads: Sequence[Workload],
     unfinished: Sequence[str],
     workers: int,
-    listener: Listener,
+    emit: Listener,
 ) -> dict[str, float]:
     """Seconds of one run of each arm, by its name; empty where the study is short.
 
@@ -59,22 +59,18 @@ def before_a_long_study(
     if sum(macs[name] for name in unfinished) < LONG_MACS * at_once:
         return {}
     try:
-        return seconds_of_arms(plan, workloads, unfinished, workers, listener)
+        return _of_unfinished(plan, workloads, unfinished, workers, emit)
     except FrameworkError:
         return {}
 
 
-def seconds_of_arms(
-    plan: Plan,
-    workloads: Iterable[Workload],
-    unfinished: Sequence[str],
-    workers: int,
-    listener: Listener,
+def _of_unfinished(
+    plan: Plan, workloads: Iterable[Workload], names: Sequence[str], workers: int, emit: Listener
 ) -> dict[str, float]:
-    """Seconds of one run of each arm that has an unfinished one; see `seconds_of_a_run`."""
-    arms = [arm for arm in plan.arms if arm.name in unfinished]
-    listener({"event": "timing", "arms": len(arms)})
-    return seconds_of_a_run(arms, workloads, min(workers, len(unfinished)))
+    """`seconds_of_a_run` for the arms of the unfinished runs, and the event that says so."""
+    arms = [arm for arm in plan.arms if arm.name in names]
+    emit({"event": "timing", "arms": len(arms)})
+    return seconds_of_a_run(arms, workloads, min(workers, len(names)))
 
 
 def seconds_needed(
@@ -92,7 +88,7 @@ def seconds_needed(
     left = [job for job in jobs if folder is None or not outcome.read(job).is_settled]
     if not left:
         return None
-    timed = seconds_of_arms(plan, workloads, [job.arm for job in left], workers, listener)
+    timed = _of_unfinished(plan, workloads, [job.arm for job in left], workers, listener)
     return Estimate.of(workloads, timed).seconds_left(left, workers)
 
 
@@ -114,9 +110,8 @@ def seconds_of_a_run(
             return
         began = time.monotonic()
         try:
-            seconds = ask(
-                __name__, dataclasses.asdict(arm.recipe), environment(arm.recipe.threads or 1)
-            )
+            environ = environment(arm.recipe.threads or 1)
+            seconds = ask(__name__, dataclasses.asdict(arm.recipe), environ)
         except FrameworkError as error:
             failures.append(error)
             return

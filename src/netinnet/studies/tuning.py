@@ -18,7 +18,7 @@ from netinnet.errors import NetinnetError
 from netinnet.files import write_text
 from netinnet.studies import plan as plans
 from netinnet.studies import search_space
-from netinnet.studies.plan import PRUNERS, SearchPlan
+from netinnet.studies.plan import PRUNERS, Arm, SearchPlan
 from netinnet.studies.search_space import SearchSpace
 from netinnet.training.recipe import Recipe
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 KIND = SearchPlan.kind
+AS_GIVEN = "as given"
 TRIALS = 20
 DATABASE = "study.db"
 BEST_FILE = "best.toml"
@@ -92,8 +93,8 @@ def plan(
 
     Raises NetinnetError for what cannot be searched.
     """
-    base, url = plans.with_threads(recipe), shown_url(storage) if storage else ""
-    return SearchPlan(base, space or search_space.default(recipe), trials, pruner, url, name)
+    given, url = Arm(AS_GIVEN, plans.with_threads(recipe)), shown_url(storage) if storage else ""
+    return SearchPlan(given, space or search_space.default(recipe), trials, pruner, url, name)
 
 
 def write_best(tuning: Tuning) -> Path | None:

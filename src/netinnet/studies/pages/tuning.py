@@ -7,10 +7,10 @@ from html import escape
 from pathlib import Path
 
 from netinnet.studies import tuning
+from netinnet.studies.fields import short_text
 from netinnet.studies.pages import tuning_figures
 from netinnet.studies.pages.page import Page, Progress, duration, figure, section, text_table
 from netinnet.studies.pages.tuning_figures import Slice
-from netinnet.studies.fields import short_text
 from netinnet.studies.tuning import Trial, Tuning
 
 
