@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from cyclopts import Parameter
 
@@ -69,6 +69,7 @@ def tune(
     """
     _require_optuna()
     from netinnet.studies import search as searches
+    from netinnet.studies import search_space, tuning
     from netinnet.studies.pages import tuning as page
     from netinnet.studies.tuning import BEST_FILE
 
@@ -78,9 +79,19 @@ def tune(
             **{"recipe": recipe, "search": search, "space": space, "pruner": pruner},
             **{"name": name, **changes},
         }
-        plan = _resumed(flags, decided, trials)
+        plan = load_own(flags, tuning.KIND, decided)
+        assert isinstance(plan, SearchPlan)
+        plan = plan if trials is None else dataclasses.replace(plan, trials=trials)
     else:
-        plan = _planned(recipe, changes, search, space, trials, minutes, pruner, storage, name)
+        texts = [*(search_space.load(space) if space else ()), *(search or ())]
+        plan = tuning.plan(
+            recipes.load(recipe or "fashion", **changes),
+            space=search_space.parse(texts) if texts else None,
+            trials=tuning.TRIALS if trials is None and minutes is None else trials,
+            pruner=pruner or PRUNERS[0],
+            storage=storage,
+            name=name or tuning.KIND,
+        )
     if flags.dry_run:
         _show_plan(plan, minutes, storage, flags)
         return
@@ -131,39 +142,6 @@ def _require_optuna() -> None:
         import optuna  # noqa: F401
     except ImportError as error:
         raise NetinnetError(INSTALL) from error
-
-
-def _planned(
-    recipe: str | None,
-    changes: dict[str, Any],
-    search: list[str] | None,
-    space: Path | None,
-    trials: int | None,
-    minutes: float | None,
-    pruner: str | None,
-    storage: str | None,
-    name: str | None,
-) -> SearchPlan:
-    from netinnet.studies import search_space, tuning
-
-    texts = [*(search_space.load(space) if space else ()), *(search or ())]
-    return tuning.plan(
-        recipes.load(recipe or "fashion", **changes),
-        space=search_space.parse(texts) if texts else None,
-        trials=tuning.TRIALS if trials is None and minutes is None else trials,
-        pruner=pruner or PRUNERS[0],
-        storage=storage,
-        name=name or tuning.KIND,
-    )
-
-
-def _resumed(flags: StudyFlags, given: dict[str, Any], trials: int | None) -> SearchPlan:
-    """The plan of a folder's search, with another number of trials if one is given."""
-    from netinnet.studies import tuning
-
-    plan = load_own(flags, tuning.KIND, given)
-    assert isinstance(plan, SearchPlan)
-    return plan if trials is None else dataclasses.replace(plan, trials=trials)
 
 
 def _show_plan(

@@ -72,12 +72,10 @@ class Plan:
     def __post_init__(self) -> None:
         if not self.seeds or not self.arms:
             raise NetinnetError("a study needs at least 1 arm and at least 1 seed")
-        folders: dict[str, str] = {}
+        folders: dict[str, Arm] = {}
         for arm in self.arms:
-            folder = folder_name(arm.name)
-            if folder in folders:
-                raise NetinnetError(f"two arms have the same name: {folders[folder]}, {arm.name}")
-            folders[folder] = arm.name
+            if (first := folders.setdefault(folder_name(arm.name), arm)) is not arm:
+                raise NetinnetError(f"two arms have the same name: {first.name}, {arm.name}")
         if len(self.arms) * len(self.seeds) > MOST_RUNS:
             raise NetinnetError(f"a study may have {MOST_RUNS:,} runs at most")
         if self.threshold is not None and not 0 <= self.threshold <= 1:

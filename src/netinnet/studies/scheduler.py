@@ -56,7 +56,7 @@ class Policy(Protocol):
         """The run to start now; None where there is none (left) to start."""
 
     def on_event(self, job: Job, event: Event) -> bool:
-        """Take in what a run's worker emits; whether the run is to be stopped here."""
+        """Take in "progress" (with the `share` done) or "evaluation"; whether to stop the run."""
 
     def on_end(self, job: Job, result: Outcome) -> None:
         """A run is over; one that was stopped by `on_event` may be "unfinished"."""
@@ -173,12 +173,11 @@ class _Scheduler:
         if event["event"] == "worker_end":
             self._end(job, event["status"], event["reason"])
             return
-        is_stopped = self.interrupted or job.folder in self.stopped
         # A worker that is asked to stop twice does not save.
-        if self.policy.on_event(job, event) and not is_stopped:
+        is_asked = self.interrupted or job.folder in self.stopped
+        if self.policy.on_event(job, event) and not is_asked:
             self.stopped.add(job.folder)
             self.pool.stop(job)
-        self.listener({**event, "arm": job.arm, "seed": job.seed})
 
     def _end(self, job: Job, status: int, reason: str) -> None:
         result = outcome.read(job)

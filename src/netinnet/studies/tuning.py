@@ -210,16 +210,15 @@ def results(study: Study) -> tuple[Trial, ...]:
 def _trial(trial: FrozenTrial) -> Trial:
     last = max(trial.intermediate_values, default=None)
     accuracy = trial.value if trial.value is not None else trial.intermediate_values.get(last or 0)
-    state = {"COMPLETE": "finished", "FAIL": "failed"}.get(trial.state.name)
-    return Trial(
-        number=trial.number,
-        state="diverged" if "diverged" in trial.user_attrs else state or trial.state.name.lower(),
-        accuracy=None if accuracy is None or math.isnan(accuracy) else accuracy,
-        epochs=last or 0,
-        seconds=None if trial.duration is None else trial.duration.total_seconds(),
-        as_given=bool(trial.user_attrs.get("as_given")),
-        values=trial.params,
-    )
+    if accuracy is not None and math.isnan(accuracy):
+        accuracy = None
+    word = trial.state.name.lower()
+    state = {"complete": "finished", "fail": "failed"}.get(word, word)
+    if "diverged" in trial.user_attrs:
+        state = "diverged"
+    seconds = None if trial.duration is None else trial.duration.total_seconds()
+    is_given = bool(trial.user_attrs.get("as_given"))
+    return Trial(trial.number, state, accuracy, last or 0, seconds, is_given, trial.params)
 
 
 def look(folder: Path, plan: SearchPlan, study: Study) -> Tuning:

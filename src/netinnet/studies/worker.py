@@ -29,25 +29,23 @@ PATIENCE_SECONDS = 60.0
 
 
 class _Relay:
-    """Passes events on to the parent, progress only now and then, with the `share` that is done."""
+    """Passes evaluations on to the parent, and now and then the `share` of the steps done."""
 
     def __init__(self) -> None:
         self.emitted = 0.0
         self.steps = 0
 
     def __call__(self, event: Event) -> None:
-        match event["event"]:
-            case "start":
-                self.steps = event["steps_per_epoch"] * event["epochs"]
-            case "progress":
-                if time.monotonic() - self.emitted < PROGRESS_SECONDS:
-                    return
-                self.emitted = time.monotonic()
-                event = {**event, "share": event["step"] / self.steps}
-            case "evaluation" | "dead_class":
-                pass
-            case _:
-                return
+        is_due = time.monotonic() - self.emitted >= PROGRESS_SECONDS
+        if event["event"] == "start":
+            self.steps = event["steps_per_epoch"] * event["epochs"]
+        elif event["event"] == "progress" and is_due:
+            self.emitted = time.monotonic()
+            self._emit({"event": "progress", "share": event["step"] / self.steps})
+        elif event["event"] == "evaluation":
+            self._emit({"event": "evaluation"})
+
+    def _emit(self, event: Event) -> None:
         # The parent may be gone; standard input says so too, and ends this process properly.
         with contextlib.suppress(BrokenPipeError):
             print(json.dumps(event), flush=True)

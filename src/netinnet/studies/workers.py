@@ -8,7 +8,6 @@ import queue
 import subprocess
 import sys
 import threading
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -41,13 +40,6 @@ def environment(threads: int) -> dict[str, str]:
     return {**os.environ, **dict.fromkeys(names, str(threads))}
 
 
-@dataclass
-class _Worker:
-    job: Job
-    process: subprocess.Popen[str]
-    log: Path
-
-
 class Workers:
     """Up to `count` runs at a time, each in a process of its own.
 
@@ -56,16 +48,17 @@ class Workers:
 
     def __init__(self, count: int, logs: Path, data_dir: Path | None = None) -> None:
         self.count, self.logs, self.data_dir = count, logs, data_dir
-        self.at_work: dict[Path, _Worker] = {}
+        self.at_work: dict[Path, tuple[subprocess.Popen[str], Path]] = {}
+        """Each run's process and log, by the run's folder."""
         self._events: queue.SimpleQueue[tuple[Job, Event]] = queue.SimpleQueue()
 
     def __enter__(self) -> Workers:
         return self
 
     def __exit__(self, *error: object) -> None:
-        for worker in self.at_work.values():
-            worker.process.kill()
-            worker.process.wait()
+        for process, _ in self.at_work.values():
+            process.kill()
+            process.wait()
 
     @property
     def has_room(self) -> bool:
@@ -87,7 +80,7 @@ class Workers:
                 # Ctrl-C in the terminal is for the parent, which stops its workers in order.
                 start_new_session=True,
             )
-        self.at_work[job.folder] = _Worker(job, process, log)
+        self.at_work[job.folder] = process, log
         threading.Thread(target=self._listen, args=(job, process), daemon=True).start()
 
     def _listen(self, job: Job, process: subprocess.Popen[str]) -> None:
@@ -112,18 +105,18 @@ class Workers:
         except queue.Empty:
             return None
         if event["event"] == "worker_end":
-            worker = self.at_work.pop(job.folder)
-            for pipe in (worker.process.stdin, worker.process.stdout):
+            process, log = self.at_work.pop(job.folder)
+            for pipe in (process.stdin, process.stdout):
                 assert pipe is not None
                 pipe.close()
-            event["reason"] = _last_line(worker.log)
+            event["reason"] = _last_line(log)
         return job, event
 
     def stop(self, job: Job | None = None) -> None:
         """Ask one run, or all of them, to save and stop."""
-        for folder, worker in self.at_work.items():
+        for folder, (process, _) in self.at_work.items():
             if job is None or folder == job.folder:
-                worker.process.terminate()
+                process.terminate()
 
 
 def _opened(log: Path) -> IO[str]:
