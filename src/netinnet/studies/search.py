@@ -59,7 +59,7 @@ def conduct(
         raise NetinnetError(f"--minutes must be above 0, got {minutes:g}")
     if plan.trials is None and minutes is None:
         raise NetinnetError("this search has no end: give --trials or --minutes")
-    setup = scheduler.prepare(plan.as_study(1), workers, data_dir, listener)
+    setup = scheduler.prepare(plan.as_study(plan.trials or 1), workers, data_dir, listener)
     # A storage that can't be used is said before the folder is made, too.
     study = tuning.open_study(plan, Path(), storage) if plan.storage else None
 
