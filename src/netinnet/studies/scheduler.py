@@ -118,12 +118,14 @@ def run(
         with stop_request() as stop, Workers(workers, folder / "logs", setup.data_dir) as pool:
             listener({**start, "study": str(folder), "workers": workers})
             command = f"nin {plan.kind} --resume {shlex.quote(str(folder))}"
-            _Scheduler(policy, pool, listener, command).run(stop)
+            Scheduler(policy, pool, listener, command).run(stop)
     return policy
 
 
 @dataclass
-class _Scheduler:
+class Scheduler:
+    """One sitting: jobs of the policy in the pool's workers, until there are no more."""
+
     policy: Policy
     pool: Workers
     listener: Listener
