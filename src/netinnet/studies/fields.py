@@ -58,15 +58,14 @@ def assignments(
     what is no such text, as `example` is one.
     """
     given: dict[str, str] = {}
+    hints = recipes.field_types()
     for text in texts:
         name, equals, values = (part.strip() for part in text.partition("="))
         name = name.replace("-", "_")
         if not equals or not values:
             raise RecipeError(f"{flag} takes a field and its values, as in {example}; got '{text}'")
-        if name not in recipes.field_types():
-            raise RecipeError(
-                f"{flag}: unknown field '{name}'{nearest(name, recipes.field_types())}"
-            )
+        if name not in hints:
+            raise RecipeError(f"{flag}: unknown field '{name}'{nearest(name, hints)}")
         if name in refused:
             raise RecipeError(f"{flag}: {name} {refused[name]}")
         if name in given:

@@ -167,11 +167,10 @@ def _to_toml(
     kind: str, seeds: Sequence[int], settings: Mapping[str, Any], arms: Sequence[Arm]
 ) -> str:
     values = {"kind": kind, "seeds": list(seeds), **settings}
-    lines = [f"{name} = {json.dumps(v, ensure_ascii=False)}\n" for name, v in values.items()]
-    parts = ["".join(lines)]
-    for arm in arms:
-        parts.append(f"[arms.{json.dumps(arm.name, ensure_ascii=False)}]\n{arm.recipe.to_toml()}")
-    return "\n".join(parts)
+    head = [f"{name} = {json.dumps(v, ensure_ascii=False)}\n" for name, v in values.items()]
+    names = [json.dumps(arm.name, ensure_ascii=False) for arm in arms]
+    tables = [f"[arms.{n}]\n{arm.recipe.to_toml()}" for n, arm in zip(names, arms, strict=True)]
+    return "\n".join(["".join(head), *tables])
 
 
 _SETTINGS: dict[str, dict[str, type]] = {
