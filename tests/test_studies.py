@@ -19,11 +19,11 @@ import pytest
 
 from netinnet.errors import FrameworkError, NetinnetError, RecipeError
 from netinnet.frameworks import FRAMEWORKS
-from netinnet.studies import outcome, plan, reliability, statistics, study, tables, timing
-from netinnet.studies.costs import ArmCost
+from netinnet.studies import fields, outcome, plan, reliability, statistics, tables, timing, workers
 from netinnet.studies.estimate import Estimate
 from netinnet.studies.outcome import DeadClass, Outcome
 from netinnet.studies.plan import Arm, Job, Plan
+from netinnet.studies.workload import Workload
 from netinnet.training import recipe as recipes
 from netinnet.training.run import Run
 from tests.conftest import made_once, needs, nin
@@ -110,7 +110,7 @@ def test_paired_difference_is_over_common_seeds() -> None:
 
 
 def test_grid_is_every_combination() -> None:
-    vary = plan.parse_vary(["logits_relu=true,false", "initialisation=xavier,he"])
+    vary = fields.parse_vary(["logits_relu=true,false", "initialisation=xavier,he"])
     arms = plan.grid("book", recipes.load("book"), vary)
     assert [arm.name for arm in arms] == [
         "logits_relu=true, initialisation=xavier",
@@ -123,7 +123,7 @@ def test_grid_is_every_combination() -> None:
 
 
 def test_values_have_the_fields_types() -> None:
-    found = plan.parse_vary(["dropout=null,0.5", "pointwise=0,3", "narrowing=128-32,10-10"])
+    found = fields.parse_vary(["dropout=null,0.5", "pointwise=0,3", "narrowing=128-32,10-10"])
     assert found == {
         "dropout": [None, 0.5],
         "pointwise": [0, 3],
@@ -135,7 +135,7 @@ def made(**changes: object) -> Plan:
     base = recipes.load("book", image_size=67)
     arms = plan.grid("book", base, {"logits_relu": [True, False]})
     return dataclasses.replace(
-        Plan("reliability", arms, (0, 1), {"threshold": 0.8}),
+        Plan("reliability", arms, (0, 1), threshold=0.8),
         **changes,  # type: ignore[arg-type]
     )
 
@@ -164,7 +164,7 @@ def test_a_study_grows_but_does_not_change(tmp_path: Path) -> None:
     grown, _ = plan.settle(made(seeds=(1, 2)), folder)
     assert grown.seeds == (0, 1, 2)
     with pytest.raises(NetinnetError, match="holds another study; choose another --output"):
-        plan.settle(made(settings={"threshold": 0.9}), folder)
+        plan.settle(made(threshold=0.9), folder)
     (tmp_path / "other").mkdir()
     (tmp_path / "other/file").write_text("")
     with pytest.raises(NetinnetError, match="is not empty; choose another --output"):
@@ -294,8 +294,8 @@ def test_estimate_begins_with_timed_steps(tmp_path: Path) -> None:
 def test_only_long_studies_are_timed_before_they_begin() -> None:
     arms = (Arm("nin", recipes.load("fashion", threads=1)), Arm("lenet", recipes.load("lenet")))
     whole = Plan("x", arms, (0,))
-    cost = ArmCost("nin", 0, 10**7, 0, 2345, 300_000, 60_000)
-    tiny = ArmCost("lenet", 0, 10**5, 0, 1, 100, 0)
+    cost = Workload("nin", 0, 10**7, 0, 2345, 300_000, 60_000)
+    tiny = Workload("lenet", 0, 10**5, 0, 1, 100, 0)
     heard: list[dict[str, object]] = []
     both = [cost, tiny]
     assert timing.before_a_long_study(whole, both, [], 1, heard.append) == {}
@@ -315,7 +315,7 @@ def test_arms_that_cannot_be_timed_are_left_out(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(timing, "ask", ask)
     arms = (Arm("nin", recipes.load("fashion")), Arm("lenet", recipes.load("lenet")))
-    both = [ArmCost(name, 0, 1, 0, 1, 12_800, 384) for name in ("nin", "lenet")]
+    both = [Workload(name, 0, 1, 0, 1, 12_800, 384) for name in ("nin", "lenet")]
     # 12,800 pictures and a third of 384, in batches of 128 at the median of .2 s.
     assert timing.seconds_of_a_run(arms, both, 2) == {"nin": pytest.approx(20.2, abs=1)}
     with pytest.raises(FrameworkError, match="no such device"):
@@ -655,13 +655,13 @@ def test_a_plain_table_has_the_same_columns_where_figures_are_missing() -> None:
 
 
 def test_default_workers_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(study, "cores", lambda: 8)
+    monkeypatch.setattr(workers, "cores", lambda: 8)
     base = recipes.load("fashion")
     one = Plan("x", (Arm("a", plan.with_threads(base)),), (0,))
     assert one.arms[0].recipe.threads == 1
-    assert study.workers_for(one, None) == 8
+    assert workers.workers_for(one, None) == 8
     three = Plan("x", (Arm("a", plan.with_threads(base.replace(threads=3))),), (0,))
-    assert study.workers_for(three, None) == 2
+    assert workers.workers_for(three, None) == 2
 
 
 def test_two_arms_of_one_name() -> None:
@@ -669,3 +669,41 @@ def test_two_arms_of_one_name() -> None:
         Plan("x", (Arm("a/b", recipes.load("book")), Arm("a-b", recipes.load("book"))), (0,))
     with pytest.raises(RecipeError, match="unknown field"):
         plan.grid("x", recipes.load("book"), {"epoch": [1]})
+
+
+# Studies of 0.1.0
+
+
+OLD_RELIABILITY = """\
+kind = "reliability"
+seeds = [0, 1]
+threshold = 0.6
+
+[arms."logits_relu=true"]
+network = "nin"
+logits_relu = true
+threads = 1
+
+[arms."logits_relu=false"]
+network = "nin"
+logits_relu = false
+threads = 1
+"""
+
+
+def test_a_study_file_of_0_1_0_still_loads(tmp_path: Path) -> None:
+    (tmp_path / "study.toml").write_text(OLD_RELIABILITY)
+    found = plan.load(tmp_path)
+    assert isinstance(found, Plan)
+    assert (found.kind, found.seeds, found.threshold) == ("reliability", (0, 1), 0.6)
+    assert [arm.recipe.logits_relu for arm in found.arms] == [True, False]
+    grown, folder = plan.settle(dataclasses.replace(found, seeds=(2,)), tmp_path)
+    assert (grown.seeds, folder) == ((0, 1, 2), tmp_path)
+
+
+def test_an_ablation_has_no_threshold(tmp_path: Path) -> None:
+    text = OLD_RELIABILITY.replace("reliability", "ablate")
+    with pytest.raises(RecipeError, match="unknown setting 'threshold'"):
+        plan.from_toml(text, "study.toml")
+    found = plan.from_toml(text.replace("threshold = 0.6\n", ""), "study.toml")
+    assert "threshold" not in found.to_toml()

@@ -19,7 +19,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netinnet.errors import NetinnetError, RecipeError
+from netinnet.studies import plan as plans
 from netinnet.studies import search, search_space, tuning
+from netinnet.studies.plan import PRUNERS
 from netinnet.studies.search_space import Choices, Range
 from netinnet.training import recipe as recipes
 from netinnet.training.run import Run
@@ -201,7 +203,7 @@ def test_dry_run_makes_nothing(tmp_path: Path) -> None:
 def test_plan_to_toml_and_back() -> None:
     made = tuning.plan(recipes.load("fashion"), storage="postgresql://me:secret@host/db", trials=3)
     assert "secret" not in made.to_toml()
-    assert search.plans.from_toml(made.to_toml(), "x") == made
+    assert plans.from_toml(made.to_toml(), "x") == made
     with pytest.raises(NetinnetError, match="is not kept; give --storage with it again"):
         tuning.open_study(made, Path())
 
@@ -253,7 +255,7 @@ def test_the_best_recipe_trains(searched: Path, tmp_path: Path) -> None:
     found = tuning.load(searched)
     assert found.best is not None
     best = recipes.load(str(searched / "best.toml"))
-    assert best == found.plan.arms[0].recipe.replace(**found.best.values)
+    assert best == found.plan.recipe.replace(**found.best.values)
     done = nin("train", "--recipe", searched / "best.toml", "--output", tmp_path / "run", "--quiet")
     assert done.returncode == 0, done.stderr
 
@@ -418,7 +420,7 @@ def test_a_searcher_leaves_the_trials_of_others_alone(tmp_path: Path) -> None:
 # Trials that fall behind, and those that fail
 
 
-@pytest.mark.parametrize("name", tuning.PRUNERS)
+@pytest.mark.parametrize("name", PRUNERS)
 def test_a_pruner_stops_what_falls_behind(name: str, tmp_path: Path) -> None:
     """Ten trials that learn and ten that don't: which are stopped before their fifth epoch."""
     plan = tuning.plan(recipes.load("fashion"), pruner=name)  # five epochs
@@ -538,3 +540,52 @@ def test_a_page_of_any_state(states: Sequence[str], tmp_path: Path) -> None:
     assert tuning.write_best(dataclasses.replace(found)) == (
         tmp_path / "best.toml" if found.best else None
     )
+
+
+OLD_SEARCH = """\
+kind = "tune"
+seeds = [3]
+trials = 0
+pruner = "hyperband"
+storage = ""
+name = "tune"
+space = ["learning_rate=0.02..0.5:log", "dropout=0..0.5", "batch_size=64,128"]
+
+[arms."as given"]
+network = "nin-small"
+seed = 3
+threads = 1
+"""
+
+
+def test_a_search_file_of_0_1_0_still_loads(tmp_path: Path) -> None:
+    (tmp_path / "study.toml").write_text(OLD_SEARCH)
+    plan = plans.load(tmp_path)
+    assert isinstance(plan, plans.SearchPlan)
+    assert (plan.recipe.network, plan.recipe.seed, plan.trials) == ("nin-small", 3, None)
+    assert (plan.pruner, plan.storage, plan.name) == ("hyperband", "", "tune")
+    assert plan.space.texts() == [
+        *("learning_rate=0.02..0.5:log", "dropout=0..0.5", "batch_size=64,128")
+    ]
+    # The same search goes on there with another end; another one is refused.
+    more = dataclasses.replace(plan, trials=7)
+    assert plans.settle(more, tmp_path) == (more, tmp_path)
+    assert plans.from_toml(more.to_toml(), "x") == more
+    with pytest.raises(NetinnetError, match="holds another study"):
+        plans.settle(dataclasses.replace(plan, pruner="none"), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ('"hyperband"', '"hyperbnad"', "unknown pruner 'hyperbnad'"),
+        ("seeds = [3]", "seeds = [3, 4]", "a search has one arm and its seed"),
+        ("trials = 0", "trials = -1", "--trials must be at least 1, got -1"),
+        ("trials = 0", 'trials = "a"', "trials must be of type int"),
+        ('name = "tune"', 'name = "tune"\nminutes = 3', "unknown setting 'minutes'"),
+        ("dropout=0..0.5", "seed=0..3", "seed stays the same in all trials"),
+    ],
+)
+def test_a_damaged_search_is_one_line(old: str, new: str, words: str) -> None:
+    with pytest.raises(NetinnetError, match=re.escape(words)):
+        plans.from_toml(OLD_SEARCH.replace(old, new), "study.toml")

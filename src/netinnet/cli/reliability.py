@@ -14,6 +14,7 @@ from netinnet.cli.recipe_flags import RecipeFlags
 from netinnet.cli.study import NO_FLAGS, Result, StudyFlags
 from netinnet.studies import plan as plans
 from netinnet.studies import reliability as studies
+from netinnet.studies.fields import parse_vary
 from netinnet.studies.outcome import Outcome
 from netinnet.studies.pages import reliability as page
 from netinnet.studies.plan import Plan
@@ -62,7 +63,7 @@ def reliability(
         plan = studies.plan(
             recipes.load(name, **changes),
             name=Path(name).stem,
-            vary=plans.parse_vary(vary or ()),
+            vary=parse_vary(vary or ()),
             seeds=plans.seeds(10 if seeds is None else seeds, first_seed),
             threshold=studies.THRESHOLD if threshold is None else threshold,
         )

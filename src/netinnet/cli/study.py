@@ -14,13 +14,14 @@ from netinnet.cli.console import WholeNumber, print_json, print_table
 from netinnet.cli.progress import duration
 from netinnet.cli.study_progress import StudyProgress, counted
 from netinnet.errors import FrameworkError, NetinnetError, RecipeError
-from netinnet.studies import costs, study
 from netinnet.studies import plan as plans
-from netinnet.studies.costs import ArmCost
+from netinnet.studies import study, timing, workload
 from netinnet.studies.outcome import Outcome
 from netinnet.studies.pages.page import mean_and_spread
-from netinnet.studies.plan import Plan
+from netinnet.studies.plan import Plan, SearchPlan
 from netinnet.studies.statistics import Summary
+from netinnet.studies.workers import workers_for
+from netinnet.studies.workload import Workload
 
 
 @Parameter(name="*")
@@ -93,14 +94,15 @@ def resumed(
 
     Raises NetinnetError where it is another kind of study, or where `given` has what it decides.
     """
-    found = load_own(flags, kind, given)
+    plan = load_own(flags, kind, given)
+    assert isinstance(plan, Plan)
     if seeds is None:
-        return found
+        return plan
     more = plans.seeds(seeds, first_seed)
-    return dataclasses.replace(found, seeds=tuple(dict.fromkeys((*found.seeds, *more))))
+    return dataclasses.replace(plan, seeds=tuple(dict.fromkeys((*plan.seeds, *more))))
 
 
-def load_own(flags: StudyFlags, kind: str, given: dict[str, Any]) -> Plan:
+def load_own(flags: StudyFlags, kind: str, given: dict[str, Any]) -> Plan | SearchPlan:
     """The plan of the study that --resume names.
 
     Raises NetinnetError where it is another kind of study, or where `given` has what it decides.
@@ -121,10 +123,10 @@ def load_own(flags: StudyFlags, kind: str, given: dict[str, Any]) -> Plan:
 
 def _show_plan(plan: Plan, flags: StudyFlags) -> None:
     """Print the plan of a study: arms, sizes, steps, and how long it will take."""
-    arm_costs = costs.of_arms(plan, study.load_data(plan, flags.data_dir))
+    workloads = workload.of_arms(plan, flags.data_dir)
     runs = len(plan.arms) * len(plan.seeds)
-    count = study.workers_for(plan, flags.workers)
-    seconds, time_text = time_needed(plan, arm_costs, count, flags.quiet, flags.resume)
+    count = workers_for(plan, flags.workers)
+    seconds, time_text = time_needed(plan, workloads, count, flags.quiet, flags.resume)
     if flags.json:
         print_json(
             {
@@ -134,7 +136,7 @@ def _show_plan(plan: Plan, flags: StudyFlags) -> None:
                 "seeds": list(plan.seeds),
                 "workers": count,
                 "seconds": seconds,
-                "arms": [dataclasses.asdict(cost) for cost in arm_costs],
+                "arms": [dataclasses.asdict(cost) for cost in workloads],
             }
         )
         return
@@ -142,11 +144,11 @@ def _show_plan(plan: Plan, flags: StudyFlags) -> None:
         ("arm", "parameters", "MACs", "steps a run", "pictures a run"),
         [
             (c.arm, f"{c.parameters:,}", f"{c.macs:,}", f"{c.steps:,}", f"{c.images:,}")
-            for c in arm_costs
+            for c in workloads
         ],
         right=(1, 2, 3, 4),
     )
-    total = sum(c.training_macs for c in arm_costs) * len(plan.seeds)
+    total = sum(c.training_macs for c in workloads) * len(plan.seeds)
     print(
         f"{counted(runs, 'run')}: {counted(len(plan.arms), 'arm')}, "
         f"{counted(len(plan.seeds), 'seed')}, {count} at a time; "
@@ -157,7 +159,7 @@ def _show_plan(plan: Plan, flags: StudyFlags) -> None:
 
 def time_needed(
     plan: Plan,
-    arm_costs: Sequence[ArmCost],
+    workloads: Sequence[Workload],
     workers: int,
     quiet: bool,
     folder: Path | None = None,
@@ -169,7 +171,7 @@ def time_needed(
     """
     try:
         with StudyProgress(quiet=quiet) as progress:
-            seconds = study.seconds_needed(plan, arm_costs, workers, folder, progress)
+            seconds = timing.seconds_needed(plan, workloads, workers, folder, progress)
     except FrameworkError as error:
         return None, f"How long that takes here is not known: {error}"
     if seconds is None:

@@ -112,8 +112,6 @@ class StudyProgress:
             best = event.get("best")
             self.screen.print(f"{share}, {left}" + (f", best {best:.4f}" if best else ""))
 
-    _on_search_progress = _on_study_progress
-
     def _on_trial_end(self, event: dict[str, Any]) -> None:
         trial = event["trial"]
         text = f"trial {trial.number}{' (as given)' if trial.as_given else ''}: {trial.state}"

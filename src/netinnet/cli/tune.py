@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from cyclopts import Parameter
 
@@ -14,7 +14,8 @@ from netinnet.cli.recipe_flags import RecipeFlags
 from netinnet.cli.study import NO_FLAGS, StudyFlags, as_json, load_own, time_needed
 from netinnet.cli.study_progress import StudyProgress, counted
 from netinnet.errors import NetinnetError
-from netinnet.studies.plan import Plan, short_text
+from netinnet.studies.fields import short_text
+from netinnet.studies.plan import PRUNERS, SearchPlan
 from netinnet.training import recipe as recipes
 
 INSTALL = "Optuna is not installed; pip install 'netinnet[tune]' installs it"
@@ -68,6 +69,7 @@ def tune(
     """
     _require_optuna()
     from netinnet.studies import search as searches
+    from netinnet.studies import search_space, tuning
     from netinnet.studies.pages import tuning as page
     from netinnet.studies.tuning import BEST_FILE
 
@@ -77,9 +79,19 @@ def tune(
             **{"recipe": recipe, "search": search, "space": space, "pruner": pruner},
             **{"name": name, **changes},
         }
-        plan = _resumed(flags, decided, trials)
+        plan = load_own(flags, tuning.KIND, decided)
+        assert isinstance(plan, SearchPlan)
+        plan = plan if trials is None else dataclasses.replace(plan, trials=trials)
     else:
-        plan = _planned(recipe, changes, search, space, trials, minutes, pruner, storage, name)
+        texts = [*(search_space.load(space) if space else ()), *(search or ())]
+        plan = tuning.plan(
+            recipes.load(recipe or "fashion", **changes),
+            space=search_space.parse(texts) if texts else None,
+            trials=tuning.TRIALS if trials is None and minutes is None else trials,
+            pruner=pruner or PRUNERS[0],
+            storage=storage,
+            name=name or tuning.KIND,
+        )
     if flags.dry_run:
         _show_plan(plan, minutes, storage, flags)
         return
@@ -108,7 +120,7 @@ def tune(
         }
         print_json(result)
         return
-    given = plan.arms[0].recipe
+    given = plan.recipe
     print_table(
         ("field", "best", "as given"),
         [
@@ -132,56 +144,23 @@ def _require_optuna() -> None:
         raise NetinnetError(INSTALL) from error
 
 
-def _planned(
-    recipe: str | None,
-    changes: dict[str, Any],
-    search: list[str] | None,
-    space: Path | None,
-    trials: int | None,
-    minutes: float | None,
-    pruner: str | None,
-    storage: str | None,
-    name: str | None,
-) -> Plan:
-    from netinnet.studies import search_space, tuning
+def _show_plan(
+    plan: SearchPlan, minutes: float | None, storage: str | None, flags: StudyFlags
+) -> None:
+    from netinnet.studies import tuning, workload
+    from netinnet.studies.workers import workers_for
 
-    texts = [*(search_space.load(space) if space else ()), *(search or ())]
-    return tuning.plan(
-        recipes.load(recipe or "fashion", **changes),
-        space=search_space.parse(texts) if texts else None,
-        trials=tuning.TRIALS if trials is None and minutes is None else trials,
-        pruner=pruner or tuning.PRUNERS[0],
-        storage=storage,
-        name=name or tuning.KIND,
-    )
-
-
-def _resumed(flags: StudyFlags, given: dict[str, Any], trials: int | None) -> Plan:
-    """The plan of a folder's search, with another number of trials if one is given."""
-    from netinnet.studies import tuning
-
-    found = load_own(flags, tuning.KIND, given)
-    if trials is None:
-        return found
-    if trials < 1:
-        raise NetinnetError(f"--trials must be at least 1, got {trials}")
-    return dataclasses.replace(found, settings={**found.settings, "trials": trials})
-
-
-def _show_plan(plan: Plan, minutes: float | None, storage: str | None, flags: StudyFlags) -> None:
-    from netinnet.studies import costs, study, tuning
-
-    trials = plan.settings["trials"]
-    count = study.workers_for(plan, flags.workers)
+    trials = plan.trials or 0
     over = 0
     if flags.resume is not None:
         over = sum(trial.is_over for trial in tuning.load(flags.resume, storage).trials)
-    alike = tuning.as_study(plan, trials - over)
+    alike = plan.as_study(trials - over)
     given = alike.arms[0].recipe
+    count = workers_for(alike, flags.workers)
     seconds, time_text = None if minutes is None else 60 * minutes, ""
     if trials > over:
-        arm_costs = costs.of_arms(alike, study.load_data(alike, flags.data_dir))
-        needed, time_text = time_needed(alike, arm_costs, count, flags.quiet)
+        workloads = workload.of_arms(alike, flags.data_dir)
+        needed, time_text = time_needed(alike, workloads, count, flags.quiet)
         known = [s for s in (seconds, needed) if s is not None]
         seconds = min(known, default=None)
         time_text += " if each trial takes as long as the recipe as given.\n" if needed else ".\n"
@@ -193,7 +172,7 @@ def _show_plan(plan: Plan, minutes: float | None, storage: str | None, flags: St
         ("field", "searched", "as given"),
         [
             (name, str(values), short_text(getattr(given, name)))
-            for name, values in tuning.space_of(plan).fields.items()
+            for name, values in plan.space.fields.items()
         ],
         right=(1, 2),
     )
@@ -203,6 +182,6 @@ def _show_plan(plan: Plan, minutes: float | None, storage: str | None, flags: St
         f"{' or '.join(ends)} of {counted(given.epochs, 'epoch')} each"
         f"{f' ({over} over)' if over else ''}; "
         f"judged on {100 * given.validation:g}% of the training pictures, held out; "
-        f"pruner: {plan.settings['pruner']}.\n{time_text}",
+        f"pruner: {plan.pruner}.\n{time_text}",
         end="",
     )

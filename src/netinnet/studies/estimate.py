@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from netinnet.studies.plan import Job
+from netinnet.studies.workload import Workload
 
 LEAST_SECONDS = 5.0
 """So long steps must have been watched before anything is said."""
@@ -41,6 +42,11 @@ class Estimate:
         self.work, self.timed = work, timed
         self._watched: dict[Path, _Watched] = {}
         self._started: dict[Path, float] = {}
+
+    @classmethod
+    def of(cls, workloads: Iterable[Workload], timed: Mapping[str, float]) -> Estimate:
+        """An estimate by the multiply-accumulates of each arm."""
+        return cls({load.arm: float(load.training_macs) for load in workloads}, timed)
 
     def know(self, job: Job, seconds: float) -> None:
         """A finished run is known to have taken so long."""

@@ -85,10 +85,10 @@ class Outcome:
 
 def by_arm(plan: Plan, outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:
     """The outcomes of each arm, in the plan's order."""
-    found: dict[str, list[Outcome]] = {arm.name: [] for arm in plan.arms}
+    results: dict[str, list[Outcome]] = {arm.name: [] for arm in plan.arms}
     for result in outcomes:
-        found[result.arm].append(result)
-    return found
+        results[result.arm].append(result)
+    return results
 
 
 def write(run: Run, judgement: dict[str, Any]) -> None:
@@ -107,13 +107,13 @@ def judge(run: Run, data_dir: Path | None) -> None:
     write(run, {"state": "finished", "dead_classes": dead})
 
 
-def read(job: Job, reason: str = "") -> Outcome:
-    """What the run's folder says. `reason` is why it failed in this sitting, "" if it did not."""
+def read(job: Job) -> Outcome:
+    """What the run's folder says: "finished", "diverged" or "unfinished"."""
     run = Run(job.folder)
     try:
         judgement = json.loads((job.folder / OUTCOME_FILE).read_text("utf-8"))
     except OSError:
-        return Outcome(job.arm, job.seed, job.folder, "failed" if reason else "unfinished", reason)
+        return Outcome(job.arm, job.seed, job.folder, "unfinished")
     except ValueError as error:
         raise ModelError(f"{job.folder / OUTCOME_FILE}: damaged ({error})") from error
     events = run.events()

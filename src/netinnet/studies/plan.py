@@ -1,7 +1,8 @@
-"""The plan of a study: which recipes (arms) are trained over which seeds, and where each run lies.
+"""The plan of a study: arms over seeds (`Plan`), or a search around a recipe (`SearchPlan`).
 
-A study is a folder: `study.toml` (the plan), `runs/ARM/seed-N` (ordinary run folders), `logs/`
-(what the processes of runs said on standard error, if anything), `report.html`.
+A study is a folder: `study.toml` (the plan), `runs/ARM/seed-N` (ordinary run folders; of a search
+`runs/trial-N/seed-S`), `logs/` (what the processes of runs said on standard error, if anything),
+`report.html`.
 """
 
 from __future__ import annotations
@@ -11,26 +12,25 @@ import json
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, TypeVar
 
 from netinnet.errors import NetinnetError, RecipeError, nearest
 from netinnet.files import cannot_write, new_dated_folder
+from netinnet.studies import search_space
+from netinnet.studies.fields import value_text
+from netinnet.studies.search_space import SearchSpace
 from netinnet.training import recipe as recipes
 from netinnet.training.recipe import Recipe
 
 PLAN_FILE = "study.toml"
 MOST_RUNS = 10_000
 LARGEST_SEED = 2**31 - 1
-SETTINGS: dict[str, dict[str, tuple[type, ...]]] = {
-    "reliability": {"threshold": (int, float)},
-    "tune": {
-        **{"trials": (int,), "pruner": (str,), "storage": (str,), "name": (str,)},
-        "space": (list,),
-    },
-}
-"""What the plan of a kind of study holds besides its arms and seeds, and of which types."""
+RELIABILITY = "reliability"
+PRUNERS = ("median", "hyperband", "none")
+VALIDATION = 0.1
+"""Share of the training set that judges trials where the recipe holds none out."""
 
 
 @dataclass(frozen=True)
@@ -43,88 +43,172 @@ class Arm:
 
 @dataclass(frozen=True)
 class Job:
-    """One run of a study: an arm with a seed, and its folder."""
+    """One run of a study: an arm (or a trial) with a seed, and its folder."""
 
     arm: str
     seed: int
     recipe: Recipe
     folder: Path
 
-    @property
-    def name(self) -> str:
-        return f"{self.arm}, seed {self.seed}"
+
+def job(study: Path, arm: str, recipe: Recipe) -> Job:
+    """The run of a recipe, which has its seed, in the study's folder."""
+    folder = study / "runs" / folder_name(arm) / f"seed-{recipe.seed}"
+    return Job(arm, recipe.seed, recipe, folder)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A study before it is run. `settings` are the kind's own, such as a threshold."""
+    """A study of arms over seeds, before it is run.
+
+    `threshold` is that of a reliability study: the test accuracy that a converged run has at least.
+    """
 
     kind: str
     arms: tuple[Arm, ...]
     seeds: tuple[int, ...]
-    settings: dict[str, Any] = field(default_factory=dict)
+    threshold: float | None = None
 
     def __post_init__(self) -> None:
         if not self.seeds or not self.arms:
             raise NetinnetError("a study needs at least 1 arm and at least 1 seed")
-        folders: dict[str, str] = {}
+        folders: dict[str, Arm] = {}
         for arm in self.arms:
-            folder = folder_name(arm.name)
-            if folder in folders:
-                raise NetinnetError(f"two arms have the same name: {folders[folder]}, {arm.name}")
-            folders[folder] = arm.name
+            if (first := folders.setdefault(folder_name(arm.name), arm)) is not arm:
+                raise NetinnetError(f"two arms have the same name: {first.name}, {arm.name}")
         if len(self.arms) * len(self.seeds) > MOST_RUNS:
             raise NetinnetError(f"a study may have {MOST_RUNS:,} runs at most")
+        if self.threshold is not None and not 0 <= self.threshold <= 1:
+            raise NetinnetError(f"--threshold must be between 0 and 1, got {self.threshold:g}")
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the plan's file holds besides the kind, arms and seeds."""
+        return {} if self.threshold is None else {"threshold": self.threshold}
 
     def jobs(self, folder: Path) -> list[Job]:
         """Every run, seed by seed: with some of the seeds all arms can be compared already."""
         return [
-            Job(
-                arm.name,
-                seed,
-                arm.recipe.replace(seed=seed),
-                folder / "runs" / folder_name(arm.name) / f"seed-{seed}",
-            )
+            job(folder, arm.name, arm.recipe.replace(seed=seed))
             for seed in self.seeds
             for arm in self.arms
         ]
 
+    def continuing(self, there: Plan | SearchPlan) -> Plan | None:
+        """This study with the seeds of the one that is there before its own; None for another."""
+        if not isinstance(there, Plan) or replace(there, seeds=self.seeds) != self:
+            return None
+        return replace(self, seeds=tuple(dict.fromkeys((*there.seeds, *self.seeds))))
+
     def to_toml(self) -> str:
         """The plan as TOML: settings, seeds and each arm's whole recipe."""
-        lines = [f"kind = {json.dumps(self.kind)}", f"seeds = {list(self.seeds)}"]
-        lines += [
-            f"{name} = {json.dumps(value, ensure_ascii=False)}"
-            for name, value in self.settings.items()
-        ]
-        parts = ["\n".join(lines) + "\n"]
-        for arm in self.arms:
-            parts.append(f"[arms.{json.dumps(arm.name, ensure_ascii=False)}]\n")
-            parts[-1] += arm.recipe.to_toml()
-        return "\n".join(parts)
+        return _to_toml(self.kind, self.seeds, self.settings, self.arms)
 
 
-def from_toml(text: str, where: str) -> Plan:
-    """The inverse of `Plan.to_toml`. Raises RecipeError where the text is no plan."""
+@dataclass(frozen=True)
+class SearchPlan:
+    """A search around the recipe `given`, before it is run; its seed is that of every trial.
+
+    `trials` are those of all its searchers; None: only time ends it. `storage` is the URL of the
+    database that keeps them, without its password, "" for a file in the folder; `name` is the
+    search's there.
+    """
+
+    given: Arm
+    space: SearchSpace
+    trials: int | None
+    pruner: str = PRUNERS[0]
+    storage: str = ""
+    name: str = "tune"
+    kind: ClassVar[str] = "tune"
+
+    def __post_init__(self) -> None:
+        if self.pruner not in PRUNERS:
+            raise NetinnetError(
+                f"unknown pruner '{self.pruner}'{nearest(self.pruner, PRUNERS)}; "
+                f"known are {', '.join(PRUNERS)}"
+            )
+        if self.trials is not None and self.trials < 1:
+            raise NetinnetError(f"--trials must be at least 1, got {self.trials}")
+
+    @property
+    def recipe(self) -> Recipe:
+        return self.given.recipe
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the plan's file holds besides the kind, the recipe and its seed."""
+        names = {"pruner": self.pruner, "storage": self.storage, "name": self.name}
+        return {"trials": self.trials or 0, **names, "space": self.space.texts()}
+
+    def trial_recipe(self, values: Mapping[str, Any]) -> Recipe:
+        """The recipe of one trial. Raises RecipeError where the values make none."""
+        return self.recipe.replace(validation=self.recipe.validation or VALIDATION, **values)
+
+    def as_study(self, trials: int) -> Plan:
+        """So many trials of the recipe as given: what they cost, a search costs about."""
+        arm = replace(self.given, recipe=self.trial_recipe({}))
+        return Plan(self.kind, (arm,), tuple(range(max(trials, 1))))
+
+    def continuing(self, there: Plan | SearchPlan) -> SearchPlan | None:
+        """This search, whose end may be another than that of the one that is there, or None."""
+        is_same = isinstance(there, SearchPlan) and replace(there, trials=self.trials) == self
+        return self if is_same else None
+
+    def to_toml(self) -> str:
+        """The search as TOML: settings, the seed and the whole recipe, as its only arm."""
+        return _to_toml(self.kind, (self.recipe.seed,), self.settings, (self.given,))
+
+
+AnyPlan = TypeVar("AnyPlan", Plan, SearchPlan)
+
+
+def _to_toml(
+    kind: str, seeds: Sequence[int], settings: Mapping[str, Any], arms: Sequence[Arm]
+) -> str:
+    values = {"kind": kind, "seeds": list(seeds), **settings}
+    head = [f"{name} = {json.dumps(v, ensure_ascii=False)}\n" for name, v in values.items()]
+    names = [json.dumps(arm.name, ensure_ascii=False) for arm in arms]
+    tables = [f"[arms.{n}]\n{arm.recipe.to_toml()}" for n, arm in zip(names, arms, strict=True)]
+    return "\n".join(["".join(head), *tables])
+
+
+_SETTINGS: dict[str, dict[str, type]] = {
+    RELIABILITY: {"threshold": float},
+    SearchPlan.kind: {"trials": int, "pruner": str, "storage": str, "name": str, "space": list},
+}
+
+
+def from_toml(text: str, where: str) -> Plan | SearchPlan:
+    """The inverse of both `to_toml`. Raises RecipeError where the text is no plan."""
     try:
         data = tomllib.loads(text)
-        kind, seeds, arms = str(data.pop("kind")), data.pop("seeds"), data.pop("arms")
-        for name, expected in SETTINGS.get(kind, {}).items():
-            if type(data[name]) not in expected:
-                raise RecipeError(f"{where}: {name} must be of type {expected[-1].__name__}")
+        kind, seeds, tables = str(data.pop("kind")), data.pop("seeds"), data.pop("arms")
         if not all(type(seed) is int for seed in seeds):
             raise RecipeError(f"{where}: seeds must be whole numbers, got {seeds}")
-        made = tuple(
+        arms = tuple(
             Arm(name, recipes.from_mapping(values, f"{where}, arm {name}"))
-            for name, values in arms.items()
+            for name, values in tables.items()
         )
-        return Plan(kind, made, tuple(seeds), data)
+        settings = _SETTINGS.get(kind, {})
+        for name, expected in settings.items():
+            if type(data[name]) not in (expected, int if expected is float else expected):
+                raise RecipeError(f"{where}: {name} must be of type {expected.__name__}")
+        if unknown := data.keys() - settings:
+            raise RecipeError(f"{where}: unknown setting '{min(unknown)}'")
+        if kind != SearchPlan.kind:
+            return Plan(kind, arms, tuple(seeds), **data)
+        if len(arms) != 1 or seeds != [arms[0].recipe.seed]:
+            raise RecipeError(f"{where}: a search has one arm and its seed")
+        data |= {"space": search_space.parse(data["space"]), "trials": data["trials"] or None}
+        return SearchPlan(arms[0], **data)
     except (ValueError, RecursionError) as error:
         raise RecipeError(f"{where}: not a TOML file ({error})") from error
     except (KeyError, TypeError, AttributeError) as error:
         raise RecipeError(f"{where}: not the plan of a study ({error!r})") from error
 
 
-def load(folder: Path) -> Plan:
+def load(folder: Path) -> Plan | SearchPlan:
     """The plan of the study in a folder. Raises NetinnetError where there is none."""
     file = folder / PLAN_FILE
     try:
@@ -136,19 +220,18 @@ def load(folder: Path) -> Plan:
     return from_toml(text, str(file))
 
 
-def settle(plan: Plan, output: Path | None) -> tuple[Plan, Path]:
+def settle(plan: AnyPlan, output: Path | None) -> tuple[AnyPlan, Path]:
     """Make the study's folder, or find the same study there: the plan to follow, and the folder.
 
-    A study may grow: more seeds are added to those of the folder. Raises NetinnetError where the
-    folder holds another study or cannot be made.
+    A study may grow: more seeds are added to those of the folder, or more trials. Raises
+    NetinnetError where the folder holds another study or cannot be made.
     """
     folder = output or new_dated_folder(Path("studies"), plan.kind)
     if (folder / PLAN_FILE).exists():
-        there = load(folder)
-        if replace(there, seeds=plan.seeds) != plan:
+        continued = plan.continuing(load(folder))
+        if continued is None:
             raise NetinnetError(f"{folder} holds another study; choose another --output")
-        plan = replace(plan, seeds=tuple(dict.fromkeys((*there.seeds, *plan.seeds))))
-        return plan, folder
+        return continued, folder
     try:
         folder.mkdir(parents=True, exist_ok=True)
         # A study that was killed before its plan was written leaves a lock.
@@ -193,56 +276,3 @@ def grid(name: str, base: Recipe, vary: Mapping[str, Sequence[Any]]) -> tuple[Ar
         label = ", ".join(f"{name}={value_text(value)}" for name, value in changes.items())
         arms.append(Arm(label, base.replace(**changes)))
     return tuple(arms)
-
-
-def value_text(value: Any) -> str:
-    """A field's value as `field_value` reads it: true, null, 0.5, he."""
-    return json.dumps(value) if isinstance(value, bool) or value is None else str(value)
-
-
-def short_text(value: Any) -> str:
-    """A field's value with as many digits as one reads."""
-    return f"{value:.4g}" if isinstance(value, float) else value_text(value)
-
-
-def parse_vary(texts: Sequence[str]) -> dict[str, list[Any]]:
-    """{"logits_relu": [True, False]} for ["logits_relu=true,false"], by the field's type.
-
-    `null` stands for a field that is not given. Raises RecipeError for what is no such text.
-    """
-    found: dict[str, list[Any]] = {}
-    for text in texts:
-        name, equals, values = text.partition("=")
-        name = name.strip().replace("-", "_")
-        if not equals or not values:
-            raise RecipeError(
-                f"--vary takes a field and its values, as in logits_relu=true,false; got '{text}'"
-            )
-        hints = recipes.field_types()
-        if name not in hints:
-            raise RecipeError(f"--vary: unknown field '{name}'{nearest(name, hints)}")
-        if name in ("seed", "threads"):
-            flag = {"seed": "--seeds", "threads": "--threads"}[name]
-            raise RecipeError(f"--vary: {name} is no arm of a study; {flag} decides it")
-        if name in found:
-            raise RecipeError(f"--vary: {name} is given twice")
-        found[name] = [field_value("--vary", name, value.strip()) for value in values.split(",")]
-        if len({*map(str, found[name])}) < len(found[name]):
-            raise RecipeError(f"--vary: {name} has a value twice: {values}")
-    return found
-
-
-def field_value(flag: str, name: str, text: str) -> Any:
-    """The text as a value of a recipe's field; `null` stands for one that is not given.
-
-    `flag` begins the text of the RecipeError for what is no such value.
-    """
-    kinds = recipes.field_kinds(name)
-    if text == "null" and type(None) in kinds:
-        return None
-    kind = next(kind for kind in kinds if kind is not type(None))
-    try:
-        return {"true": True, "false": False}[text.lower()] if kind is bool else kind(text)
-    except (ValueError, KeyError):
-        wanted = "true or false" if kind is bool else f"of type {kind.__name__}"
-        raise RecipeError(f"{flag}: {name} must be {wanted}, got '{text}'") from None

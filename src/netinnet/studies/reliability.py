@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from netinnet.data import datasets
-from netinnet.errors import NetinnetError
 from netinnet.studies import plan as plans
 from netinnet.studies.outcome import Outcome, by_arm
 from netinnet.studies.plan import Plan, with_threads
 from netinnet.studies.statistics import Interval, Summary, share_interval, summary
 from netinnet.training.recipe import Recipe
 
-KIND = "reliability"
+KIND = plans.RELIABILITY
 THRESHOLD = 0.8
 """Of the book's 193 published NiN runs, 84 end below it."""
 
@@ -50,33 +49,30 @@ def plan(
     threshold: float = THRESHOLD,
 ) -> Plan:
     """A study of one recipe, or of a grid of arms, over seeds. `name` is that of a single arm."""
-    if not 0 <= threshold <= 1:
-        raise NetinnetError(f"--threshold must be between 0 and 1, got {threshold:g}")
-    arms = plans.grid(name, with_threads(recipe), vary)
-    return Plan(KIND, arms, tuple(seeds), {"threshold": threshold})
+    return Plan(KIND, plans.grid(name, with_threads(recipe), vary), tuple(seeds), threshold)
 
 
 def table(plan: Plan, outcomes: Sequence[Outcome]) -> list[ArmReliability]:
     """One row an arm, in the plan's order."""
-    threshold = plan.settings["threshold"]
+    assert plan.threshold is not None
     runs = by_arm(plan, outcomes)
     rows = []
     for arm in plan.arms:
-        found = runs[arm.name]
+        results = runs[arm.name]
         classes = len(datasets.find(arm.recipe.dataset).classes)
-        states = [outcome.state for outcome in found]
-        ended = len(found) - states.count("unfinished")
-        converged = sum(outcome.converged(threshold) for outcome in found)
+        states = [outcome.state for outcome in results]
+        ended = len(results) - states.count("unfinished")
+        converged = sum(outcome.converged(plan.threshold) for outcome in results)
         rows.append(
             ArmReliability(
                 arm=arm.name,
-                runs=tuple(found),
+                runs=tuple(results),
                 ended=ended,
                 converged=converged,
                 share=share_interval(converged, ended),
-                accuracy=summary([o.test_accuracy for o in found if o.test_accuracy is not None]),
-                runs_with_dead_classes=sum(bool(outcome.dead) for outcome in found),
-                runs_all_dead=sum(len(outcome.dead) == classes for outcome in found),
+                accuracy=summary([o.test_accuracy for o in results if o.test_accuracy is not None]),
+                runs_with_dead_classes=sum(bool(outcome.dead) for outcome in results),
+                runs_all_dead=sum(len(outcome.dead) == classes for outcome in results),
                 diverged=states.count("diverged"),
                 failed=states.count("failed"),
             )

@@ -1,37 +1,27 @@
-"""Running a search: trials in worker processes, stopped early where they fall behind."""
+"""A search: trials that Optuna proposes, stopped early where they fall behind."""
 
 from __future__ import annotations
 
 import math
-import shlex
-import signal
 import statistics
 import time
 import uuid
-from collections import defaultdict
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from netinnet.errors import NetinnetError, NetworkError, RecipeError
 from netinnet.files import write_text
-from netinnet.studies import costs, outcome, timing, tuning
 from netinnet.studies import plan as plans
-from netinnet.studies.plan import Job, Plan
-from netinnet.studies.study import (
-    KILLED_BEFORE_FAILED,
-    REPORT_SECONDS,
-    SPOKEN_SECONDS,
-    check_can_start,
-    load_data,
-    workers_for,
-)
-from netinnet.studies.tuning import Tuning
-from netinnet.studies.workers import Workers
-from netinnet.training import run as runs
-from netinnet.training.interruption import Interrupted, StopRequest, stop_request
-from netinnet.training.listening import Listener, write_report
+from netinnet.studies import scheduler, tuning
+from netinnet.studies.estimate import Estimate
+from netinnet.studies.outcome import Outcome
+from netinnet.studies.plan import Job, SearchPlan
+from netinnet.studies.tuning import Trial, Tuning
+from netinnet.training.listening import Listener
+from netinnet.training.recipe import Recipe
 from netinnet.training.run import Event, Run
 from netinnet.training.start import network_for
 
@@ -39,15 +29,16 @@ if TYPE_CHECKING:
     import optuna
 
 Report = Callable[[Tuning, str], object]
-"""Called with what was found so far and the state: "running", "interrupted" or "finished"."""
+"""Called with the results so far and the state: "running", "interrupted" or "finished"."""
 
 SEARCHER_FILE = "searcher"
+"""Holds the folder's own name in the storage, whatever machine it is on: its trials bear it."""
 FAILURES = 3
 """So many trials failing one after another end the search: the next would too."""
 
 
 def conduct(
-    plan: Plan,
+    plan: SearchPlan,
     *,
     output: Path | None = None,
     minutes: float | None = None,
@@ -55,7 +46,7 @@ def conduct(
     storage: str | None = None,
     data_dir: Path | None = None,
     listener: Listener = lambda event: None,
-    report: Report = lambda found, state: None,
+    report: Report = lambda tuning, state: None,
 ) -> Tuning:
     """Search until the plan's number of trials is over, or the minutes of this sitting.
 
@@ -64,295 +55,179 @@ def conduct(
     those that a kill left half done go on from their checkpoints. Raises Interrupted when asked
     to stop, after all trials have saved.
     """
-    count = workers_for(plan, workers)
-    check_can_start(plan)
     if minutes is not None and not 0 < minutes < math.inf:
         raise NetinnetError(f"--minutes must be above 0, got {minutes:g}")
-    if not plan.settings["trials"] and minutes is None:
+    if plan.trials is None and minutes is None:
         raise NetinnetError("this search has no end: give --trials or --minutes")
-    data = load_data(plan, data_dir, listener)
-    alike = tuning.as_study(plan, plan.settings["trials"])
-    arm_costs = costs.of_arms(alike, data)  # says an impossible network before any folder
+    setup = scheduler.prepare(plan.as_study(plan.trials or 1), workers, data_dir, listener)
     # A storage that can't be used is said before the folder is made, too.
-    study = tuning.open_study(plan, Path(), storage) if plan.settings["storage"] else None
-    folder = _settle(plan, output)
-    # A search that goes on knows how long its trials took.
-    left = [] if (folder / plans.PLAN_FILE).exists() else [tuning.AS_GIVEN] * len(alike.seeds)
-    timed = timing.before_a_long_study(alike, arm_costs, left, count, listener)
-    with (
-        Run(folder).claimed(),
-        stop_request() as stop,
-        Workers(count, folder / "logs", data_dir) as pool,
-    ):
-        study = study or tuning.open_study(plan, folder, storage)
-        write_text(folder / plans.PLAN_FILE, plan.to_toml())
-        deadline = None if minutes is None else time.monotonic() + 60 * minutes
-        return _Search(plan, folder, study, pool, timed, deadline, listener, report).run(stop)
+    study = tuning.open_study(plan, Path(), storage) if plan.storage else None
+
+    def make(plan: SearchPlan, folder: Path) -> Search:
+        opened = study or tuning.open_study(plan, folder, storage)
+        return Search(plan, folder, opened, listener, report, minutes)
+
+    search = scheduler.run(plan, output, setup, make)
+    results = tuning.look(search.folder, search.plan, search.study)
+    tuning.write_best(results)
+    return results
 
 
-def _settle(plan: Plan, output: Path | None) -> Path:
-    """The search's folder: a new one, or that of the same search, whose end may be another."""
-    if output is not None and (output / plans.PLAN_FILE).exists():
-        there = plans.load(output)
-        if replace(there, settings={**there.settings, "trials": plan.settings["trials"]}) != plan:
-            raise NetinnetError(f"{output} holds another study; choose another --output")
-        return output
-    return plans.settle(plan, output)[1]
+@dataclass
+class Search:
+    """The scheduler's policy for a search: Optuna proposes trials and is told how they end.
 
+    No trial is started when the sitting has lasted so many `minutes`.
+    """
 
-def _searcher(folder: Path) -> str:
-    """The folder's own name in the storage, whatever machine it is on: its trials bear it."""
-    file = folder / SEARCHER_FILE
-    if not file.exists():
-        write_text(file, uuid.uuid4().hex + "\n")
-    return file.read_text("ascii").strip()
+    plan: SearchPlan
+    folder: Path
+    study: optuna.Study
+    listener: Listener
+    write_report: Report
+    minutes: float | None
 
-
-class _Search:
-    """One sitting of a search."""
-
-    def __init__(
-        self,
-        plan: Plan,
-        folder: Path,
-        study: optuna.Study,
-        pool: Workers,
-        timed: Mapping[str, float],
-        deadline: float | None,
-        listener: Listener,
-        report: Report,
-    ) -> None:
-        self.plan, self.folder, self.study, self.pool = plan, folder, study, pool
-        self.deadline, self.listener, self.report = deadline, listener, report
-        self.searcher = _searcher(folder)
+    def __post_init__(self) -> None:
+        file = self.folder / SEARCHER_FILE
+        if not file.exists():
+            write_text(file, uuid.uuid4().hex + "\n")
+        self.searcher = file.read_text("ascii").strip()
         self.trials: dict[Path, optuna.Trial] = {}
         """The trials of this sitting by their run's folder."""
-        self.pruned: set[Path] = set()
-        self.killed: dict[Path, int] = defaultdict(int)
-        self.shares: dict[Path, tuple[int, float]] = {}
-        """Steps of each running trial, and the share of them that is done."""
+        self.shares: dict[Path, float] = {}
+        """The share of its steps that each running trial has done."""
         self.failures = 0
-        self.timed_trial = timed.get(tuning.AS_GIVEN)
-        """Seconds that a trial takes by steps timed before the first; None where none were."""
-        self.spoken = self.reported = 0.0
-
-    def run(self, stop: StopRequest) -> Tuning:
-        left_behind = self._left_behind()
-        self._queue_as_given()
-        found = tuning.results(self.study)
-        self.listener(
-            {
-                "event": "search_start",
-                "study": str(self.folder),
-                "trials": self.plan.settings["trials"],
-                "done": sum(trial.is_over for trial in found),
-                "workers": self.pool.count,
-                "outside": tuning.space_of(self.plan).outside(self.plan.arms[0].recipe),
-            }
-        )
-        self._write_report("running")
-        while True:
-            if stop.signal is not None:
-                self._interrupt(stop.signal)
-            while self.pool.has_room:
-                if left_behind:
-                    self.pool.start(left_behind.pop())
-                elif not self._may_ask():
-                    break
-                elif job := self._ask():
-                    self.pool.start(job)
-            if not self.pool.at_work:
-                break
-            self._hear(timeout=0.2)
-            self._speak()
-            if time.monotonic() - self.reported >= REPORT_SECONDS:
-                self._write_report("running")
-        return self._write_report("finished")
-
-    # Trials
-
-    def _queue_as_given(self) -> None:
-        """The recipe as it was given is the first trial: what is found is measured against it."""
-        own = tuning.space_of(self.plan).values_in(self.plan.arms[0].recipe)
-        is_known = any(t.as_given and t.state != "failed" for t in tuning.results(self.study))
-        if own is not None and not is_known:
+        self.waiting = self._left_behind()
+        # The recipe as it was given is the first trial: the others are measured against it.
+        own = self.plan.space.values_in(self.plan.recipe)
+        known = any(trial.as_given and trial.state != "failed" for trial in self.so_far.trials)
+        if own is not None and not known:
             self.study.enqueue_trial(own, user_attrs={"as_given": True})
 
-    def _left_behind(self) -> list[Job]:
+    @property
+    def so_far(self) -> Tuning:
+        """The trials of all searchers until now."""
+        return Tuning(self.folder, self.plan, tuning.results(self.study), {})
+
+    def _left_behind(self) -> deque[Job]:
         """The jobs of trials that a kill interrupted here, whoever else may be searching."""
         from optuna.trial import Trial, TrialState
 
-        jobs = []
-        for found in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            if found.user_attrs.get("searcher") != self.searcher:
+        jobs: deque[Job] = deque()
+        for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            if trial.user_attrs.get("searcher") != self.searcher:
                 continue
-            name, folder = self._place(found.number)
-            if not Run(folder).recipe_file.exists():
-                self.study.tell(found.number, state=TrialState.FAIL)  # it was not even begun
+            job = self._job(trial.number, self.plan.recipe)
+            run = Run(job.folder)
+            if not run.recipe_file.exists():
+                self.study.tell(trial.number, state=TrialState.FAIL)  # it was not even begun
                 continue
-            self.trials[folder] = Trial(self.study, found._trial_id)
-            jobs.append(Job(name, self.plan.seeds[0], Run(folder).recipe(), folder))
+            self.trials[job.folder] = Trial(self.study, trial._trial_id)
+            jobs.append(self._job(trial.number, run.recipe()))
         return jobs
+
+    def _job(self, number: int, recipe: Recipe) -> Job:
+        return plans.job(self.folder, f"trial-{number:04}", recipe)
+
+    def untimed(self) -> list[str]:
+        # A search that goes on knows how long its trials took.
+        return [] if self.so_far.over else [self.plan.given.name] * (self.plan.trials or 1)
+
+    def begin(self, estimate: Estimate) -> Event:
+        self.timed = estimate.timed.get(self.plan.given.name)
+        self.deadline = time.monotonic() + 60 * (self.minutes or math.inf)
+        trials, done = self.plan.trials or 0, len(self.so_far.over)
+        outside = self.plan.space.outside(self.plan.recipe)
+        return {"event": "search_start", "trials": trials, "done": done, "outside": outside}
+
+    def next_job(self) -> Job | None:
+        while not self.waiting and self._may_ask():
+            self._ask()
+        return self.waiting.popleft() if self.waiting else None
 
     def _may_ask(self) -> bool:
         """Whether another trial may start: neither the number nor the time is used up."""
-        if self.deadline is not None and time.monotonic() >= self.deadline:
+        if time.monotonic() >= self.deadline:
             return False
-        most = self.plan.settings["trials"]
-        begun = sum(trial.state != "waiting" for trial in tuning.results(self.study))
-        return not most or begun < most
+        begun = sum(trial.state != "waiting" for trial in self.so_far.trials)
+        return begun < (self.plan.trials or math.inf)
 
-    def _ask(self) -> Job | None:
-        """A new trial, with its run's folder made; None where its values make no recipe."""
+    def _ask(self) -> None:
+        """A new trial that waits to begin, or has failed where its values make no recipe."""
         trial = self.study.ask()
         trial.set_user_attr("searcher", self.searcher)
-        values = tuning.space_of(self.plan).suggest(trial)
-        name, folder = self._place(trial.number)
-        self.trials[folder] = trial
-        job = Job(name, self.plan.seeds[0], self.plan.arms[0].recipe, folder)
+        values = self.plan.space.suggest(trial)
+        job = self._job(trial.number, self.plan.recipe)
+        self.trials[job.folder] = trial
         try:
-            job = replace(job, recipe=tuning.trial_recipe(self.plan, values))
-            runs.create(job.recipe, network_for(job.recipe), folder)
+            job = self._job(trial.number, self.plan.trial_recipe(values))
+            network_for(job.recipe)
         except (RecipeError, NetworkError) as error:
-            self._failed(job, str(error))
-            return None
-        return job
+            self.on_end(job, Outcome(job.arm, job.seed, job.folder, "failed", str(error)))
+        else:
+            self.waiting.append(job)
 
-    def _place(self, number: int) -> tuple[str, Path]:
-        """A trial's name and its run's folder."""
-        name = f"trial-{number:04}"
-        return name, self.folder / "runs" / name / f"seed-{self.plan.seeds[0]}"
+    def on_event(self, job: Job, event: Event) -> bool:
+        if event["event"] == "progress":
+            self.shares[job.folder] = event["share"]
+        return event["event"] == "evaluation" and self._falls_behind(job)
 
-    # Events
-
-    def _hear(self, timeout: float) -> None:
-        """Take in the next event of a trial, if there is one."""
-        heard = self.pool.next_event(timeout)
-        if heard is None:
-            return
-        job, event = heard
-        match event["event"]:
-            case "start":
-                self.shares[job.folder] = (event["steps_per_epoch"] * event["epochs"], 0.0)
-            case "progress":
-                steps = self.shares[job.folder][0]
-                self.shares[job.folder] = (steps, event["step"] / steps)
-            case "evaluation":
-                self._judge(job)
-            case "worker_end":
-                self._ended(job, event)
-
-    def _judge(self, job: Job) -> None:
-        """Tell the study how good each epoch was; stop the trial where it falls behind."""
+    def _falls_behind(self, job: Job) -> bool:
+        """Tell the study how good each epoch was; whether the trial is worse than the others."""
         trial = self.trials[job.folder]
         known = self.study.get_trials(deepcopy=False)[trial.number].intermediate_values
         evaluations = [e for e in Run(job.folder).events() if e["event"] == "evaluation"]
         for event in evaluations:
             if event["epoch"] not in known:
                 trial.report(event["validation"]["accuracy"], event["epoch"])
-        if len(evaluations) == job.recipe.epochs or job.folder in self.pruned:
-            return
-        if trial.should_prune():
-            self.pruned.add(job.folder)
-            self.pool.stop(job)
+        return len(evaluations) < job.recipe.epochs and trial.should_prune()
 
-    def _ended(self, job: Job, end: Event) -> None:
+    def on_end(self, job: Job, result: Outcome) -> None:
         from optuna.trial import TrialState
 
-        found = outcome.read(job)
-        trial = self.trials[job.folder]
         self.shares.pop(job.folder, None)
-        if not found.is_settled and job.folder not in self.pruned:
-            if end["status"] < 0:
-                self.killed[job.folder] += 1
-                if self.killed[job.folder] < KILLED_BEFORE_FAILED:
-                    self.pool.start(job)
-                    return
-            self._failed(job, end["reason"] or f"its process ended with status {end['status']}")
-            return
-        self.failures = 0
-        if found.state == "finished":
-            self._judge(job)
+        trial, failed = self.trials[job.folder], result.state == "failed"
+        if result.state == "finished":
+            self._falls_behind(job)
             self.study.tell(trial, Run(job.folder).metrics()["validation"]["accuracy"])
         else:
             # To the sampler a run that diverged is a bad one, not one that never was.
-            if found.state == "diverged":
-                trial.set_user_attr("diverged", found.reason)
-            self.study.tell(trial, state=TrialState.PRUNED)
-        self._told(job)
-
-    def _failed(self, job: Job, reason: str) -> None:
-        from optuna.trial import TrialState
-
-        self.study.tell(self.trials[job.folder], state=TrialState.FAIL)
-        self.failures += 1
-        self._told(job, reason)
+            if result.state == "diverged":
+                trial.set_user_attr("diverged", result.reason)
+            self.study.tell(trial, state=TrialState.FAIL if failed else TrialState.PRUNED)
+        so_far = self.so_far
+        tuning.write_best(so_far)  # a kill may come
+        reason = result.reason if failed else ""
+        self.listener(
+            {"event": "trial_end", "trial": so_far.trials[trial.number], "reason": reason}
+        )
+        self.failures = self.failures + 1 if failed else 0
         if self.failures >= FAILURES:
             raise NetinnetError(f"{FAILURES} trials failed one after another: {reason}")
 
-    def _told(self, job: Job, reason: str = "") -> None:
-        """Say that a trial is over, and keep the best recipe up to date: a kill may come."""
-        found = tuning.results(self.study)
-        tuning.write_best(Tuning(self.folder, self.plan, found, {}))
-        trial = found[self.trials[job.folder].number]
-        self.listener({"event": "trial_end", "trial": trial, "reason": reason})
+    def progress(self, workers: int) -> Event:
+        so_far = self.so_far
+        best = so_far.best.accuracy if so_far.best else None
+        seconds = self._seconds_left(so_far.over, workers)
+        return {"done": len(so_far.over), "best": best, "seconds_left": seconds}
 
-    def _interrupt(self, number: signal.Signals) -> None:
-        """Let all trials save, then leave; they stay open in the study."""
-        self.pool.stop()
-        while self.pool.at_work:
-            heard = self.pool.next_event(0.2)
-            if heard is not None and heard[1]["event"] == "worker_end":
-                job = heard[0]
-                if job.folder in self.pruned or outcome.read(job).is_settled:
-                    self._ended(*heard)
-        found = self._write_report("interrupted")
-        done = sum(trial.is_over for trial in found.trials)
-        raise Interrupted(
-            f"interrupted with {done} trials over, the running ones saved; "
-            f"nin {tuning.KIND} --resume {shlex.quote(str(self.folder))} goes on",
-            130 if number == signal.SIGINT else 143,
-        )
-
-    # Progress
-
-    def _speak(self) -> None:
-        if time.monotonic() - self.spoken < SPOKEN_SECONDS:
-            return
-        self.spoken = time.monotonic()
-        found = tuning.results(self.study)
-        best = Tuning(self.folder, self.plan, found, {}).best
-        self.listener(
-            {
-                "event": "search_progress",
-                "trials": self.plan.settings["trials"],
-                "done": sum(trial.is_over for trial in found),
-                "running": len(self.pool.at_work),
-                "best": None if best is None else best.accuracy,
-                "seconds_left": self._seconds_left(found),
-            }
-        )
-
-    def _seconds_left(self, found: tuple[tuning.Trial, ...]) -> float | None:
+    def _seconds_left(self, over: Sequence[Trial], workers: int) -> float | None:
         """By the mean duration of the trials that are over, and the time limit.
 
         Before any is over, by steps that were timed: most, since trials may be stopped early.
         """
-        limit = None if self.deadline is None else max(self.deadline - time.monotonic(), 0.0)
-        most = self.plan.settings["trials"]
-        durations = [trial.seconds for trial in found if trial.is_over and trial.seconds]
-        if not durations and self.timed_trial:
-            durations = [self.timed_trial]
-        if not durations or not most:
-            return limit
-        begun = sum(share for _, share in self.shares.values())
-        left = max(most - sum(trial.is_over for trial in found) - begun, 0.0)
-        seconds: float = max(left / self.pool.count, min(left, 1.0)) * statistics.fmean(durations)
-        return seconds if limit is None else min(seconds, limit)
+        seconds = max(self.deadline - time.monotonic(), 0.0)
+        durations = [trial.seconds for trial in over if trial.seconds] or [self.timed or 0.0]
+        if self.plan.trials and any(durations):
+            left = max(self.plan.trials - len(over) - sum(self.shares.values()), 0.0)
+            shared = max(left / workers, min(left, 1.0))
+            seconds = min(seconds, shared * statistics.fmean(durations))
+        return seconds if seconds < math.inf else None
 
-    def _write_report(self, state: str) -> Tuning:
-        self.reported = time.monotonic()
-        found = tuning.look(self.folder, self.plan, self.study)
-        tuning.write_best(found)
-        write_report(lambda: self.report(found, state), self.listener)
-        return found
+    def standing(self) -> str:
+        return f"{len(self.so_far.over)} trials over, the running ones saved"
+
+    def report(self, state: str) -> None:
+        results = tuning.look(self.folder, self.plan, self.study)
+        tuning.write_best(results)
+        self.write_report(results, state)

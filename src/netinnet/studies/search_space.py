@@ -7,17 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from netinnet.errors import RecipeError, nearest
-from netinnet.studies.plan import field_value, value_text
+from netinnet.errors import RecipeError
+from netinnet.studies.fields import assignments, field_value, field_values, value_text
 from netinnet.training import recipe as recipes
 from netinnet.training.recipe import Recipe
 
 if TYPE_CHECKING:
     from optuna import Trial
 
-FIXED = frozenset(
-    {"dataset", "framework", "device", "validation", "seed", "threads", "checkpoint_seconds"}
-    | {"train_examples", "test_examples"}
+_FIXED_NAMES = ("dataset", "framework", "device", "validation", "seed", "threads")
+FIXED = dict.fromkeys(
+    (*_FIXED_NAMES, "checkpoint_seconds", "train_examples", "test_examples"),
+    "stays the same in all trials; it cannot be searched",
 )
 """Fields that no search may touch: what is learned, where, and how it is judged."""
 
@@ -59,7 +60,8 @@ class Range:
         return isinstance(value, int | float) and self.low <= value <= self.high
 
     def __str__(self) -> str:
-        return f"{self.low:.10g}..{self.high:.10g}{':log' if self.log else ''}"
+        low, high = (f"{value}".removesuffix(".0") for value in (self.low, self.high))
+        return f"{low}..{high}{':log' if self.log else ''}"
 
 
 @dataclass(frozen=True)
@@ -106,19 +108,14 @@ def parse(texts: Sequence[str]) -> SearchSpace:
 
     Raises RecipeError for what is no such text, and for fields that may not be searched.
     """
-    found: dict[str, Range | Choices] = {}
-    for text in texts:
-        name, equals, values = (part.strip() for part in text.partition("="))
-        name = name.replace("-", "_")
-        if not equals or not values:
-            raise RecipeError(f"--search takes a field and its values, as in {FORMS}; got '{text}'")
-        _check_field(name)
-        if name in found:
-            raise RecipeError(f"--search: {name} is given twice")
-        found[name] = _range(name, values) if ".." in values else _choices(name, values)
-    if not found:
+    if not texts:
         raise RecipeError(f"a search needs a field to search, as in {FORMS}")
-    return SearchSpace(found)
+    return SearchSpace(
+        {
+            name: _range(name, values) if ".." in values else _choices(name, values)
+            for name, values in assignments("--search", texts, FORMS, FIXED).items()
+        }
+    )
 
 
 def load(path: Path) -> list[str]:
@@ -146,14 +143,6 @@ def default(recipe: Recipe) -> SearchSpace:
     return SearchSpace(used)
 
 
-def _check_field(name: str) -> None:
-    hints = recipes.field_types()
-    if name not in hints:
-        raise RecipeError(f"--search: unknown field '{name}'{nearest(name, hints)}")
-    if name in FIXED:
-        raise RecipeError(f"--search: {name} stays the same in all trials; it cannot be searched")
-
-
 def _range(name: str, text: str) -> Range:
     values, _, scale = text.partition(":")
     low_text, _, high_text = values.partition("..")
@@ -173,12 +162,10 @@ def _range(name: str, text: str) -> Range:
 
 
 def _choices(name: str, text: str) -> Choices:
-    values = tuple(field_value("--search", name, value.strip()) for value in text.split(","))
-    if len({*map(str, values)}) < len(values):
-        raise RecipeError(f"--search: {name} has a value twice: {text}")
+    values = field_values("--search", name, text)
     for value in values:
         _check_value(name, value)
-    return Choices(values)
+    return Choices(tuple(values))
 
 
 def _check_value(name: str, value: Any) -> None:

@@ -27,14 +27,9 @@ def summary(values: Sequence[float]) -> Summary | None:
     """The summary of the values, None where there is none."""
     if not values:
         return None
-    return Summary(
-        count=len(values),
-        mean=statistics.fmean(values),
-        sd=statistics.stdev(values) if len(values) > 1 else None,
-        minimum=min(values),
-        median=statistics.median(values),
-        maximum=max(values),
-    )
+    sd = statistics.stdev(values) if len(values) > 1 else None
+    smallest, median, largest = min(values), statistics.median(values), max(values)
+    return Summary(len(values), statistics.fmean(values), sd, smallest, median, largest)
 
 
 def t_quantile(probability: float, degrees: int) -> float:
@@ -66,18 +61,12 @@ def t_distribution(t: float, degrees: int) -> float:
     """
     theta = math.atan(t / math.sqrt(degrees))
     sine, cosine = math.sin(theta), math.cos(theta)
-    if degrees % 2:
-        term, total = cosine, 0.0
-        for k in range(1, degrees - 1, 2):
-            total += term
-            term *= cosine**2 * (k + 1) / (k + 2)
-        inside = 2 / math.pi * (theta + sine * total)
-    else:
-        term, total = 1.0, 0.0
-        for k in range(0, degrees - 1, 2):
-            total += term
-            term *= cosine**2 * (k + 1) / (k + 2)
-        inside = sine * total
+    odd = degrees % 2
+    term, total = cosine if odd else 1.0, 0.0
+    for k in range(odd, degrees - 1, 2):
+        total += term
+        term *= cosine**2 * (k + 1) / (k + 2)
+    inside = 2 / math.pi * (theta + sine * total) if odd else sine * total
     return 0.5 + inside / 2
 
 
@@ -97,13 +86,13 @@ class Interval:
 
 def mean_interval(values: Sequence[float]) -> Interval | None:
     """The mean with Student's 95 % interval, None for no values."""
-    found = summary(values)
-    if found is None:
+    spread = summary(values)
+    if spread is None:
         return None
-    if found.sd is None:
-        return Interval(found.mean, None, None, 1)
-    half = t_quantile(0.975, found.count - 1) * found.sd / math.sqrt(found.count)
-    return Interval(found.mean, found.mean - half, found.mean + half, found.count)
+    if spread.sd is None:
+        return Interval(spread.mean, None, None, 1)
+    half = t_quantile(0.975, spread.count - 1) * spread.sd / math.sqrt(spread.count)
+    return Interval(spread.mean, spread.mean - half, spread.mean + half, spread.count)
 
 
 def paired_difference(

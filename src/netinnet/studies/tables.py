@@ -20,18 +20,18 @@ def plain(rows: Iterable[Any]) -> list[Row]:
 
 
 def _plain(row: Any) -> Row:
-    found: Row = {}
+    flat: Row = {}
     for name, hint in typing.get_type_hints(type(row)).items():
         value = getattr(row, name)
         nested = [t for t in (hint, *typing.get_args(hint)) if dataclasses.is_dataclass(t)]
         if isinstance(value, Mapping):
-            found |= value
+            flat |= value
         elif isinstance(value, tuple):
             continue
         elif not nested:
-            found[name] = value
+            flat[name] = value
         elif value is None:
-            found |= {f"{name}_{field.name}": None for field in dataclasses.fields(nested[0])}
+            flat |= {f"{name}_{field.name}": None for field in dataclasses.fields(nested[0])}
         else:
-            found |= {f"{name}_{inner}": number for inner, number in _plain(value).items()}
-    return found
+            flat |= {f"{name}_{inner}": number for inner, number in _plain(value).items()}
+    return flat

@@ -16,6 +16,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 
@@ -24,9 +25,11 @@ from netinnet.data import batches
 from netinnet.errors import FrameworkError, NetinnetError
 from netinnet.fresh_process import ask
 from netinnet.preprocessing import normalise
-from netinnet.studies.costs import ArmCost
+from netinnet.studies import outcome
+from netinnet.studies.estimate import Estimate
 from netinnet.studies.plan import Arm, Plan
 from netinnet.studies.workers import environment
+from netinnet.studies.workload import Workload
 from netinnet.training.listening import Listener
 from netinnet.training.recipe import Recipe
 from netinnet.training.start import learner_settings, network_for
@@ -40,59 +43,88 @@ ALL_SECONDS = 60.0
 
 
 def before_a_long_study(
-    plan: Plan, costs: Sequence[ArmCost], unfinished: Sequence[str], workers: int, heard: Listener
+    plan: Plan,
+    workloads: Sequence[Workload],
+    unfinished: Sequence[str],
+    workers: int,
+    emit: Listener,
 ) -> dict[str, float]:
     """Seconds of one run of each arm, by its name; empty where the study is short.
 
     `unfinished` names the arm of each run that is left and whose time is not known yet. Arms that
     can't be timed are left out: an estimate is nothing to fail for.
     """
-    macs = {cost.arm: cost.training_macs for cost in costs}
-    at_once = min(workers, len(unfinished))
-    if sum(macs[name] for name in unfinished) < LONG_MACS * max(at_once, 1):
+    macs = {load.arm: load.training_macs for load in workloads}
+    at_once = max(min(workers, len(unfinished)), 1)
+    if sum(macs[name] for name in unfinished) < LONG_MACS * at_once:
         return {}
-    arms = [arm for arm in plan.arms if arm.name in unfinished]
-    heard({"event": "timing", "arms": len(arms)})
     try:
-        return seconds_of_a_run(arms, costs, at_once)
+        return _of_unfinished(plan, workloads, unfinished, workers, emit)
     except FrameworkError:
         return {}
 
 
+def _of_unfinished(
+    plan: Plan, workloads: Iterable[Workload], names: Sequence[str], workers: int, emit: Listener
+) -> dict[str, float]:
+    """`seconds_of_a_run` for the arms of the unfinished runs, and the event that says so."""
+    arms = [arm for arm in plan.arms if arm.name in names]
+    emit({"event": "timing", "arms": len(arms)})
+    return seconds_of_a_run(arms, workloads, min(workers, len(names)))
+
+
+def seconds_needed(
+    plan: Plan,
+    workloads: Sequence[Workload],
+    workers: int,
+    folder: Path | None = None,
+    listener: Listener = lambda event: None,
+) -> float | None:
+    """Seconds that a study, or the rest of the one in `folder`, will take, by steps timed now.
+
+    None where nothing is left to do. Raises FrameworkError where nothing can be trained here.
+    """
+    jobs = plan.jobs(folder or Path())
+    left = [job for job in jobs if folder is None or not outcome.read(job).is_settled]
+    if not left:
+        return None
+    timed = _of_unfinished(plan, workloads, [job.arm for job in left], workers, listener)
+    return Estimate.of(workloads, timed).seconds_left(left, workers)
+
+
 def seconds_of_a_run(
-    arms: Sequence[Arm], costs: Iterable[ArmCost], workers: int
+    arms: Sequence[Arm], workloads: Iterable[Workload], workers: int
 ) -> dict[str, float]:
     """Seconds of one run of each arm, by its name, while `workers` are at work.
 
     Arms that can't be timed are left out, and those for which there is no time. A picture's
     evaluation is a third of its step. Raises FrameworkError where no arm can be timed.
     """
-    work = {cost.arm: cost.images + cost.evaluated / 3 for cost in costs}
+    work = {load.arm: load.images + load.evaluated / 3 for load in workloads}
     deadline = time.monotonic() + ALL_SECONDS
     failures: list[FrameworkError] = []
-    found: dict[str, list[float]] = defaultdict(list)
+    times: dict[str, list[float]] = defaultdict(list)
 
     def timed(arm: Arm) -> None:
         if time.monotonic() > deadline:
             return
         began = time.monotonic()
         try:
-            seconds = ask(
-                __name__, dataclasses.asdict(arm.recipe), environment(arm.recipe.threads or 1)
-            )
+            environ = environment(arm.recipe.threads or 1)
+            seconds = ask(__name__, dataclasses.asdict(arm.recipe), environ)
         except FrameworkError as error:
             failures.append(error)
             return
         # Starting, building and compiling is what the process took without the timed steps.
         fixed = time.monotonic() - began - sum(seconds)
         image = statistics.median(seconds) / arm.recipe.batch_size
-        found[arm.name].append(fixed + image * work[arm.name])
+        times[arm.name].append(fixed + image * work[arm.name])
 
     with ThreadPoolExecutor(workers) as pool:
         list(pool.map(timed, [*arms] * -(-workers // len(arms))))
-    if failures and not found:
+    if failures and not times:
         raise failures[0]
-    return {name: statistics.fmean(seconds) for name, seconds in found.items()}
+    return {name: statistics.fmean(seconds) for name, seconds in times.items()}
 
 
 def seconds_of_steps(recipe: Recipe) -> list[float]:

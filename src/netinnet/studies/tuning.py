@@ -10,15 +10,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from netinnet.errors import NetinnetError, nearest
+from netinnet.errors import NetinnetError
 from netinnet.files import write_text
 from netinnet.studies import plan as plans
 from netinnet.studies import search_space
-from netinnet.studies.plan import Arm, Plan
+from netinnet.studies.plan import PRUNERS, Arm, SearchPlan
 from netinnet.studies.search_space import SearchSpace
 from netinnet.training.recipe import Recipe
 
@@ -26,12 +26,9 @@ if TYPE_CHECKING:
     from optuna import Study
     from optuna.trial import FrozenTrial
 
-KIND = "tune"
+KIND = SearchPlan.kind
 AS_GIVEN = "as given"
-VALIDATION = 0.1
-"""Share of the training set that judges trials where the recipe holds none out."""
 TRIALS = 20
-PRUNERS = ("median", "hyperband", "none")
 DATABASE = "study.db"
 BEST_FILE = "best.toml"
 SECONDS_TO_WAIT = 60.0
@@ -61,12 +58,16 @@ class Trial:
 
 @dataclass(frozen=True)
 class Tuning:
-    """What a search has found so far; `importances` are PED-ANOVA's shares, which add up to 1."""
+    """The results of a search so far; `importances` are PED-ANOVA's shares, which add up to 1."""
 
     folder: Path
-    plan: Plan
+    plan: SearchPlan
     trials: tuple[Trial, ...]
     importances: Mapping[str, float]
+
+    @property
+    def over(self) -> list[Trial]:
+        return [trial for trial in self.trials if trial.is_over]
 
     @property
     def best(self) -> Trial | None:
@@ -76,8 +77,7 @@ class Tuning:
     @property
     def as_given(self) -> Trial | None:
         """The finished trial of the recipe as it was given."""
-        found = (t for t in self.trials if t.as_given and t.state == "finished")
-        return next(found, None)
+        return next((t for t in self.trials if t.as_given and t.state == "finished"), None)
 
 
 def plan(
@@ -85,47 +85,16 @@ def plan(
     *,
     space: SearchSpace | None = None,
     trials: int | None = TRIALS,
-    pruner: str = "median",
+    pruner: str = PRUNERS[0],
     storage: str | None = None,
     name: str = KIND,
-) -> Plan:
+) -> SearchPlan:
     """A search around a recipe. `trials` are those of all its searchers; None: only time ends it.
 
     Raises NetinnetError for what cannot be searched.
     """
-    if pruner not in PRUNERS:
-        raise NetinnetError(
-            f"unknown pruner '{pruner}'{nearest(pruner, PRUNERS)}; known are {', '.join(PRUNERS)}"
-        )
-    if trials is not None and trials < 1:
-        raise NetinnetError(f"--trials must be at least 1, got {trials}")
-    found = space or search_space.default(recipe)
-    base = plans.with_threads(recipe)
-    settings = {
-        "trials": trials or 0,
-        "pruner": pruner,
-        "storage": shown_url(storage) if storage else "",
-        "name": name,
-        "space": found.texts(),
-    }
-    return Plan(KIND, (Arm(AS_GIVEN, base),), (recipe.seed,), settings)
-
-
-def space_of(plan: Plan) -> SearchSpace:
-    return search_space.parse(plan.settings["space"])
-
-
-def trial_recipe(plan: Plan, values: Mapping[str, Any]) -> Recipe:
-    """The recipe of one trial. Raises RecipeError where the values make none."""
-    base = plan.arms[0].recipe
-    return base.replace(validation=base.validation or VALIDATION, **values)
-
-
-def as_study(plan: Plan, trials: int) -> Plan:
-    """So many trials of the recipe as given, as a study: what it costs, a search costs about."""
-    return replace(
-        plan, arms=(Arm(AS_GIVEN, trial_recipe(plan, {})),), seeds=tuple(range(max(trials, 1)))
-    )
+    given, url = Arm(AS_GIVEN, plans.with_threads(recipe)), shown_url(storage) if storage else ""
+    return SearchPlan(given, space or search_space.default(recipe), trials, pruner, url, name)
 
 
 def write_best(tuning: Tuning) -> Path | None:
@@ -136,7 +105,7 @@ def write_best(tuning: Tuning) -> Path | None:
     best = tuning.best
     if best is None:
         return None
-    recipe = tuning.plan.arms[0].recipe.replace(**best.values)
+    recipe = tuning.plan.recipe.replace(**best.values)
     path = tuning.folder / BEST_FILE
     write_text(
         path,
@@ -172,7 +141,7 @@ def shown_url(url: str) -> str:
 _SECRETS = {"password", "passwd", "pwd", "sslpassword"}
 
 
-def open_study(plan: Plan, folder: Path, storage: str | None = None) -> Study:
+def open_study(plan: SearchPlan, folder: Path, storage: str | None = None) -> Study:
     """The Optuna study of a plan, made where it does not exist yet.
 
     `storage` is the plan's own, with its password where it has one: the plan keeps none. Raises
@@ -182,10 +151,9 @@ def open_study(plan: Plan, folder: Path, storage: str | None = None) -> Study:
     from sqlalchemy.exc import SQLAlchemyError
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    kept = plan.settings["storage"]
-    if storage and shown_url(storage) != kept:
-        raise NetinnetError(f"this search's storage is {kept or folder / DATABASE}")
-    url = storage or kept or f"sqlite:///{(folder / DATABASE).absolute()}"
+    if storage and shown_url(storage) != plan.storage:
+        raise NetinnetError(f"this search's storage is {plan.storage or folder / DATABASE}")
+    url = storage or plan.storage or f"sqlite:///{(folder / DATABASE).absolute()}"
     if ":***@" in url:
         raise NetinnetError(f"the password of {url} is not kept; give --storage with it again")
     waiting = {"connect_args": {"timeout": SECONDS_TO_WAIT}} if url.startswith("sqlite") else {}
@@ -194,7 +162,7 @@ def open_study(plan: Plan, folder: Path, storage: str | None = None) -> Study:
             storage=optuna.storages.RDBStorage(url, engine_kwargs=waiting),
             sampler=optuna.samplers.TPESampler(),
             pruner=_pruner(plan),
-            study_name=plan.settings["name"],
+            study_name=plan.name,
             direction="maximize",
             load_if_exists=True,
         )
@@ -207,9 +175,9 @@ def open_study(plan: Plan, folder: Path, storage: str | None = None) -> Study:
     return study
 
 
-def _claim(study: Study, plan: Plan) -> None:
+def _claim(study: Study, plan: SearchPlan) -> None:
     """Write the recipe and the space into a new study; refuse one that searches something else."""
-    mine = {"recipe": plan.arms[0].recipe.to_toml(), "space": plan.settings["space"]}
+    mine = {"recipe": plan.recipe.to_toml(), "space": plan.space.texts()}
     there = study.user_attrs
     for what, value in mine.items():
         if what not in there:
@@ -221,14 +189,14 @@ def _claim(study: Study, plan: Plan) -> None:
             )
 
 
-def _pruner(plan: Plan) -> Any:
+def _pruner(plan: SearchPlan) -> Any:
     import optuna
 
-    epochs = plan.arms[0].recipe.epochs
-    match plan.settings["pruner"]:
+    match plan.pruner:
         case "median":
             return optuna.pruners.MedianPruner(n_startup_trials=4)
         case "hyperband":
+            epochs = plan.recipe.epochs
             return optuna.pruners.HyperbandPruner(min_resource=1, max_resource=epochs)
         case _:
             return optuna.pruners.NopPruner()
@@ -236,41 +204,34 @@ def _pruner(plan: Plan) -> Any:
 
 def results(study: Study) -> tuple[Trial, ...]:
     """Every trial of the study, whoever ran it."""
-    return tuple(_trial(found) for found in study.get_trials(deepcopy=False))
+    return tuple(_trial(trial) for trial in study.get_trials(deepcopy=False))
 
 
-def _trial(found: FrozenTrial) -> Trial:
-    last = max(found.intermediate_values, default=None)
-    accuracy = found.value if found.value is not None else found.intermediate_values.get(last or 0)
-    state = {
-        "COMPLETE": "finished",
-        "PRUNED": "pruned",
-        "FAIL": "failed",
-        "RUNNING": "running",
-        "WAITING": "waiting",
-    }[found.state.name]
-    return Trial(
-        number=found.number,
-        state="diverged" if "diverged" in found.user_attrs else state,
-        accuracy=None if accuracy is None or math.isnan(accuracy) else accuracy,
-        epochs=last or 0,
-        seconds=None if found.duration is None else found.duration.total_seconds(),
-        as_given=bool(found.user_attrs.get("as_given")),
-        values=found.params,
-    )
+def _trial(trial: FrozenTrial) -> Trial:
+    last = max(trial.intermediate_values, default=None)
+    accuracy = trial.value if trial.value is not None else trial.intermediate_values.get(last or 0)
+    if accuracy is not None and math.isnan(accuracy):
+        accuracy = None
+    word = trial.state.name.lower()
+    state = {"complete": "finished", "fail": "failed"}.get(word, word)
+    if "diverged" in trial.user_attrs:
+        state = "diverged"
+    seconds = None if trial.duration is None else trial.duration.total_seconds()
+    is_given = bool(trial.user_attrs.get("as_given"))
+    return Trial(trial.number, state, accuracy, last or 0, seconds, is_given, trial.params)
 
 
-def look(folder: Path, plan: Plan, study: Study) -> Tuning:
-    """What the search has found so far."""
+def look(folder: Path, plan: SearchPlan, study: Study) -> Tuning:
+    """The results of the search so far."""
     return Tuning(folder, plan, results(study), _importances(study))
 
 
 def load(folder: Path, storage: str | None = None) -> Tuning:
     """A search from its folder, without running anything."""
-    found = plans.load(folder)
-    if found.kind != KIND:
-        raise NetinnetError(f"{folder}: this study is one of nin {found.kind}, not of nin {KIND}")
-    return look(folder, found, open_study(found, folder, storage))
+    plan = plans.load(folder)
+    if not isinstance(plan, SearchPlan):
+        raise NetinnetError(f"{folder}: this study is one of nin {plan.kind}, not of nin {KIND}")
+    return look(folder, plan, open_study(plan, folder, storage))
 
 
 def _importances(study: Study) -> dict[str, float]:

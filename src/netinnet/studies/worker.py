@@ -22,28 +22,31 @@ from netinnet.training import run as runs
 from netinnet.training import start
 from netinnet.training.run import Event, Run
 
-SPOKEN_SECONDS = 0.5
+PROGRESS_SECONDS = 0.5
 """Least time between two progress events on standard output."""
 PATIENCE_SECONDS = 60.0
 """How long a worker whose parent was killed may take to save and leave the folder."""
-_SPOKEN = ("start", "evaluation", "dead_class")
 
 
-class _Speaker:
-    """Passes events on to the parent, progress only now and then."""
+class _Relay:
+    """Passes evaluations on to the parent, and now and then the `share` of the steps done."""
 
     def __init__(self) -> None:
-        self.spoken = 0.0
+        self.emitted = 0.0
+        self.steps = 0
 
     def __call__(self, event: Event) -> None:
-        now = time.monotonic()
-        if event["event"] == "progress":
-            if now - self.spoken < SPOKEN_SECONDS:
-                return
-            self.spoken = now
-        elif event["event"] not in _SPOKEN:
-            return
-        # Whoever listened may be gone; standard input says so too, and ends this process properly.
+        is_due = time.monotonic() - self.emitted >= PROGRESS_SECONDS
+        if event["event"] == "start":
+            self.steps = event["steps_per_epoch"] * event["epochs"]
+        elif event["event"] == "progress" and is_due:
+            self.emitted = time.monotonic()
+            self._emit({"event": "progress", "share": event["step"] / self.steps})
+        elif event["event"] == "evaluation":
+            self._emit({"event": "evaluation"})
+
+    def _emit(self, event: Event) -> None:
+        # The parent may be gone; standard input says so too, and ends this process properly.
         with contextlib.suppress(BrokenPipeError):
             print(json.dumps(event), flush=True)
 
@@ -82,7 +85,7 @@ def work(folder: Path, data_dir: Path | None) -> None:
     _wait_for_folder(run)
     if not run.is_finished:
         try:
-            start.resume(folder, data_dir=data_dir, listener=_Speaker(), report=_report)
+            start.resume(folder, data_dir=data_dir, listener=_Relay(), report=_report)
         except Diverged as error:
             outcome.write(run, {"state": "diverged", "reason": str(error)})
             return

@@ -8,13 +8,12 @@ import queue
 import subprocess
 import sys
 import threading
-from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Any
 
+from netinnet.errors import NetinnetError
 from netinnet.files import cannot_write
-from netinnet.studies.plan import Job
+from netinnet.studies.plan import Job, Plan
 from netinnet.training.run import Event
 
 
@@ -23,6 +22,13 @@ def cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def workers_for(plan: Plan, wanted: int | None) -> int:
+    """Runs at a time: as many as wanted, or as the cores carry. Raises NetinnetError below 1."""
+    if wanted is not None and wanted < 1:
+        raise NetinnetError(f"--workers must be at least 1, got {wanted}")
+    return wanted or max(1, cores() // max(arm.recipe.threads or 1 for arm in plan.arms))
 
 
 def environment(threads: int) -> dict[str, str]:
@@ -34,13 +40,6 @@ def environment(threads: int) -> dict[str, str]:
     return {**os.environ, **dict.fromkeys(names, str(threads))}
 
 
-@dataclass
-class _Worker:
-    job: Job
-    process: subprocess.Popen[str]
-    log: Path
-
-
 class Workers:
     """Up to `count` runs at a time, each in a process of its own.
 
@@ -49,21 +48,17 @@ class Workers:
 
     def __init__(self, count: int, logs: Path, data_dir: Path | None = None) -> None:
         self.count, self.logs, self.data_dir = count, logs, data_dir
-        self.at_work: dict[Path, _Worker] = {}
+        self.at_work: dict[Path, tuple[subprocess.Popen[str], Path]] = {}
+        """Each run's process and log, by the run's folder."""
         self._events: queue.SimpleQueue[tuple[Job, Event]] = queue.SimpleQueue()
 
     def __enter__(self) -> Workers:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        for worker in self.at_work.values():
-            worker.process.kill()
-            worker.process.wait()
+    def __exit__(self, *error: object) -> None:
+        for process, _ in self.at_work.values():
+            process.kill()
+            process.wait()
 
     @property
     def has_room(self) -> bool:
@@ -85,7 +80,7 @@ class Workers:
                 # Ctrl-C in the terminal is for the parent, which stops its workers in order.
                 start_new_session=True,
             )
-        self.at_work[job.folder] = _Worker(job, process, log)
+        self.at_work[job.folder] = process, log
         threading.Thread(target=self._listen, args=(job, process), daemon=True).start()
 
     def _listen(self, job: Job, process: subprocess.Popen[str]) -> None:
@@ -99,7 +94,7 @@ class Workers:
                 self._events.put((job, event))
         self._events.put((job, {"event": "worker_end", "status": process.wait()}))
 
-    def next_event(self, timeout: float) -> tuple[Job, Event] | None:
+    def poll(self, timeout: float) -> tuple[Job, Event] | None:
         """The next event of any run, None if there is none within `timeout` seconds.
 
         The last of each is `worker_end` with the process's `status` and `reason`, the last line of
@@ -110,18 +105,18 @@ class Workers:
         except queue.Empty:
             return None
         if event["event"] == "worker_end":
-            worker = self.at_work.pop(job.folder)
-            for pipe in (worker.process.stdin, worker.process.stdout):
+            process, log = self.at_work.pop(job.folder)
+            for pipe in (process.stdin, process.stdout):
                 assert pipe is not None
                 pipe.close()
-            event["reason"] = _last_line(worker.log)
+            event["reason"] = _last_line(log)
         return job, event
 
     def stop(self, job: Job | None = None) -> None:
         """Ask one run, or all of them, to save and stop."""
-        for folder, worker in self.at_work.items():
+        for folder, (process, _) in self.at_work.items():
             if job is None or folder == job.folder:
-                worker.process.terminate()
+                process.terminate()
 
 
 def _opened(log: Path) -> IO[str]:

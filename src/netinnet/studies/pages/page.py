@@ -17,7 +17,7 @@ from netinnet.files import write_text
 from netinnet.reports.html import captioned, duration, image_tag, section, text_table
 from netinnet.studies.outcome import DeadClass, Outcome
 from netinnet.studies.pages.figures import Curve, curves_with_bands
-from netinnet.studies.plan import Plan
+from netinnet.studies.plan import Plan, SearchPlan
 from netinnet.studies.statistics import Interval, Summary
 
 __all__ = ["Page", "duration", "section", "text_table"]  # the last three for the pages' modules
@@ -54,7 +54,9 @@ class Page:
         progress = Progress(state, done, len(outcomes), "runs")
         return self.write_into(folder, plan, f"{arms}, {seeds}", progress)
 
-    def write_into(self, folder: Path, plan: Plan, subtitle: str, progress: Progress) -> Path:
+    def write_into(
+        self, folder: Path, plan: Plan | SearchPlan, subtitle: str, progress: Progress
+    ) -> Path:
         """Write report.html into a study's folder."""
         template = package_files.files("netinnet.reports").joinpath("page.html").read_text("utf-8")
         refresh = f'<meta http-equiv="refresh" content="{REFRESH_SECONDS}">'
@@ -81,7 +83,7 @@ class Page:
         return path
 
 
-def _state(folder: Path, plan: Plan, progress: Progress) -> str:
+def _state(folder: Path, plan: Plan | SearchPlan, progress: Progress) -> str:
     of = f"{progress.done} of {progress.total} {progress.what} done"
     now = datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M:%S")
     if progress.state == "interrupted":

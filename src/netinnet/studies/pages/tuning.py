@@ -7,16 +7,16 @@ from html import escape
 from pathlib import Path
 
 from netinnet.studies import tuning
+from netinnet.studies.fields import short_text
 from netinnet.studies.pages import tuning_figures
 from netinnet.studies.pages.page import Page, Progress, duration, figure, section, text_table
 from netinnet.studies.pages.tuning_figures import Slice
-from netinnet.studies.plan import short_text
 from netinnet.studies.tuning import Trial, Tuning
 
 
 def write(found: Tuning, state: str) -> Path:
     """Write report.html into the search's folder and return its path."""
-    recipe = found.plan.arms[0].recipe
+    recipe = found.plan.recipe
     over = [trial for trial in found.trials if trial.is_over]
     best, given = found.best, found.as_given
     cards = [("trials", f"{len(over)}"), ("pruned", f"{_count(over, 'pruned')}")]
@@ -36,9 +36,9 @@ def write(found: Tuning, state: str) -> Path:
         ),
         _warnings(found),
     )
-    fields = len(tuning.space_of(found.plan).fields)
+    fields = len(found.plan.space.fields)
     subtitle = f"{fields} {'field' if fields == 1 else 'fields'} searched"
-    total = max(found.plan.settings["trials"], len(over))
+    total = max(found.plan.trials or 0, len(over))
     return page.write_into(
         found.folder, found.plan, subtitle, Progress(state, len(over), total, "trials")
     )
@@ -59,7 +59,7 @@ def _warnings(found: Tuning) -> list[str]:
 def _best(found: Tuning) -> str:
     if found.best is None:
         return section("Best recipe", "<p>No trial is finished yet.</p>")
-    given = found.plan.arms[0].recipe
+    given = found.plan.recipe
     rows = [
         [name, short_text(value), short_text(getattr(given, name))]
         for name, value in found.best.values.items()
@@ -101,7 +101,7 @@ def _slices(found: Tuning) -> str:
     finished = [t for t in found.trials if t.state == "finished"]
     if not finished:
         return ""
-    fields = tuning.space_of(found.plan).fields
+    fields = found.plan.space.fields
     slices = [
         Slice(name, [t.values[name] for t in finished], searched)
         for name, searched in fields.items()
@@ -114,7 +114,7 @@ def _slices(found: Tuning) -> str:
 
 
 def _trials(found: Tuning) -> str:
-    names = list(tuning.space_of(found.plan).fields)
+    names = list(found.plan.space.fields)
     rows = [
         [
             str(trial.number),

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from netinnet.reports.figures import GREY, Format, image_bytes, new_figure, tidy
+from netinnet.studies.fields import short_text
 from netinnet.studies.pages.figures import COLOURS, percent_axis
-from netinnet.studies.plan import short_text
 from netinnet.studies.search_space import Choices, Range
 from netinnet.studies.tuning import Trial
 

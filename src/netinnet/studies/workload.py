@@ -1,21 +1,22 @@
-"""What the runs of a study cost: computed from each arm's description and the data it learns."""
+"""What a run of each arm has to do: computed from the arm's description and the data it learns."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from netinnet.costs import counts
-from netinnet.data import batches
+from netinnet.data import batches, datasets
 from netinnet.data.dataset import Dataset
 from netinnet.studies.plan import Plan
+from netinnet.training.listening import Listener, data_progress
 from netinnet.training.recipe import Recipe
 from netinnet.training.start import network_for
 
 
 @dataclass(frozen=True)
-class ArmCost:
-    """What one run of an arm costs.
+class Workload:
+    """What one run of an arm has to do.
 
     `macs` and `activation_bytes` are those of one picture in a forward pass; `images` counts the
     pictures of all training steps, `evaluated` those of all evaluations.
@@ -35,23 +36,24 @@ class ArmCost:
         return 3 * self.macs * self.images
 
 
-def work(costs: Iterable[ArmCost]) -> dict[str, float]:
-    """What a run of each arm costs in one unit, by the arm's name."""
-    return {cost.arm: float(cost.training_macs) for cost in costs}
+def of_arms(
+    plan: Plan, data_dir: Path | None, listener: Listener = lambda event: None
+) -> list[Workload]:
+    """The workload of each arm; data sets are fetched here, once, before any run needs them.
 
-
-def of_arms(plan: Plan, data: Mapping[str, Dataset]) -> list[ArmCost]:
-    """The cost of each arm. Raises NetworkError where an arm has no possible network.
-
-    `data` has the data sets by name.
+    Raises NetworkError where an arm has no possible network.
     """
-    found = []
+    data = {
+        name: datasets.load(name, data_dir, on_progress=data_progress(listener))
+        for name in sorted({arm.recipe.dataset for arm in plan.arms})
+    }
+    loads = []
     for arm in plan.arms:
         total = counts.total_cost(network_for(arm.recipe))
         steps, images, evaluated = _steps(arm.recipe, data[arm.recipe.dataset])
         sizes = (total.parameters, total.macs, total.activation_bytes)
-        found.append(ArmCost(arm.name, *sizes, steps, images, evaluated))
-    return found
+        loads.append(Workload(arm.name, *sizes, steps, images, evaluated))
+    return loads
 
 
 def _steps(recipe: Recipe, data: Dataset) -> tuple[int, int, int]:

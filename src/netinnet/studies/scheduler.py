@@ -1,0 +1,213 @@
+"""The one scheduler of studies: it trains a policy's jobs in worker processes, some at a time.
+
+A policy says which run comes next and what is made of its end: `study.Grid` has arms over seeds,
+`search.Search` asks Optuna. All else is here: the claim on the folder, workers that are killed,
+progress, reports, and saving when asked to stop.
+"""
+
+from __future__ import annotations
+
+import shlex
+import signal
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from netinnet import frameworks
+from netinnet.errors import NetinnetError
+from netinnet.files import write_text
+from netinnet.studies import outcome, timing, workload
+from netinnet.studies import plan as plans
+from netinnet.studies.estimate import Estimate
+from netinnet.studies.outcome import Outcome
+from netinnet.studies.plan import AnyPlan, Job, Plan
+from netinnet.studies.workers import Workers, workers_for
+from netinnet.studies.workload import Workload
+from netinnet.training import run as runs
+from netinnet.training.interruption import Interrupted, StopRequest, stop_request
+from netinnet.training.listening import Listener, write_report
+from netinnet.training.run import Event, Run
+from netinnet.training.start import network_for
+
+KILLED_BEFORE_FAILED = 3
+"""A run whose process was killed is started again; killed so often, it has failed."""
+REPORT_SECONDS = 60.0
+"""Least time between two reports while the study goes on."""
+PROGRESS_SECONDS = 0.5
+"""Least time between two `study_progress` events."""
+
+
+class Policy(Protocol):
+    """What the scheduler asks of a kind of study, all from one thread."""
+
+    waiting: deque[Job]
+    """Runs to begin or to go on with; the scheduler puts one whose process was killed in front."""
+
+    def untimed(self) -> Sequence[str]:
+        """The arm of each run that is left and whose time is not known yet."""
+
+    def begin(self, estimate: Estimate) -> Event:
+        """What is emitted first; the scheduler adds `study` (the folder) and `workers`."""
+
+    def next_job(self) -> Job | None:
+        """The run to start now; None where there is none (left) to start."""
+
+    def on_event(self, job: Job, event: Event) -> bool:
+        """Take in "progress" (with the `share` done) or "evaluation"; whether to stop the run."""
+
+    def on_end(self, job: Job, result: Outcome) -> None:
+        """A run is over; one that was stopped by `on_event` may be "unfinished"."""
+
+    def progress(self, workers: int) -> Event:
+        """`done`, `seconds_left` with so many workers, and what else a progress bar shows."""
+
+    def standing(self) -> str:
+        """How far the study is and what is kept, for one who has interrupted it."""
+
+    def report(self, state: str) -> object:
+        """Write the report; `state` is "running", "interrupted" or "finished"."""
+
+
+AnyPolicy = TypeVar("AnyPolicy", bound=Policy)
+
+
+@dataclass(frozen=True)
+class Setup:
+    """How runs are done: `workers` at a time, each like one of the `arms`."""
+
+    arms: Plan
+    workers: int
+    workloads: Sequence[Workload]
+    data_dir: Path | None
+    listener: Listener
+
+
+def prepare(arms: Plan, workers: int | None, data_dir: Path | None, listener: Listener) -> Setup:
+    """Check all that can be wrong before a folder is made, and fetch the data.
+
+    Raises NetinnetError for a number of workers below 1, a missing framework, data that can't be
+    had, an impossible network.
+    """
+    count = workers_for(arms, workers)
+    for framework in {arm.recipe.framework for arm in arms.arms}:
+        if not frameworks.framework(framework).is_installed:
+            frameworks.adapter(framework)  # says what to install
+    return Setup(arms, count, workload.of_arms(arms, data_dir, listener), data_dir, listener)
+
+
+def run(
+    plan: AnyPlan, output: Path | None, setup: Setup, make: Callable[[AnyPlan, Path], AnyPolicy]
+) -> AnyPolicy:
+    """Train until the policy has no more jobs, in the study's folder, and return the policy.
+
+    `make` makes it once the folder is claimed. Raises Interrupted when asked to stop, after all
+    running trainings have saved.
+    """
+    plan, folder = plans.settle(plan, output)
+    workers, listener = setup.workers, setup.listener
+    with Run(folder).claimed():
+        policy = make(plan, folder)
+        write_text(folder / plans.PLAN_FILE, plan.to_toml())
+        timed = timing.before_a_long_study(
+            setup.arms, setup.workloads, policy.untimed(), workers, listener
+        )
+        start = policy.begin(Estimate.of(setup.workloads, timed))
+        with stop_request() as stop, Workers(workers, folder / "logs", setup.data_dir) as pool:
+            listener({**start, "study": str(folder), "workers": workers})
+            command = f"nin {plan.kind} --resume {shlex.quote(str(folder))}"
+            Scheduler(policy, pool, listener, command).run(stop)
+    return policy
+
+
+@dataclass
+class Scheduler:
+    """One sitting: jobs of the policy in the pool's workers, until there are no more."""
+
+    policy: Policy
+    pool: Workers
+    listener: Listener
+    command: str
+    """What goes on with the study."""
+    interrupted: bool = False
+    stopped: set[Path] = field(default_factory=set)
+    """Folders of the runs that the policy has stopped."""
+    killed: Counter[Path] = field(default_factory=Counter)
+    emitted: float = 0.0
+    reported: float = 0.0
+
+    def run(self, stop: StopRequest) -> None:
+        self._report("running")
+        while True:
+            if stop.signal is not None:
+                self._interrupt(stop.signal)
+            while self.pool.has_room and (job := self.policy.next_job()):
+                self._start(job)
+            if not self.pool.at_work:
+                break
+            self._poll()
+            now = time.monotonic()
+            if now - self.emitted >= PROGRESS_SECONDS:
+                self.emitted = now
+                self.listener({"event": "study_progress", **self.policy.progress(self.pool.count)})
+            if now - self.reported >= REPORT_SECONDS:
+                self._report("running")
+        self._report("finished")
+
+    def _start(self, job: Job) -> None:
+        run = Run(job.folder)
+        if not run.recipe_file.exists():
+            runs.create(job.recipe, network_for(job.recipe), job.folder)
+        elif run.recipe() != job.recipe:
+            raise NetinnetError(
+                f"{run.recipe_file} is not the study's; undo the change or remove the run's folder"
+            )
+        self.pool.start(job)
+
+    def _poll(self) -> None:
+        """Take in the next event of a run, if there is one."""
+        polled = self.pool.poll(timeout=0.2)
+        if polled is None:
+            return
+        job, event = polled
+        if event["event"] == "worker_end":
+            self._end(job, event["status"], event["reason"])
+            return
+        # A worker that is asked to stop twice does not save.
+        is_asked = self.interrupted or job.folder in self.stopped
+        if self.policy.on_event(job, event) and not is_asked:
+            self.stopped.add(job.folder)
+            self.pool.stop(job)
+
+    def _end(self, job: Job, status: int, reason: str) -> None:
+        result = outcome.read(job)
+        if not result.is_settled and job.folder not in self.stopped:
+            if self.interrupted:
+                return  # saved: it goes on with the study
+            if status < 0:
+                self.killed[job.folder] += 1
+                reason = f"its process was killed (signal {-status})"
+                if self.killed[job.folder] < KILLED_BEFORE_FAILED:
+                    self.policy.waiting.appendleft(job)
+                    return
+            reason = reason or f"its process ended with status {status}"
+            result = replace(result, state="failed", reason=reason)
+        self.policy.on_end(job, result)
+
+    def _interrupt(self, number: signal.Signals) -> None:
+        """Let all runs save, then leave."""
+        self.interrupted = True
+        self.pool.stop()
+        while self.pool.at_work:
+            self._poll()
+        self._report("interrupted")
+        raise Interrupted(
+            f"interrupted with {self.policy.standing()}; {self.command} goes on",
+            130 if number == signal.SIGINT else 143,
+        )
+
+    def _report(self, state: str) -> None:
+        self.reported = time.monotonic()
+        write_report(lambda: self.policy.report(state), self.listener)

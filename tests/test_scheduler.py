@@ -1,0 +1,135 @@
+"""The scheduler of studies, with workers and a policy that follow a script."""
+
+from __future__ import annotations
+
+import signal
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from netinnet.errors import NetinnetError
+from netinnet.studies import plan as plans
+from netinnet.studies.outcome import Outcome
+from netinnet.studies.plan import Job
+from netinnet.studies.scheduler import Scheduler
+from netinnet.training import recipe as recipes
+from netinnet.training.interruption import Interrupted, StopRequest
+
+
+def ended(status: int, reason: str = "") -> dict[str, Any]:
+    return {"event": "worker_end", "status": status, "reason": reason}
+
+
+class Script:
+    """A policy and its workers in one: each start of a process plays the next list of events."""
+
+    def __init__(self, folder: Path, *plays: list[dict[str, Any]], jobs: int = 1) -> None:
+        recipe = recipes.load("fashion")
+        self.waiting = deque(
+            plans.job(folder, "a", recipe.replace(seed=seed)) for seed in range(jobs)
+        )
+        self.plays, self.count = deque(plays), 1
+        self.at_work: dict[Path, Any] = {}
+        self.events: deque[tuple[Job, dict[str, Any]]] = deque()
+        self.results: list[Outcome] = []
+        self.stops: list[Job | None] = []
+        self.reports: list[str] = []
+
+    # As workers
+
+    @property
+    def has_room(self) -> bool:
+        return not self.at_work
+
+    def start(self, job: Job) -> None:
+        self.at_work[job.folder] = job
+        self.events.extend((job, event) for event in self.plays.popleft())
+
+    def poll(self, timeout: float) -> tuple[Job, dict[str, Any]] | None:
+        if not self.events:
+            return None
+        job, event = self.events.popleft()
+        if event["event"] == "worker_end":
+            del self.at_work[job.folder]
+        return job, event
+
+    def stop(self, job: Job | None = None) -> None:
+        self.stops.append(job)
+
+    # As a policy
+
+    def next_job(self) -> Job | None:
+        return self.waiting.popleft() if self.waiting else None
+
+    def on_event(self, job: Job, event: dict[str, Any]) -> bool:
+        return event["event"] == "evaluation"
+
+    def on_end(self, job: Job, result: Outcome) -> None:
+        self.results.append(result)
+
+    def progress(self, workers: int) -> dict[str, Any]:
+        return {"done": len(self.results), "seconds_left": None}
+
+    def standing(self) -> str:
+        return "nothing done"
+
+    def report(self, state: str) -> None:
+        self.reports.append(state)
+
+    def run(self, stop: StopRequest | None = None) -> None:
+        scheduler: Any = Scheduler(self, self, lambda event: None, "nin x --resume y")  # type: ignore[arg-type]
+        scheduler.run(stop or StopRequest())
+
+
+@pytest.mark.parametrize(
+    ("plays", "reason"),
+    [
+        ([[ended(-9)], [ended(-9)], [ended(-9)]], "its process was killed (signal 9)"),
+        ([[ended(-9)], [ended(2, "no such device")]], "no such device"),
+        ([[ended(2)]], "its process ended with status 2"),
+    ],
+)
+def test_a_killed_run_begins_again_but_not_for_ever(
+    plays: list[list[dict[str, Any]]], reason: str, tmp_path: Path
+) -> None:
+    script = Script(tmp_path, *plays)
+    script.run()
+    assert [(result.state, result.reason) for result in script.results] == [("failed", reason)]
+    assert not script.plays
+    assert script.reports == ["running", "finished"]
+
+
+def test_a_run_that_falls_behind_is_asked_once_to_stop(tmp_path: Path) -> None:
+    evaluation = {"event": "evaluation"}
+    script = Script(tmp_path, [evaluation, evaluation, ended(143)], [ended(2)], jobs=2)
+    script.run()
+    assert [job.seed for job in script.stops if job] == [0]
+    assert [result.state for result in script.results] == ["unfinished", "failed"]
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_interrupted_runs_stay_open(number: signal.Signals, status: int, tmp_path: Path) -> None:
+    stop = StopRequest()
+    script = Script(tmp_path, [{"event": "evaluation"}, ended(143)], jobs=2)
+    script.start(script.waiting.popleft())
+    stop.signal = number
+    with pytest.raises(Interrupted) as raised:
+        script.run(stop)
+    assert str(raised.value) == "interrupted with nothing done; nin x --resume y goes on"
+    assert raised.value.status == status
+    # All are asked to save, once; none is over, and no other one is begun.
+    assert script.stops == [None]
+    assert not script.results
+    assert len(script.waiting) == 1
+    assert script.reports == ["running", "interrupted"]
+
+
+def test_a_changed_recipe_is_not_the_studys(tmp_path: Path) -> None:
+    script = Script(tmp_path, [ended(-9)])
+    (job,) = script.waiting
+    job.folder.mkdir(parents=True)
+    (job.folder / "recipe.toml").write_text(job.recipe.replace(epochs=9).to_toml())
+    with pytest.raises(NetinnetError, match=r"recipe.toml is not the study's; undo the change"):
+        script.run()
