@@ -43,6 +43,12 @@ def nin(*arguments: str | Path, **options: object) -> subprocess.CompletedProces
     )
 
 
+@pytest.fixture
+def without_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where the extra `figures` is not installed."""
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+
+
 @pytest.fixture(scope="session")
 def fashion_mnist() -> datasets.Dataset:
     """The real data set, fetched where it is missing; tests skip where it can't be had."""

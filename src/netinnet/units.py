@@ -18,7 +18,7 @@ def _or_dash(
     form: Callable[Concatenate[float, P], str],
 ) -> Callable[Concatenate[float | None, P], str]:
     @functools.wraps(form)
-    def written(value: float | None, *args: P.args, **kwargs: P.kwargs) -> str:
+    def written(value: float | None, /, *args: P.args, **kwargs: P.kwargs) -> str:
         return MISSING if value is None else form(value, *args, **kwargs)
 
     return written

@@ -8,6 +8,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from netinnet import units
 from netinnet.cli.console import WholeNumber, print_json, print_table
 from netinnet.errors import ImageError
 
@@ -59,7 +60,7 @@ def predict(
         )
         return
     rows = [
-        (str(path) if i == 0 else "", p.name, f"{p.probability:.1%}")
+        (str(path) if i == 0 else "", p.name, units.percent(p.probability))
         for path, answer in zip(images, answers, strict=True)
         for i, p in enumerate(answer)
     ]

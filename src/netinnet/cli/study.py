@@ -11,8 +11,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from netinnet.cli.console import WholeNumber, print_json, print_table
-from netinnet.cli.progress import duration
-from netinnet.cli.study_progress import StudyProgress, counted
+from netinnet.cli.study_progress import StudyProgress
 from netinnet.errors import FrameworkError, NetinnetError, RecipeError
 from netinnet.studies import costs, study
 from netinnet.studies import plan as plans
@@ -21,6 +20,7 @@ from netinnet.studies.outcome import Outcome
 from netinnet.studies.pages.page import mean_and_spread
 from netinnet.studies.plan import Plan
 from netinnet.studies.statistics import Summary
+from netinnet.units import counted, estimate
 
 
 @Parameter(name="*")
@@ -175,12 +175,7 @@ def time_needed(
     if seconds is None:
         return None, "All of it is done"
     what = "the rest of it" if folder else "this"
-    return seconds, f"By the time of a few steps, {what} will take about {duration(seconds)} here"
-
-
-def millions(count: int) -> str:
-    """Multiply-accumulates as "10.8 M"."""
-    return f"{count / 1e6:,.1f} M"
+    return seconds, f"By the time of a few steps, {what} will take about {estimate(seconds)} here"
 
 
 def accuracy(found: Summary | None, runs: int) -> str:

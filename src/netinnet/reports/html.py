@@ -128,7 +128,6 @@ def _content(facts: _Facts, pictures: Split | None) -> dict[str, Any]:
         "newest": newest,
         "seconds": facts.metrics.get("training_seconds", latest.get("seconds")),
         "speed": facts.metrics.get("images_per_second", _mean_speed(facts, latest)),
-        "has_steps": bool(latest),
         "curves": figures.drawn(figures.learning_curves, facts.events) if latest else None,
         "evaluations": evaluations,
         "splits": list(splits),
@@ -160,7 +159,7 @@ def _subtitle(facts: _Facts) -> str:
     if start:
         parts.append(f"{start['framework']} on {start['device']}")
         if start.get("threads"):
-            parts.append(f"{start['threads']} threads")
+            parts.append(units.counted(start["threads"], "thread"))
         parts.append(f"started {_when(facts.all('start')[0]['time'])}")
     return " · ".join(parts)
 

@@ -30,6 +30,5 @@ def write(folder: Path, plan: Plan, outcomes: Sequence[Outcome], state: str) -> 
         title=f"Ablation of {plan.arms[0].recipe.network}",
         baseline=rows[0],
         questions=[(QUESTIONS[name].title, arms) for name, arms in asked.items()],
-        has_effects=bool(effects),
         effects=drawn(figures.effects, effects) if effects else None,
     )
