@@ -104,14 +104,10 @@ def _content(facts: _Facts, pictures: Split | None) -> dict[str, Any]:
         if any(split in event for event in evaluations)
     }
     columns = [f"{name} {field}" for name in splits.values() for field in ("loss", "accuracy")]
-    recalls = (
-        [
-            (name, sum(row), row[i], recall[i])
-            for i, (name, row) in enumerate(zip(classes, matrix or [], strict=True))
-        ]
-        if matrix and recall
-        else []
-    )
+    recalls = [
+        (classes[i], sum(row), row[i], recall[i])
+        for i, row in enumerate(matrix if matrix and recall else ())
+    ]
     return {
         "title": _title(facts),
         "subtitle": _subtitle(facts),
