@@ -80,6 +80,12 @@ def _needs_other_threads(words: list[str]) -> bool:
     return threads is not None and (threads != "1" or not {"tensorflow", "jax"}.isdisjoint(words))
 
 
+@pytest.fixture
+def without_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where the extra `figures` is not installed."""
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+
+
 @pytest.fixture(scope="session")
 def fashion_mnist() -> datasets.Dataset:
     """The real data set, fetched where it is missing; tests skip where it can't be had."""

@@ -22,7 +22,17 @@ from netinnet.frameworks import FRAMEWORKS
 from tests.conftest import FRAMEWORK, QUICK, needs, nin
 
 TITLE = FRAMEWORKS[FRAMEWORK].title
-HEAVY = ("torch", "tensorflow", "jax", "mxnet", "onnx", "onnxruntime", "matplotlib", "PIL")
+HEAVY = (
+    "torch",
+    "tensorflow",
+    "jax",
+    "mxnet",
+    "onnx",
+    "onnxruntime",
+    "matplotlib",
+    "PIL",
+    "jinja2",
+)
 
 
 @pytest.fixture

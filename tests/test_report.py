@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import html.parser
 import json
 import re
 from pathlib import Path
@@ -18,6 +17,7 @@ from netinnet.metrics import evaluate
 from netinnet.networks import zoo
 from netinnet.reports import figures
 from netinnet.reports.html import write
+from tests.html_parser import parse
 
 CLASSES = ("<script>alert('x')</script>", "$5 & $6", "naïve \N{PILE OF POO}", "bag")
 STEPS = 40
@@ -106,41 +106,10 @@ def run(tmp_path: Path) -> _Run:
     return _Run(tmp_path)
 
 
-class _Parser(html.parser.HTMLParser):
-    """Collects tags, and checks that they close in order."""
-
-    VOID = ("meta", "img", "link", "br")
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[str] = []
-        self.text = ""
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-
-
-def _parse(page: str) -> _Parser:
-    parser = _Parser()
-    parser.feed(page)
-    parser.close()
-    assert parser.open == []
-    return parser
-
-
 def test_a_finished_run_has_everything(run: _Run) -> None:
     run.log([*_events(run.split, 3), END])
     page = run.report(run.split)
-    parsed = _parse(page)
+    parsed = parse(page)
     headings = re.findall(r"<h2>(.*?)</h2>", page)
     assert headings == [
         "Learning curves",
@@ -173,7 +142,7 @@ def test_metrics_of_the_run_count_before_the_log(run: _Run) -> None:
 def test_the_page_needs_no_other_file(run: _Run) -> None:
     run.log([*_events(run.split, 3), END])
     page = run.report(run.split)
-    parsed = _parse(page)
+    parsed = parse(page)
     assert not {"script", "link", "iframe", "object", "embed"} & set(parsed.tags)
     outside = DATA_URI.sub("", page)
     assert not re.search(r"(?i)https?://|\burl\(|@import|//[a-z]+\.", outside)
@@ -190,7 +159,7 @@ def test_names_from_outside_are_escaped(run: _Run) -> None:
     start, *rest = _events(run.split, 2)
     run.log([{**start, "cautions": ["ReLU <i>behind</i> the logits"]}, *rest, dead])
     page = run.report(run.split)
-    parsed = _parse(page)
+    parsed = parse(page)
     assert "<script" not in page
     assert {"i", "b"}.isdisjoint(parsed.tags)
     assert f"Dead class: {CLASSES[0]} (first in epoch 2)." in parsed.text
@@ -198,6 +167,38 @@ def test_names_from_outside_are_escaped(run: _Run) -> None:
     assert "ReLU <i>behind</i> the logits." in parsed.text
     for text in (*CLASSES, "<2.13>", "# <b> & $x"):
         assert text in parsed.text
+
+
+def test_names_in_attributes_are_escaped(run: _Run) -> None:
+    """A picture's alternative text names classes, and so does the picture."""
+    names = ('"><script>alert(1)</script>', "' onerror='alert(2)", "</svg><b>", "&lt;i&gt;")
+    network = zoo.network("nin-small", classes=names)
+    (run.folder / "network.json").write_text(network.to_json(), "utf-8")
+    run.log([*_events(run.split, 1), END])
+    page = run.report(run.split)
+    parsed = parse(page)
+    assert {"script", "b", "i", "svg"}.isdisjoint(parsed.tags)
+    assert parsed.values("onerror") == []
+    mistakes = _evaluation(run.split, 1)["mistakes"]
+    assert parsed.values("alt")[-1] == "; ".join(
+        f"{names[m['label']]} → {names[m['predicted']]} {100 * m['probability']:.1f}%"
+        for m in mistakes
+    )
+    for data in DATA_URI.findall(page):
+        assert b"<script" not in base64.b64decode(data)
+
+
+def test_without_matplotlib_a_report_says_how_to_get_figures(
+    run: _Run, without_matplotlib: None
+) -> None:
+    run.log([*_events(run.split, 3), END])
+    page = run.report(run.split)
+    parsed = parse(page)
+    assert "img" not in parsed.tags
+    assert parsed.text.count("pip install 'netinnet[figures]' adds them") == 1
+    headings = re.findall(r"<h2>(.*?)</h2>", page)
+    assert headings == ["Learning curves", "Recall by class", "Network", "Recipe", "Versions"]
+    assert "All epochs" in page
 
 
 def test_a_class_that_came_back_is_no_longer_a_warning(run: _Run) -> None:

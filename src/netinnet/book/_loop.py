@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from netinnet import units
 from netinnet.book._common import EPOCHS, EXAMPLES, limit
 from netinnet.data.fashion_mnist import CLASSES
 from netinnet.errors import DataError, Diverged, NetinnetError
@@ -150,8 +151,11 @@ def _pass(step: Step, batches: Collection[Any], on_step: OnStep | None = None) -
 
 def _estimate(seconds: float) -> None:
     if seconds > LONG_SECONDS:
-        words = f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-        print(f"this will take about {words} here; {EPOCHS} and {EXAMPLES} shorten it", flush=True)
+        print(
+            f"this will take about {units.estimate(seconds)} here; "
+            f"{EPOCHS} and {EXAMPLES} shorten it",
+            flush=True,
+        )
 
 
 def _warn(dead: list[int], epoch: int) -> None:

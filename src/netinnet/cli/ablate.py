@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from netinnet import units
 from netinnet.cli import recipe_flags, study
 from netinnet.cli.console import WholeNumber
-from netinnet.cli.progress import duration
 from netinnet.cli.recipe_flags import RecipeFlags
 from netinnet.cli.study import NO_FLAGS, Result, StudyFlags
 from netinnet.studies import ablation as studies
@@ -75,7 +75,7 @@ def _row(row: ArmEffect) -> tuple[str, ...]:
         row.arm,
         study.accuracy(row.accuracy, len(row.runs)),
         difference(row.difference),
-        f"{row.parameters:,}",
-        study.millions(row.macs),
-        duration(row.seconds.mean) if row.seconds else "–",
+        units.count(row.parameters),
+        units.operations(row.macs),
+        units.duration(row.seconds.mean if row.seconds else None),
     )

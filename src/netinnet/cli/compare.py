@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from netinnet import units
 from netinnet.cli import recipe_flags, study
-from netinnet.cli.console import WholeNumber, megabytes
-from netinnet.cli.progress import duration
+from netinnet.cli.console import WholeNumber
 from netinnet.cli.recipe_flags import RecipeFlags
 from netinnet.cli.study import NO_FLAGS, Result, StudyFlags
 from netinnet.studies import comparison as studies
@@ -67,11 +67,11 @@ def _row(row: NetworkFigures) -> tuple[str, ...]:
     """`memory` is that of one picture's activations, `file` that of model.safetensors."""
     return (
         row.arm,
-        f"{row.parameters:,}",
-        study.millions(row.macs),
-        megabytes(row.activation_bytes),
-        megabytes(row.file_bytes) if row.file_bytes else "–",
-        f"{row.images_per_second.mean:,.0f}" if row.images_per_second else "–",
-        duration(row.seconds.mean) if row.seconds else "–",
+        units.count(row.parameters),
+        units.operations(row.macs),
+        units.size(row.activation_bytes),
+        units.size(row.file_bytes),
+        units.rate(row.images_per_second.mean if row.images_per_second else None),
+        units.duration(row.seconds.mean if row.seconds else None),
         study.accuracy(row.accuracy, len(row.runs)),
     )

@@ -66,9 +66,3 @@ def print_table(
     for i, row in enumerate(rows):
         table.add_row(*row, end_section=bool(totals) and i == len(rows) - totals - 1)
     console().print(table)
-
-
-def megabytes(count: int) -> str:
-    """Bytes as MB (10⁶) with three digits that matter."""
-    value = count / 1e6
-    return f"{value:,.0f} MB" if value >= 100 else f"{value:.3g} MB"

@@ -12,6 +12,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from netinnet import units
 from netinnet.cli.console import WholeNumber, print_table
 from netinnet.errors import ImageError, NetinnetError
 
@@ -74,7 +75,7 @@ def predict(
         except NetinnetError as problem:
             error, failed = str(problem).encode(errors="replace").decode(), True
             _warn(error)
-        shown = [(p.name, f"{p.probability:.1%}") for p in answer]
+        shown = [(p.name, units.percent(p.probability)) for p in answer]
         if json:
             result = {"error": error} if error else {"predictions": [vars(p) for p in answer]}
             print(dumps({"file": name, **result}, ensure_ascii=False, allow_nan=False))

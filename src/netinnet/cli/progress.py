@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any
 
+from netinnet import units
 from netinnet.cli.console import console
 
 PLAIN_SECONDS = 15.0
@@ -64,15 +65,6 @@ def _data_bar(screen: Any) -> Any:
         progress.TimeRemainingColumn(),
         console=screen,
     )
-
-
-def duration(seconds: float) -> str:
-    """ "45 s", "12 min", "8.5 h"."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if seconds < 5400:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"
 
 
 class TrainingProgress:
@@ -183,7 +175,7 @@ class TrainingProgress:
             total = self.start["steps_per_epoch"] * self.start["epochs"]
             self._say(
                 f"epoch {epoch}/{self.start['epochs']}  step {step}/{total}  {figures}  "
-                f"{duration(self._seconds_left(step))} left"
+                f"{units.estimate(self._seconds_left(step))} left"
             )
 
     def _seconds_left(self, step: int) -> float:
@@ -196,7 +188,7 @@ class TrainingProgress:
         """Say once, after two seconds of steps, what the whole will cost."""
         if not self.estimated and time.monotonic() - self.began >= ESTIMATE_SECONDS:
             self.estimated = True
-            self._say(f"this will take about {duration(self._seconds_left(step))} here")
+            self._say(f"this will take about {units.estimate(self._seconds_left(step))} here")
 
     def _on_evaluation(self, event: dict[str, Any]) -> None:
         text = (

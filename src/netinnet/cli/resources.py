@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from netinnet import frameworks
+from netinnet import frameworks, units
 from netinnet import optimizer as rules
-from netinnet.cli.console import WholeNumber, console, megabytes, print_json, print_table
+from netinnet.cli.console import WholeNumber, console, print_json, print_table
 from netinnet.cli.networks import described
 from netinnet.costs import counts
 from netinnet.costs import memory as memory_model
@@ -19,6 +19,7 @@ from netinnet.costs.memory import MemoryModel, Moment
 from netinnet.errors import NetinnetError, nearest
 from netinnet.networks.network import Network
 from netinnet.optimizer import Optimizer
+from netinnet.reports import figures
 
 if TYPE_CHECKING:
     from netinnet.costs.measure import Measurement
@@ -86,8 +87,10 @@ def resources(
     _check("precision", precision, memory_model.VALUE_BYTES)
     if measure and precision != "float32":
         raise NetinnetError(f"--measure measures float32; leave out --precision {precision}")
-    if figure is not None and figure.suffix not in (".svg", ".png"):
-        raise NetinnetError(f"--figure {figure}: the name must end in .svg or .png")
+    if figure is not None:
+        if figure.suffix not in (".svg", ".png"):
+            raise NetinnetError(f"--figure {figure}: the name must end in .svg or .png")
+        figures.require()
     title = frameworks.framework(framework).title
     net = described(network, image_size=image_size, channels=channels, classes=classes)
     update = Optimizer(optimizer, momentum)
@@ -102,10 +105,9 @@ def resources(
         found = in_fresh_process(net, batch, update, framework)
     if figure is not None:
         from netinnet.files import replacing
-        from netinnet.reports.figures import Format
         from netinnet.reports.resource_figure import resource_bars
 
-        form: Format = "png" if figure.suffix == ".png" else "svg"
+        form: figures.Format = "png" if figure.suffix == ".png" else "svg"
         drawn = resource_bars(net, memory, batch, precision, form)
         with replacing(figure) as file:
             file.write(drawn)
@@ -196,13 +198,13 @@ def _print_layers(net: Network, memory: MemoryModel) -> None:
             f"{row['parameters']:,}",
             f"{row['macs']:,}",
             f"{row['training_flops']:,}",
-            *(megabytes(row[f"{key}_bytes"]) for key in ("stored", "training", "prediction")),
+            *(units.size(row[f"{key}_bytes"]) for key in ("stored", "training", "prediction")),
         )
         for row in layers
     ]
     sums = [sum(row[key] for row in layers) for key in ("parameters", "macs", "training_flops")]
     stored = sum(row["stored_bytes"] for row in layers)
-    table.append(("total", "", *(f"{n:,}" for n in sums), megabytes(stored), "", ""))
+    table.append(("total", "", *(f"{n:,}" for n in sums), units.size(stored), "", ""))
     print_table(
         (
             *("layer", "output C×H×W", "parameters", "MACs", "FLOPs of a step"),
@@ -235,7 +237,7 @@ def _print_peaks(training: Moment, prediction: Moment) -> None:
             f"prediction ({prediction.at})",
         ),
         [
-            (words, *(megabytes(getattr(moment, part)) for moment in (training, prediction)))
+            (words, *(units.size(getattr(moment, part)) for moment in (training, prediction)))
             for part, words in _PARTS.items()
         ],
         right=(1, 2),
@@ -246,12 +248,12 @@ def _print_peaks(training: Moment, prediction: Moment) -> None:
 def _print_totals(net: Network, batch: int, memory: MemoryModel, found: Measurement | None) -> None:
     """The network's figures, and the measured ones beside them."""
     totals = _totals(net, batch, memory)
-    words: dict[str, tuple[str, Callable[[int], str]]] = {
-        "parameters": ("parameters", "{:,}".format),
-        "prediction_flops": ("FLOPs, prediction of the batch", _giga),
-        "training_flops": ("FLOPs, training step", _giga),
-        "prediction_bytes": ("peak memory, prediction", megabytes),
-        "training_bytes": ("peak memory, training step", megabytes),
+    words: dict[str, tuple[str, Callable[[float | None], str]]] = {
+        "parameters": ("parameters", units.count),
+        "prediction_flops": ("FLOPs, prediction of the batch", units.operations),
+        "training_flops": ("FLOPs, training step", units.operations),
+        "prediction_bytes": ("peak memory, prediction", units.size),
+        "training_bytes": ("peak memory, training step", units.size),
     }
     if found is None:
         print_table(
@@ -262,7 +264,7 @@ def _print_totals(net: Network, batch: int, memory: MemoryModel, found: Measurem
     for key, (what, form) in words.items():
         value = getattr(found, key)
         rows.append(
-            (what, form(totals[key]), "-", "-")
+            (what, form(totals[key]), units.MISSING, units.MISSING)
             if value is None
             else (what, form(totals[key]), form(value), f"{value / totals[key]:.3f}")
         )
@@ -271,20 +273,16 @@ def _print_totals(net: Network, batch: int, memory: MemoryModel, found: Measurem
         ("process, after predictions", found.process_prediction_bytes),
         ("process, after training steps", found.process_training_bytes),
     ):
-        rows.append((f"peak memory of the {what}", "", megabytes(value) if value else "-", ""))
+        rows.append((f"peak memory of the {what}", "", units.size(value), ""))
     peak = found.peak_flops_per_second
     for phase in ("prediction", "training"):
         speed = getattr(found, f"{phase}_images_per_second")
         rate = speed * totals[f"{phase}_flops"] / batch
-        share = f"{rate / 1e9:.3g} GFLOP/s, {100 * rate / peak:.0f} % of the peak"
-        rows.append((f"images/s, {phase}", "", f"{speed:,.4g}", share))
-    rows.append(("matrix-multiply peak", "", f"{peak / 1e9:.3g} GFLOP/s", ""))
+        share = f"{units.operations(rate)}FLOP/s, {100 * rate / peak:.0f} % of the peak"
+        rows.append((f"images/s, {phase}", "", units.rate(speed), share))
+    rows.append(("matrix-multiply peak", "", f"{units.operations(peak)}FLOP/s", ""))
     print_table(
         (f"{found.framework} {found.version}", "computed", "measured", "measured/computed"),
         rows,
         right=(1, 2, 3),
     )
-
-
-def _giga(count: int) -> str:
-    return f"{count / 1e9:,.4g} G"

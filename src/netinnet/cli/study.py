@@ -11,8 +11,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from netinnet.cli.console import WholeNumber, print_json, print_table
-from netinnet.cli.progress import duration
-from netinnet.cli.study_progress import StudyProgress, counted
+from netinnet.cli.study_progress import StudyProgress
 from netinnet.errors import FrameworkError, NetinnetError, RecipeError
 from netinnet.studies import plan as plans
 from netinnet.studies import study, timing, workload
@@ -22,6 +21,7 @@ from netinnet.studies.plan import Plan, SearchPlan
 from netinnet.studies.statistics import Summary
 from netinnet.studies.workers import workers_for
 from netinnet.studies.workload import Workload
+from netinnet.units import counted, estimate
 
 
 @Parameter(name="*")
@@ -177,12 +177,7 @@ def time_needed(
     if seconds is None:
         return None, "All of it is done"
     what = "the rest of it" if folder else "this"
-    return seconds, f"By the time of a few steps, {what} will take about {duration(seconds)} here"
-
-
-def millions(count: int) -> str:
-    """Multiply-accumulates as "10.8 M"."""
-    return f"{count / 1e6:,.1f} M"
+    return seconds, f"By the time of a few steps, {what} will take about {estimate(seconds)} here"
 
 
 def accuracy(found: Summary | None, runs: int) -> str:

@@ -7,15 +7,11 @@ from types import TracebackType
 from typing import Any
 
 from netinnet.cli.console import console
-from netinnet.cli.progress import duration, show_data_progress
+from netinnet.cli.progress import show_data_progress
+from netinnet.units import counted, duration, estimate
 
 PLAIN_SECONDS = 60.0
 """Seconds between plain progress lines."""
-
-
-def counted(number: int, what: str) -> str:
-    """ "1 run", "2 runs"."""
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 class StudyProgress:
@@ -99,10 +95,10 @@ class StudyProgress:
 
     def _on_study_progress(self, event: dict[str, Any]) -> None:
         seconds = event["seconds_left"]
-        left = "time left not known yet" if seconds is None else f"about {duration(seconds)} left"
+        left = "time left not known yet" if seconds is None else f"about {estimate(seconds)} left"
         if seconds is not None and not self.estimated:
             self.estimated = True
-            self.screen.print(f"this will take about {duration(seconds)} here")
+            self.screen.print(f"this will take about {estimate(seconds)} here")
         if self.bar is not None:
             self.bar.update(self.task, completed=event["done"], left=left)
         elif time.monotonic() - self.shown >= PLAIN_SECONDS:

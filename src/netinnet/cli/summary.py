@@ -7,7 +7,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from netinnet.cli.console import WholeNumber, megabytes, print_json, print_table
+from netinnet import units
+from netinnet.cli.console import WholeNumber, print_json, print_table
 from netinnet.cli.networks import described
 from netinnet.costs import counts
 
@@ -102,5 +103,5 @@ def summary(
 def _row(
     name: str, what: str, output: str, parameters: int = -1, macs: int = -1, activation: int = -1
 ) -> tuple[str, ...]:
-    numbers = [f"{n:,}" if n >= 0 else "" for n in (parameters, macs)]
-    return (name, what, output, *numbers, megabytes(activation) if activation >= 0 else "")
+    numbers = [units.count(n) if n >= 0 else "" for n in (parameters, macs)]
+    return (name, what, output, *numbers, units.size(activation) if activation >= 0 else "")

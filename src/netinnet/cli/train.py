@@ -7,6 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from netinnet import units
 from netinnet.cli import recipe_flags
 from netinnet.cli.console import print_json
 from netinnet.cli.recipe_flags import RecipeFlags
@@ -77,7 +78,7 @@ def train(
         f"test acc {test['accuracy']:.4f}"
     )
     print(
-        f"{metrics['images_per_second']:.1f} images/s on {metrics['device']}, "
-        f"{metrics['training_seconds']:.0f} s of training"
+        f"{units.rate(metrics['images_per_second'])} images/s on {metrics['device']}, "
+        f"{units.duration(metrics['training_seconds'])} of training"
     )
     print(f"run: {run.folder}  (report: {run.report_file})")

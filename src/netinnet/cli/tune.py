@@ -12,11 +12,12 @@ from netinnet.cli import recipe_flags
 from netinnet.cli.console import WholeNumber, print_json, print_table
 from netinnet.cli.recipe_flags import RecipeFlags
 from netinnet.cli.study import NO_FLAGS, StudyFlags, as_json, load_own, time_needed
-from netinnet.cli.study_progress import StudyProgress, counted
+from netinnet.cli.study_progress import StudyProgress
 from netinnet.errors import NetinnetError
 from netinnet.studies.fields import short_text
 from netinnet.studies.plan import PRUNERS, SearchPlan
 from netinnet.training import recipe as recipes
+from netinnet.units import counted
 
 INSTALL = "Optuna is not installed; pip install 'netinnet[tune]' installs it"
 

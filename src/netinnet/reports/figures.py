@@ -7,21 +7,26 @@ style or another figure.
 
 from __future__ import annotations
 
+import base64
 import io
 import textwrap
 import warnings
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec
 
 import numpy as np
 import numpy.typing as npt
+
+from netinnet.errors import NetinnetError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+P = ParamSpec("P")
 Format = Literal["svg", "png"]
 Event = Mapping[str, Any]
+ADD_FIGURES = "pip install 'netinnet[figures]'"
 
 # Blue, orange and green that differ in lightness too (after Okabe and Ito).
 _COLOURS = {"train": "#0b5fa5", "test": "#d1670b", "validation": "#3f8f5f"}
@@ -39,6 +44,31 @@ BARS = 40
 
 COLUMNS = 5
 """Pictures beside each other in a grid."""
+
+
+def are_available() -> bool:
+    """Whether matplotlib is installed; it is an extra."""
+    try:
+        import matplotlib  # noqa: F401
+    except ModuleNotFoundError:
+        return False
+    return True
+
+
+def require() -> None:
+    """Raise NetinnetError where matplotlib is missing."""
+    if not are_available():
+        raise NetinnetError(f"figures need matplotlib; {ADD_FIGURES} adds it")
+
+
+def drawn(figure: Callable[P, bytes], *args: P.args, **kwargs: P.kwargs) -> str | None:
+    """A figure of this module's kind as the address of an SVG picture; None without matplotlib.
+
+    Example: `drawn(learning_curves, events)`.
+    """
+    if not are_available():
+        return None
+    return f"data:image/svg+xml;base64,{base64.b64encode(figure(*args, **kwargs)).decode()}"
 
 
 def learning_curves(events: Sequence[Event], form: Format = "svg") -> bytes:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from typing import Any
+
+from netinnet.reports import figures
 
 Event = dict[str, Any]
 SECONDS = 5.0
@@ -13,8 +16,15 @@ SECONDS = 5.0
 
 
 def listener() -> Callable[[Event], None]:
-    """A live curve inside a notebook, silence elsewhere."""
-    return NotebookCurve() if _in_notebook() else lambda event: None
+    """A live curve inside a notebook, silence elsewhere; a warning where matplotlib is missing."""
+    if _in_notebook():
+        if figures.are_available():
+            return NotebookCurve()
+        hint = (
+            f"the learning curve is not drawn: matplotlib is missing; {figures.ADD_FIGURES} adds it"
+        )
+        warnings.warn(hint, stacklevel=2)
+    return lambda event: None
 
 
 def _in_notebook() -> bool:
@@ -44,8 +54,6 @@ class NotebookCurve:
 
     def draw(self) -> None:
         from IPython.display import SVG, display
-
-        from netinnet.reports import figures
 
         picture = SVG(data=figures.learning_curves(self.events).decode())
         if self.handle is None:

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from netinnet import units
 from netinnet.reports.figures import GREY, Format, image_bytes, new_figure, shortened, tidy
 from netinnet.studies.statistics import Interval, Summary
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+NARROW_RANGE, WIDE_RANGE = 5.0, 50.0
+"""A logarithmic axis over more than these has marks at 1, 2 and 5, and at powers of ten only."""
 COLOURS = ("#0b5fa5", "#d1670b", "#3f8f5f", "#8b4a8b", "#6b6b6b", "#b8860b", "#2a9d9d", "#a03030")
 _LINES = ("-", "--", ":", "-.")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
@@ -226,6 +232,7 @@ def accuracy_against_cost(places: Sequence[Place], form: Format = "svg") -> byte
         (panels[0], "parameters", "parameters"),
         (panels[1], "seconds", "training time (s)"),
     ):
+        values = [getattr(place, field) for place in places]
         for i, place in enumerate(places):
             axes.errorbar(
                 getattr(place, field),
@@ -238,7 +245,7 @@ def accuracy_against_cost(places: Sequence[Place], form: Format = "svg") -> byte
                 linestyle="none",
                 label=shortened(place.name, 24),
             )
-        axes.set_xscale("log")
+        log_axis(axes, max(values) / min(values))
         axes.margins(x=0.15, y=0.15)
         axes.set_xlabel(label)
         percent_axis(axes.yaxis)
@@ -252,3 +259,14 @@ def accuracy_against_cost(places: Sequence[Place], form: Format = "svg") -> byte
 def percent_axis(axis: Any) -> None:
     """Write the shares of an axis in per cent."""
     axis.set_major_formatter(lambda value, _: f"{100 * value:g}")
+
+
+def log_axis(axes: Axes, factor: float) -> None:
+    """Make the x axis logarithmic; it spans that factor."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    axes.set_xscale("log")
+    marks = (1, 2, 5) if factor > NARROW_RANGE else range(1, 10)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1,) if factor > WIDE_RANGE else marks))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: units.operations(value)))

@@ -4,22 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from netinnet.reports.figures import GREY, Format, image_bytes, new_figure, tidy
 from netinnet.studies.fields import short_text
-from netinnet.studies.pages.figures import COLOURS, percent_axis
+from netinnet.studies.pages.figures import COLOURS, log_axis, percent_axis
 from netinnet.studies.search_space import Choices, Range
 from netinnet.studies.tuning import Trial
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
 SLICE_COLUMNS = 3
-WIDE_RANGE = 50.0
-"""A logarithmic axis over more than this factor is marked at powers of ten only."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +88,8 @@ def slices(
     form: Format = "svg",
 ) -> bytes:
     """A panel for each field: accuracy over its values; later trials are darker."""
+    from matplotlib.ticker import MaxNLocator
+
     columns = min(SLICE_COLUMNS, len(fields))
     rows = -(-len(fields) // columns)
     figure = new_figure(3.1 * columns, 2.6 * rows)
@@ -107,7 +104,10 @@ def slices(
             axes.set_xticks(range(len(ticks)), ticks)
             axes.set_xlim(-0.6, len(ticks) - 0.4)
         elif isinstance(field.searched, Range):
-            _number_axis(axes, field.searched)
+            if field.searched.log:
+                log_axis(axes, field.searched.high / field.searched.low)
+            else:
+                axes.xaxis.set_major_locator(MaxNLocator(5, integer=field.searched.is_whole))
         axes.set_xlabel(field.name)
         axes.tick_params(labelsize=8)
         percent_axis(axes.yaxis)
@@ -115,19 +115,6 @@ def slices(
     for row in grid:
         row[0].set_ylabel("validation accuracy (%)", fontsize=9)
     return image_bytes(figure, form)
-
-
-def _number_axis(axes: Axes, searched: Range) -> None:
-    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
-
-    if not searched.log:
-        axes.xaxis.set_major_locator(MaxNLocator(5, integer=searched.is_whole))
-        return
-    axes.set_xscale("log")
-    subs = (1.0, 2.0, 5.0) if searched.high / searched.low < WIDE_RANGE else (1.0,)
-    axes.xaxis.set_major_locator(LogLocator(subs=subs))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
 def _positions(field: Slice) -> tuple[Sequence[float], list[str]]:
