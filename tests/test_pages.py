@@ -55,7 +55,12 @@ def _outcomes(plan: Plan, folder: Path) -> list[Outcome]:
 
 def _study(kind: str, write: Callable[..., Path], *arms: str) -> Callable[[Path], Path]:
     recipe = recipes.load("fashion")
-    plan = Plan(kind, tuple(Arm(name, recipe) for name in arms), (0, 1), threshold=0.8 if kind == "reliability" else None)
+    plan = Plan(
+        kind,
+        tuple(Arm(name, recipe) for name in arms),
+        (0, 1),
+        threshold=0.8 if kind == "reliability" else None,
+    )
     return lambda folder: write(folder, plan, _outcomes(plan, folder), "interrupted")
 
 

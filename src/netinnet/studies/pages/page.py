@@ -15,7 +15,7 @@ from netinnet.reports.figures import drawn
 from netinnet.reports.template import render
 from netinnet.studies.outcome import Outcome
 from netinnet.studies.pages.figures import Curve, curves_with_bands
-from netinnet.studies.plan import Plan
+from netinnet.studies.plan import Plan, SearchPlan
 from netinnet.studies.statistics import Interval, Summary
 
 REFRESH_SECONDS = 60
@@ -44,7 +44,7 @@ class ArmRuns(Protocol):
 
 
 def write(
-    template: str, folder: Path, plan: Plan, progress: Progress, subtitle: str, **data: Any
+    template: str, folder: Path, plan: Plan | SearchPlan, progress: Progress, subtitle: str, **data: Any
 ) -> Path:
     """Write report.html into a study's folder, from a template that extends study.html."""
     path = folder / "report.html"
