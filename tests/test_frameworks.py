@@ -114,7 +114,7 @@ def test_another_framework_reads_a_run(trainer: str, reader: str, tmp_path: Path
 
 
 def test_importing_netinnet_imports_no_framework() -> None:
-    program = "import sys, netinnet, netinnet.frameworks, netinnet.frameworks.layout\n" + (
+    program = "import sys, netinnet, netinnet.frameworks, netinnet.layout\n" + (
         "print([m for m in ('torch', 'tensorflow', 'keras', 'jax', 'flax', 'mxnet')"
         " if m in sys.modules])"
     )
