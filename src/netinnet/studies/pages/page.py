@@ -44,7 +44,12 @@ class ArmRuns(Protocol):
 
 
 def write(
-    template: str, folder: Path, plan: Plan | SearchPlan, progress: Progress, subtitle: str, **data: Any
+    template: str,
+    folder: Path,
+    plan: Plan | SearchPlan,
+    progress: Progress,
+    subtitle: str,
+    **data: Any,
 ) -> Path:
     """Write report.html into a study's folder, from a template that extends study.html."""
     path = folder / "report.html"
