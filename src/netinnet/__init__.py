@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from netinnet.inference.predictor import Predictor
+    from netinnet.networks import Named, Network
     from netinnet.studies.outcome import Outcome
     from netinnet.studies.plan import Plan
     from netinnet.studies.study import Report
@@ -49,25 +50,39 @@ __all__ = [
 
 
 def build(
-    network: str,
+    network: Named,
     *,
     framework: str = "pytorch",
     seed: int = 0,
     initialisation: str = "he",
     **options: Any,
 ) -> Any:
-    """A network of the zoo as the framework's own model object, initialised from the seed.
+    """A network as the framework's own model object, initialised from the seed.
 
     It takes preprocessed float input in the framework's own layout: for `pytorch` an
     `nn.Sequential` and for `mxnet` a Gluon `HybridSequential`, N×C×H×W; for `tensorflow` a
     `keras.Model` and for `jax` a Flax `nnx.Module`, N×H×W×C. Blocks and layers have the
-    description's names. `options` are those of `zoo.network`: image_size, channels, classes,
-    logits_relu, dropout, pointwise, narrowing, head, width. Raises NetworkError or FrameworkError.
+    description's names.
+
+    Args:
+        network: A name of the zoo or a registered one, the path of a .toml or .json file, or a
+            `networks.Network`.
+        framework: pytorch, tensorflow, jax or mxnet.
+        seed: Decides the weights.
+        initialisation: he (normal) or xavier (uniform).
+        options: Those of `networks.resolve`: image_size, channels, classes, logits_relu, dropout,
+            pointwise, narrowing, head, width.
+
+    Raises:
+        NetworkError: Nothing has that name, or the network can't be.
+        FrameworkError: The framework is unknown or not installed.
+
+    Example: `netinnet.build("nin-small", framework="jax", classes=100)`.
     """
     from netinnet import frameworks, weights
-    from netinnet.networks import zoo
+    from netinnet.networks import resolve
 
-    net = zoo.network(network, **options)
+    net = resolve(network, **options)
     return frameworks.adapter(framework).build(net, weights.initial(net, seed, initialisation))
 
 
@@ -123,26 +138,25 @@ def load(path: str | Path | None = None, *, framework: str | None = None) -> Any
 def train(
     recipe: str | Path | Recipe = "fashion",
     *,
+    network: Named | None = None,
     output: str | Path | None = None,
     data_dir: str | Path | None = None,
     **changes: Any,
 ) -> Run:
     """Train a recipe (a shipped one's name, a TOML file, or a `Recipe`) and return the run.
 
-    `changes` override single fields: `train("fashion", epochs=1)`. In a notebook the learning
-    curve is drawn while the training goes on. Raises NetinnetError and its children.
+    `network` is trained instead of the recipe's: a name, the path of a description, or a
+    `networks.Network`. `changes` override single fields: `train("fashion", epochs=1)`. In a
+    notebook the learning curve is drawn while the training goes on. Raises NetinnetError and its
+    children.
     """
     from netinnet.reports import html, live
-    from netinnet.training import recipe as recipes
     from netinnet.training import start
 
-    resolved = (
-        recipe.replace(**changes)
-        if isinstance(recipe, recipes.Recipe)
-        else recipes.load(str(recipe), **changes)
-    )
+    resolved, known = _recipe(recipe, network, changes)
     return start.train(
         resolved,
+        network=known,
         output=None if output is None else Path(output),
         data_dir=None if data_dir is None else Path(data_dir),
         listener=live.listener(),
@@ -166,6 +180,7 @@ def resume(folder: str | Path, *, data_dir: str | Path | None = None) -> Run:
 def reliability(
     recipe: str | Path | Recipe = "fashion",
     *,
+    network: Named | None = None,
     vary: Mapping[str, Sequence[Any]] | None = None,
     seeds: int = 10,
     first_seed: int = 0,
@@ -187,9 +202,11 @@ def reliability(
     from netinnet.studies import tables
     from netinnet.studies.pages import reliability as page
 
+    resolved, known = _recipe(recipe, network, changes)
     plan = studies.plan(
-        _recipe(recipe, changes),
-        name=recipe.network if not isinstance(recipe, str | Path) else Path(recipe).stem,
+        resolved,
+        name=resolved.network if not isinstance(recipe, str | Path) else Path(recipe).stem,
+        network=known,
         vary=vary or {},
         seeds=plans.seeds(seeds, first_seed),
         threshold=threshold,
@@ -201,6 +218,7 @@ def reliability(
 def ablate(
     *questions: str,
     recipe: str | Path | Recipe = "fashion",
+    network: Named | None = None,
     seeds: int = 5,
     first_seed: int = 0,
     output: str | Path | None = None,
@@ -211,6 +229,7 @@ def ablate(
 ) -> list[Row]:
     """Change one thing of a NiN at a time; a plain table, a row for each arm, the baseline first.
 
+    `network` takes the place of the recipe's, as for `train`; any NiN will do.
     `questions` are those of `nin ablate`: "pointwise", "last-step", "dropout", "logits-relu",
     "head"; all if none is named. With the `output` of an earlier call the study goes on.
     """
@@ -219,15 +238,15 @@ def ablate(
     from netinnet.studies import tables
     from netinnet.studies.pages import ablation as page
 
-    plan = studies.plan(
-        _recipe(recipe, changes), questions=questions, seeds=plans.seeds(seeds, first_seed)
-    )
+    resolved, known = _recipe(recipe, network, changes)
+    count = plans.seeds(seeds, first_seed)
+    plan = studies.plan(resolved, questions=questions, seeds=count, network=known)
     found = _conduct(plan, page.write, output, workers, data_dir, quiet)
     return tables.plain(studies.table(*found))
 
 
 def compare(
-    *networks: str,
+    *networks: Named,
     seeds: int = 3,
     first_seed: int = 0,
     output: str | Path | None = None,
@@ -238,8 +257,10 @@ def compare(
 ) -> list[Row]:
     """Compare networks, each trained by its own recipe; a plain table with a row for each.
 
-    `changes`, such as `epochs=2`, are the budget, the same for all. With the `output` of an earlier
-    call the study goes on.
+    `networks` are names, paths of descriptions or of recipes, or `networks.Network` objects; one
+    that has no recipe of its own learns by `fashion`: `compare("lenet", "./mine.toml")`. `changes`,
+    such as `epochs=2`, are the budget, the same for all. With the `output` of an earlier call the
+    study goes on.
     """
     from netinnet.studies import comparison as studies
     from netinnet.studies import plan as plans
@@ -254,6 +275,7 @@ def compare(
 def tune(
     recipe: str | Path | Recipe = "fashion",
     *,
+    network: Named | None = None,
     search: Sequence[str] = (),
     trials: int | None = 20,
     minutes: float | None = None,
@@ -278,8 +300,10 @@ def tune(
     from netinnet.studies import search_space, tables, tuning
     from netinnet.studies.pages import tuning as page
 
+    resolved, known = _recipe(recipe, network, changes)
     plan = tuning.plan(
-        _recipe(recipe, changes),
+        resolved,
+        network=known,
         space=search_space.parse(search) if search else None,
         trials=trials,
         pruner=pruner,
@@ -300,13 +324,19 @@ def tune(
     return tables.plain(found.trials)
 
 
-def _recipe(recipe: str | Path | Recipe, changes: dict[str, Any]) -> Recipe:
-    """The recipe named or given, with single fields changed."""
+def _recipe(
+    recipe: str | Path | Recipe, network: Named | None, changes: dict[str, Any]
+) -> tuple[Recipe, Network | None]:
+    """The recipe named or given, with fields changed, and its network where that is an object."""
+    from netinnet.networks import Network
     from netinnet.training import recipe as recipes
 
+    known = network if isinstance(network, Network) else None
+    if network is not None:
+        changes = {"network": known.name if known else str(network), **changes}
     if isinstance(recipe, recipes.Recipe):
-        return recipe.replace(**changes)
-    return recipes.load(str(recipe), **changes)
+        return recipe.replace(**changes), known
+    return recipes.load(str(recipe), **changes), known
 
 
 def _conduct(

@@ -51,7 +51,8 @@ def resources(
     Parameters
     ----------
     network
-        A network of the zoo (`nin zoo` lists them), a run folder or a model file.
+        A network of the zoo (`nin zoo` lists them), the path of a description (.toml, .json), a run
+        folder or a model file.
     batch
         Pictures in a batch, already of the input's size. Memory is that of the step of `nin train`
         in PyTorch on a CPU: activations run behind max pools, ReLU in place.

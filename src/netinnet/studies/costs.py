@@ -10,7 +10,6 @@ from netinnet.data import batches
 from netinnet.data.dataset import Dataset
 from netinnet.studies.plan import Plan
 from netinnet.training.recipe import Recipe
-from netinnet.training.start import network_for
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ def of_arms(plan: Plan, data: Mapping[str, Dataset]) -> list[ArmCost]:
     """
     found = []
     for arm in plan.arms:
-        total = counts.total_cost(network_for(arm.recipe))
+        total = counts.total_cost(arm.network)
         steps, images, evaluated = _steps(arm.recipe, data[arm.recipe.dataset])
         sizes = (total.parameters, total.macs, total.activation_bytes)
         found.append(ArmCost(arm.name, *sizes, steps, images, evaluated))

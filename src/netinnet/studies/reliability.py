@@ -8,6 +8,7 @@ from typing import Any
 
 from netinnet.data import datasets
 from netinnet.errors import NetinnetError
+from netinnet.networks.network import Network
 from netinnet.studies import plan as plans
 from netinnet.studies.outcome import Outcome, by_arm
 from netinnet.studies.plan import Plan, with_threads
@@ -48,11 +49,15 @@ def plan(
     vary: Mapping[str, Sequence[Any]],
     seeds: Sequence[int],
     threshold: float = THRESHOLD,
+    network: Network | None = None,
 ) -> Plan:
-    """A study of one recipe, or of a grid of arms, over seeds. `name` is that of a single arm."""
+    """A study of one recipe, or of a grid of arms, over seeds. `name` is that of a single arm.
+
+    `network` is what the recipe's name for it stands for, if that need not be looked up.
+    """
     if not 0 <= threshold <= 1:
         raise NetinnetError(f"--threshold must be between 0 and 1, got {threshold:g}")
-    arms = plans.grid(name, with_threads(recipe), vary)
+    arms = plans.grid(name, with_threads(recipe), vary, network)
     return Plan(KIND, arms, tuple(seeds), {"threshold": threshold})
 
 

@@ -33,7 +33,6 @@ from netinnet.training import run as runs
 from netinnet.training.interruption import Interrupted, StopRequest, stop_request
 from netinnet.training.listening import Listener, write_report
 from netinnet.training.run import Event, Run
-from netinnet.training.start import network_for
 
 if TYPE_CHECKING:
     import optuna
@@ -85,7 +84,7 @@ def conduct(
         Workers(count, folder / "logs", data_dir) as pool,
     ):
         study = study or tuning.open_study(plan, folder, storage)
-        write_text(folder / plans.PLAN_FILE, plan.to_toml())
+        plans.write(plan, folder)
         deadline = None if minutes is None else time.monotonic() + 60 * minutes
         return _Search(plan, folder, study, pool, timed, deadline, listener, report).run(stop)
 
@@ -212,7 +211,7 @@ class _Search:
         job = Job(name, self.plan.seeds[0], self.plan.arms[0].recipe, folder)
         try:
             job = replace(job, recipe=tuning.trial_recipe(self.plan, values))
-            runs.create(job.recipe, network_for(job.recipe), folder)
+            runs.create(job.recipe, tuning.trial_network(self.plan, job.recipe), folder)
         except (RecipeError, NetworkError) as error:
             self._failed(job, str(error))
             return None

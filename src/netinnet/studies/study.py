@@ -13,7 +13,6 @@ from netinnet import frameworks
 from netinnet.data import datasets
 from netinnet.data.dataset import Dataset
 from netinnet.errors import NetinnetError
-from netinnet.files import write_text
 from netinnet.studies import costs, outcome, timing
 from netinnet.studies import plan as plans
 from netinnet.studies.costs import ArmCost
@@ -25,7 +24,6 @@ from netinnet.training import run as runs
 from netinnet.training.interruption import Interrupted, StopRequest, stop_request
 from netinnet.training.listening import Listener, data_progress, write_report
 from netinnet.training.run import Run
-from netinnet.training.start import network_for
 
 Report = Callable[[Path, Plan, Sequence[Outcome], str], object]
 """Called with the study's folder, its plan, what came of each run so far, and the state: "running",
@@ -113,7 +111,7 @@ def conduct(
         stop_request() as stop,
         Workers(count, folder / "logs", data_dir) as pool,
     ):
-        write_text(folder / plans.PLAN_FILE, plan.to_toml())
+        plans.write(plan, folder)
         sitting = _Sitting(plan, folder, arm_costs, timed, pool, listener, report)
         return plan, folder, sitting.run(stop)
 
@@ -176,7 +174,8 @@ class _Sitting:
     def _start(self, job: Job) -> None:
         run = Run(job.folder)
         if not run.recipe_file.exists():
-            runs.create(job.recipe, network_for(job.recipe), job.folder)
+            network = next(arm.network for arm in self.plan.arms if arm.name == job.arm)
+            runs.create(job.recipe, network, job.folder)
         elif run.recipe() != job.recipe:
             raise NetinnetError(
                 f"{run.recipe_file} is not the study's; undo the change or remove the run's folder"

@@ -1,6 +1,6 @@
 """How long will a study take? A few training steps of each arm, timed before anything is begun.
 
-    python -m netinnet.studies.timing < recipe.json
+    python -m netinnet.studies.timing < request.json
 
 As many arms are timed at once as will be trained at once, so that they share the machine as they
 will then.
@@ -23,13 +23,14 @@ from netinnet import frameworks, process_memory, weights
 from netinnet.data import batches
 from netinnet.errors import FrameworkError, NetinnetError
 from netinnet.fresh_process import ask
+from netinnet.networks.network import Network
 from netinnet.preprocessing import normalise
 from netinnet.studies.costs import ArmCost
 from netinnet.studies.plan import Arm, Plan
 from netinnet.studies.workers import environment
 from netinnet.training.listening import Listener
 from netinnet.training.recipe import Recipe
-from netinnet.training.start import learner_settings, network_for
+from netinnet.training.start import learner_settings
 
 LONG_MACS = 5e12
 """Multiply-accumulates of a worker that take it minutes on a CPU: worth some seconds of timing."""
@@ -78,7 +79,9 @@ def seconds_of_a_run(
         began = time.monotonic()
         try:
             seconds = ask(
-                __name__, dataclasses.asdict(arm.recipe), environment(arm.recipe.threads or 1)
+                __name__,
+                {"recipe": dataclasses.asdict(arm.recipe), "network": arm.network.to_dict()},
+                environment(arm.recipe.threads or 1),
             )
         except FrameworkError as error:
             failures.append(error)
@@ -95,9 +98,8 @@ def seconds_of_a_run(
     return {name: statistics.fmean(seconds) for name, seconds in found.items()}
 
 
-def seconds_of_steps(recipe: Recipe) -> list[float]:
+def seconds_of_steps(recipe: Recipe, network: Network) -> list[float]:
     """Seconds of training steps behind the first one, which also compiles and allocates."""
-    network = network_for(recipe)
     settings = learner_settings(recipe, network)
     learner = frameworks.adapter(recipe.framework).learner(settings, weights.initial(network, 0))
     process_memory.keep_freed_memory()  # as a training does
@@ -125,9 +127,11 @@ def seconds_of_steps(recipe: Recipe) -> list[float]:
 
 
 def main() -> int:
-    """Read a recipe from standard input and print the seconds of its steps, as JSON."""
+    """Read a recipe and its network from standard input; print the seconds of steps, as JSON."""
+    asked = json.load(sys.stdin)
     try:
-        print(json.dumps(seconds_of_steps(Recipe(**json.load(sys.stdin)))))
+        network = Network.from_dict(asked["network"])
+        print(json.dumps(seconds_of_steps(Recipe(**asked["recipe"]), network)))
     except NetinnetError as error:
         print(error, file=sys.stderr)
         return 2

@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 from netinnet.errors import NetinnetError, nearest
 from netinnet.files import write_text
+from netinnet.networks.network import Network
 from netinnet.studies import plan as plans
 from netinnet.studies import search_space
 from netinnet.studies.plan import Arm, Plan
 from netinnet.studies.search_space import SearchSpace
 from netinnet.training.recipe import Recipe
+from netinnet.training.start import network_for
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -88,10 +90,12 @@ def plan(
     pruner: str = "median",
     storage: str | None = None,
     name: str = KIND,
+    network: Network | None = None,
 ) -> Plan:
     """A search around a recipe. `trials` are those of all its searchers; None: only time ends it.
 
-    Raises NetinnetError for what cannot be searched.
+    `network` is what the recipe's name for it stands for, if that need not be looked up. Raises
+    NetinnetError for what cannot be searched.
     """
     if pruner not in PRUNERS:
         raise NetinnetError(
@@ -108,7 +112,7 @@ def plan(
         "name": name,
         "space": found.texts(),
     }
-    return Plan(KIND, (Arm(AS_GIVEN, base),), (recipe.seed,), settings)
+    return Plan(KIND, (Arm(AS_GIVEN, base, network),), (recipe.seed,), settings)
 
 
 def space_of(plan: Plan) -> SearchSpace:
@@ -121,11 +125,16 @@ def trial_recipe(plan: Plan, values: Mapping[str, Any]) -> Recipe:
     return base.replace(validation=base.validation or VALIDATION, **values)
 
 
+def trial_network(plan: Plan, recipe: Recipe) -> Network:
+    """The network of a trial. Raises NetworkError where its values make none."""
+    given = plan.arms[0]
+    return network_for(recipe, given.base if recipe.network == given.recipe.network else None)
+
+
 def as_study(plan: Plan, trials: int) -> Plan:
     """So many trials of the recipe as given, as a study: what it costs, a search costs about."""
-    return replace(
-        plan, arms=(Arm(AS_GIVEN, trial_recipe(plan, {})),), seeds=tuple(range(max(trials, 1)))
-    )
+    arm = Arm(AS_GIVEN, trial_recipe(plan, {}), plan.arms[0].base)
+    return replace(plan, arms=(arm,), seeds=tuple(range(max(trials, 1))))
 
 
 def write_best(tuning: Tuning) -> Path | None:
@@ -209,7 +218,9 @@ def open_study(plan: Plan, folder: Path, storage: str | None = None) -> Study:
 
 def _claim(study: Study, plan: Plan) -> None:
     """Write the recipe and the space into a new study; refuse one that searches something else."""
-    mine = {"recipe": plan.arms[0].recipe.to_toml(), "space": plan.settings["space"]}
+    given = plan.arms[0]
+    mine = {"recipe": given.recipe.to_toml(), "space": plan.settings["space"]}
+    mine["network"] = given.base.to_json()
     there = study.user_attrs
     for what, value in mine.items():
         if what not in there:

@@ -22,7 +22,7 @@ from netinnet import optimizer
 from netinnet.data.datasets import DATASETS
 from netinnet.errors import RecipeError, nearest
 from netinnet.frameworks import FRAMEWORKS
-from netinnet.networks import zoo
+from netinnet.networks.variations import HEADS
 from netinnet.weights import INITIALISATIONS
 
 SCHEDULES = ("constant", "one-cycle")
@@ -34,7 +34,7 @@ class Recipe:
     """A complete recipe. The docstring below each field is its help text."""
 
     network: str = "nin-small"
-    """Network to train; `nin zoo` lists them."""
+    """Network to train: a name (`nin zoo` lists them) or the path of a .toml or .json file."""
     dataset: str = "fashion-mnist"
     """Data set to learn; `nin data` lists them."""
     framework: str = "pytorch"
@@ -155,10 +155,9 @@ _RANGES: dict[str, tuple[float, float]] = {
 
 def _choices() -> dict[str, tuple[str, ...]]:
     return {
-        "network": tuple(zoo.ZOO),
         "dataset": tuple(DATASETS),
         "framework": tuple(FRAMEWORKS),
-        "head": zoo.HEADS,
+        "head": HEADS,
         "initialisation": INITIALISATIONS,
         "optimizer": optimizer.KINDS,
         "schedule": SCHEDULES,

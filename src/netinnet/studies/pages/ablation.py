@@ -34,7 +34,7 @@ def write(folder: Path, plan: Plan, outcomes: Sequence[Outcome], state: str) -> 
     ]
     questions = [name for name in QUESTIONS if any(row.question == name for row in rows)]
     page = Page(
-        f"Ablation of {plan.arms[0].recipe.network}",
+        f"Ablation of {plan.arms[0].network.name}",
         cards,
         (
             _effects(rows),

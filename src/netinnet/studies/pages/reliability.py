@@ -34,7 +34,7 @@ def write(folder: Path, plan: Plan, outcomes: Sequence[Outcome], state: str) -> 
     """Write report.html into the study's folder and return its path."""
     rows = reliability.table(plan, outcomes)
     cards = [(row.arm, f"{row.converged} of {row.ended}") for row in rows[:MOST_CARDS]]
-    networks = ", ".join(sorted({arm.recipe.network for arm in plan.arms}))
+    networks = ", ".join(sorted({arm.network.name for arm in plan.arms}))
     page = Page(
         f"How reliably does {networks} learn?",
         cards,

@@ -1,0 +1,105 @@
+"""A network wherever one is named: the zoo's, registered ones, those of a file, and objects."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from netinnet.errors import NetworkError, nearest
+from netinnet.networks import description_file
+from netinnet.networks.description import Description, concrete
+from netinnet.networks.layers import Shape
+from netinnet.networks.network import Block, Network
+from netinnet.networks.zoo import ZOO
+
+Named = str | Path | Network
+"""A name of the zoo or a registered one, the path of a description file, or a network itself."""
+Build = Callable[[int], Sequence[Block]]
+
+_registered: dict[str, Description] = {}
+
+
+def register(
+    name: str,
+    build: Build | None = None,
+    *,
+    input: Shape | tuple[int, int, int] = (0, 0, 0),  # noqa: A002 - as in Network
+    classes: int = 0,
+) -> Any:
+    """Give a network a name that works wherever one of the zoo does, in this process.
+
+    A run keeps what it was trained with: its folder needs no registered name to be resumed.
+
+    Args:
+        name: A new name; the zoo's and those that are taken are refused.
+        build: Called with the number of classes; returns the blocks. Left out, `register` is a
+            decorator of such a function.
+        input: Its own channels, height and width; 0 for what the data decides.
+        classes: Its own number of classes; 0 if the data decides.
+
+    Returns:
+        `build`, or the decorator.
+
+    Raises:
+        NetworkError: The name is taken, or would be taken for a path.
+
+    Example:
+        @netinnet.networks.register("tiny")
+        def tiny(classes):
+            return nin_block((16, classes), 3, pointwise=1), Block("head", (GlobalAvgPool(),))
+    """
+    if build is None:
+        return lambda build: register(name, build, input=input, classes=classes)
+    if is_path(name) or not name.isprintable() or not name:
+        raise NetworkError(f"register: a network's name is a word, not a path, got {name!r}")
+    if name in known():
+        raise NetworkError(f"register: there is a network '{name}' already; choose another name")
+    _registered[name] = Description(name, build, Shape(*input), classes, "registered")
+    return build
+
+
+def known() -> dict[str, Description]:
+    """What has a name: the zoo and what is registered."""
+    return {**ZOO, **_registered}
+
+
+def is_path(name: str) -> bool:
+    """Whether a network's name is the path of a file: a bare word is none."""
+    separators = [mark for mark in ("/", os.sep, os.altsep) if mark]
+    return name.endswith(description_file.SUFFIXES) or any(mark in name for mark in separators)
+
+
+def describe(network: Named) -> Description:
+    """The description of what is named. Raises NetworkError, with the nearest name."""
+    if isinstance(network, Network):
+        return concrete(network)
+    name = str(network)
+    if isinstance(network, Path) or is_path(name):
+        return description_file.read(Path(name))
+    names = known()
+    if name not in names:
+        raise NetworkError(
+            f"unknown network '{name}'{nearest(name, names)}; known are {', '.join(names)}, "
+            f"or the path of a .toml or .json file"
+        )
+    return names[name]
+
+
+def resolve(network: Named, **options: Any) -> Network:
+    """The network that is named, as `Description.network` makes it of the options.
+
+    Args:
+        network: A name of the zoo or a registered one, the path of a description file, or a
+            `Network`.
+        options: image_size (pixels), channels, classes (number or names), preprocessing,
+            pictures (the shape of the data's, for what the network leaves open), and what is to be
+            another way: logits_relu, dropout, pointwise, narrowing, head, width.
+
+    Raises:
+        NetworkError: Nothing has that name, or the network can't be.
+
+    Example: `resolve("nin", image_size=84, width=0.5)`.
+    """
+    return describe(network).network(**options)
