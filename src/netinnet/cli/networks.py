@@ -8,12 +8,12 @@ from typing import Any
 from netinnet.errors import NetinnetError
 from netinnet.networks.description_file import SUFFIXES
 from netinnet.networks.network import Network
-from netinnet.networks.registry import known, resolve
+from netinnet.networks.zoo import KNOWN, resolve
 
 
 def is_model(name: str) -> bool:
     """Whether the name is that of a run folder or model file."""
-    return not (name in known() or name.endswith(SUFFIXES)) and Path(name).exists()
+    return not (name in KNOWN or name.endswith(SUFFIXES)) and Path(name).exists()
 
 
 def described(name: str, **options: Any) -> Network:

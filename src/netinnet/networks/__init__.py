@@ -18,7 +18,7 @@ Wherever a network is named, a name of the zoo (`ZOO`), a registered one, the pa
 """
 
 from netinnet.networks.network import *  # noqa: F403 - its own list, which the layers are in
-from netinnet.networks.registry import Named as Named
-from netinnet.networks.registry import register as register
-from netinnet.networks.registry import resolve as resolve
 from netinnet.networks.zoo import ZOO as ZOO
+from netinnet.networks.zoo import Named as Named
+from netinnet.networks.zoo import register as register
+from netinnet.networks.zoo import resolve as resolve

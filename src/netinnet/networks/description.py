@@ -75,7 +75,9 @@ class Description:
             name=self.name,
             input=shape,
             blocks=Variations(**variations).apply(self.name, tuple(self.build(count)), count),
-            classes=(self.names or map(str, range(count))) if isinstance(names, int) else names,
+            classes=self.names or tuple(map(str, range(count)))
+            if isinstance(names, int)
+            else tuple(names),
             preprocessing=preprocessing or self.preprocessing or Preprocessing(),
         )
 

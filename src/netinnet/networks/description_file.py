@@ -12,21 +12,24 @@ TOML reads like the zoo and leaves classes, channels and size to the data (docs/
 
 from __future__ import annotations
 
+import functools
 import inspect
 import reprlib
 import tomllib
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from netinnet.errors import NetworkError
 from netinnet.networks.description import Description, concrete
-from netinnet.networks.layers import Layer, Shape
+from netinnet.networks.layers import AvgPool, Conv, Dropout, MaxPool, Shape
 from netinnet.networks.network import (
     Block,
     Network,
     check_names,
     checked_value,
+    conv_block,
     layer_from_dict,
     nin_block,
 )
@@ -35,8 +38,17 @@ from netinnet.networks.variations import HEADS, head
 SUFFIXES = (".toml", ".json")
 LARGEST_FILE = 2**24
 """Bytes."""
-KINDS = ("nin", "max_pool", "avg_pool", "dropout", "head", "layers")
-"""What a block of a TOML file is: the key that says so."""
+KINDS: dict[str, tuple[str, tuple[Callable[..., Any], ...]]] = {
+    "nin": ("block", (nin_block,)),
+    "conv": ("block", (Conv, conv_block)),
+    "layers": ("block", ()),
+    "max_pool": ("pool", (MaxPool,)),
+    "avg_pool": ("pool", (AvgPool,)),
+    "dropout": ("dropout", ()),
+    "head": ("head", ()),
+}
+"""What a block is, by the key that says so: what its name begins with, and whose arguments its
+other keys are."""
 
 
 def read(path: Path) -> Description:
@@ -44,123 +56,102 @@ def read(path: Path) -> Description:
     try:
         if not path.is_file() or path.suffix not in SUFFIXES:
             wrong = "no such file" if not path.exists() else "no description of a network"
-            raise NetworkError(f"{path}: {wrong}; a network is a name or a .toml or .json file")
+            raise NetworkError(f"{wrong}; a network is a name or a .toml or .json file")
         if path.stat().st_size > LARGEST_FILE:
-            raise NetworkError(f"{path}: too large for the description of a network")
+            raise NetworkError("too large for the description of a network")
         text = path.read_text("utf-8-sig")
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise NetworkError(f"{path}: cannot be read ({reason})") from error
-    try:
-        if path.suffix == ".json":
-            return concrete(Network.from_json(text))
-        return parse(text, path.stem)
-    except NetworkError as error:
-        raise NetworkError(f"{path}: {error}") from error
+        return (
+            concrete(Network.from_json(text)) if path.suffix == ".json" else parse(text, path.stem)
+        )
+    except (NetworkError, OSError, UnicodeError) as error:
+        reason = f"cannot be read ({getattr(error, 'strerror', None) or error})"
+        reason = str(error) if isinstance(error, NetworkError) else reason
+        raise NetworkError(f"{path}: {reason}") from error
 
 
 def parse(text: str, name: str) -> Description:
     """The network described by TOML; `name` is its own where the text gives none."""
     try:
-        return _described(tomllib.loads(text), name)
+        data = tomllib.loads(text)
+        check_names(data, ("name", "source", "channels", "size", "classes", "blocks"), "it")
+        texts = [data.get("name", name), data.get("source", "")]
+        size = data.get("size", 0)
+        size = size if isinstance(size, list) and len(size) == 2 else [size, size]
+        numbers = [data.get("channels", 0), *size, data.get("classes", 0)]
+        for what, value in zip(("channels", "size", "size", "classes"), numbers, strict=True):
+            if checked_value(what, value, "int") < (what in data):
+                raise NetworkError(f"{what} must be at least 1, got {value}")
+        blocks = data.get("blocks")
+        if not isinstance(blocks, list) or not blocks or not all(type(t) is str for t in texts):
+            raise NetworkError(
+                f"it needs blocks = [ … ], each with one of {', '.join(KINDS)}; name and source "
+                "are texts"
+            )
+        build = functools.partial(_build, blocks)
+        build(numbers[-1] or 1)  # says what is wrong with a block now
     except (ValueError, RecursionError) as error:
         raise NetworkError(f"not a TOML file ({error})") from error
+    return Description(texts[0], build, Shape(*numbers[:3]), numbers[-1], texts[1])
 
 
-def _described(data: dict[str, Any], name: str) -> Description:
-    check_names(data, ("name", "channels", "size", "classes", "blocks"), "it")
-    blocks = data.get("blocks")
-    if not isinstance(blocks, list) or not blocks:
-        raise NetworkError(f"it needs blocks = [ … ], each with one of {', '.join(KINDS)}")
-    name = data.get("name", name)
-    if not isinstance(name, str):
-        raise NetworkError(f"name must be a text, got {reprlib.repr(name)}")
-    size = data.get("size", 0)
-    size = size if isinstance(size, list) and len(size) == 2 else [size, size]
-    numbers = [data.get("channels", 0), *size, data.get("classes", 0)]
-    for what, value in zip(("channels", "size", "size", "classes"), numbers, strict=True):
-        checked_value(what, value, "int")
-        if what in data and value < 1:
-            raise NetworkError(f"{what} must be at least 1, got {value}")
-
-    def build(classes: int) -> tuple[Block, ...]:
-        made: Counter[str] = Counter()
-        return tuple(_numbered(number, b, made, classes) for number, b in enumerate(blocks, 1))
-
-    build(numbers[-1] or 1)  # says what is wrong with a block now
-    return Description(name, build, Shape(*numbers[:3]), numbers[-1])
+def _build(blocks: list[Any], classes: int) -> tuple[Block, ...]:
+    made: Counter[str] = Counter()
+    built = []
+    for number, data in enumerate(_filled(blocks, classes), 1):
+        try:
+            built.append(_block(data, made, classes))
+        except (NetworkError, TypeError) as error:
+            raise NetworkError(f"block {number}: {error}") from error
+    return tuple(built)
 
 
-def _numbered(number: int, data: Any, made: Counter[str], classes: int) -> Block:
-    try:
-        return _block(data, made, classes)
-    except (NetworkError, TypeError, KeyError) as error:
-        raise NetworkError(f"block {number}: {error}") from error
+def _filled(data: Any, classes: int) -> Any:
+    """The data with their number for "classes"."""
+    if isinstance(data, dict):
+        return {key: _filled(value, classes) for key, value in data.items()}
+    if isinstance(data, list):
+        return [_filled(value, classes) for value in data]
+    return classes if data == "classes" else data
 
 
 def _block(data: Any, made: Counter[str], classes: int) -> Block:
     """A block from its table; `made` counts the blocks before it, for the names."""
-    kinds = [kind for kind in KINDS if isinstance(data, dict) and kind in data]
+    fields = dict(data) if isinstance(data, dict) else {}
+    kinds = [kind for kind in KINDS if kind in fields]
     if len(kinds) != 1:
         raise NetworkError(
             f"a block is a table with one of {', '.join(KINDS)}, got {reprlib.repr(data)}"
         )
-    kind = kinds[0]
-    fields = {key: value for key, value in data.items() if key not in (kind, "name")}
-    value = data[kind]
-    own = {"nin": "block", "layers": "block", "max_pool": "pool", "avg_pool": "pool"}.get(
-        kind, kind
-    )
-    made[own] += 1
-    name = data.get("name", own if kind == "head" else f"{own}{made[own]}")
-    if not isinstance(name, str):
-        raise NetworkError(f"name must be a text, got {reprlib.repr(name)}")
-    if kind == "nin":
-        return _nin(name, value, fields, classes)
-    if kind in ("head", "dropout", "layers"):
-        check_names(fields, (), kind)
-    if kind == "head":
-        if value not in HEADS:
-            raise NetworkError(f"head must be one of {', '.join(HEADS)}, got {reprlib.repr(value)}")
-        return Block(name, head(value, classes))
-    if kind == "dropout":
-        value = [{"layer": "Dropout", "rate": value}]
-    elif kind != "layers":
-        layer = "MaxPool" if kind == "max_pool" else "AvgPool"
-        value = [{"layer": layer, "kernel": value, "stride": value, **fields}]
-    if not isinstance(value, list) or not value:
-        raise NetworkError('layers must be a list, as in [{ layer = "Flatten" }]')
-    return Block(name, tuple(_layer(layer, classes) for layer in value))
-
-
-def _nin(name: str, channels: Any, fields: dict[str, Any], classes: int) -> Block:
-    """A NiN block by the arguments of `nin_block`. Batch norm replaces biases, as in the zoo."""
+    kind, value = kinds[0], fields.pop(kinds[0])
+    stem, makers = KINDS[kind]
+    made[stem] += 1
+    name = fields.pop("name", stem if kind == "head" else f"{stem}{made[stem]}")
     known = {
         key: str(parameter.annotation)
-        for key, parameter in inspect.signature(nin_block).parameters.items()
-        if key not in ("channels", "name")
+        for maker in makers
+        for key, parameter in inspect.signature(maker).parameters.items()
+        if key not in ("name", "channels", "convs")
     }
-    check_names(fields, known, "nin")
-    if "kernel" not in fields:
-        raise NetworkError("a NiN block needs a kernel: the size of its first window")
-    for key, value in fields.items():
-        checked_value(key, value, known[key])
-    widths = (
-        channels if isinstance(channels, list) else [channels] * (1 + fields.get("pointwise", 2))
-    )
-    widths = [
-        checked_value("nin", classes if width == "classes" else width, "int") for width in widths
-    ]
-    defaults = {"pointwise": len(widths) - 1, "bias": not fields.get("norm", False)}
-    return nin_block(widths, name=name, **{**defaults, **fields})
-
-
-def _layer(data: Any, classes: int) -> Layer:
-    """A layer of `layers`: a table as in JSON; "classes" is their number in any field."""
-    if not isinstance(data, dict) or not isinstance(data.get("layer"), str):
-        raise NetworkError(
-            f'a layer is a table such as {{ layer = "ReLU" }}, got {reprlib.repr(data)}'
-        )
-    return layer_from_dict(
-        {key: classes if value == "classes" else value for key, value in data.items()}
-    )
+    check_names(fields, known, kind)
+    for key, given in fields.items():
+        checked_value(key, given, known[key])
+    if kind in ("nin", "conv"):
+        alone = 1 + fields.get("pointwise", 2) if kind == "nin" else 1
+        widths = value if isinstance(value, list) else [value] * alone
+        widths = [checked_value(kind, width, "int") for width in widths]
+        fields = {"bias": not fields.get("norm", False), **fields}  # batch norm replaces biases
+        if kind == "nin":
+            return nin_block(widths, name=name, **{"pointwise": len(widths) - 1, **fields})
+        behind = {key: fields.pop(key) for key in ("norm", "last_relu") if key in fields}
+        return conv_block(name, [Conv(width, **fields) for width in widths], **behind)
+    if kind in ("max_pool", "avg_pool"):
+        size = checked_value(kind, value, "int")
+        return Block(name, (makers[0](kernel=size, **{"stride": size, **fields}),))
+    if kind == "dropout":
+        return Block(name, (Dropout(checked_value(kind, value, "float")),))
+    if kind == "head" and value in HEADS:
+        return Block(name, head(value, classes))
+    if kind == "layers" and isinstance(value, list):
+        return Block(name, tuple(map(layer_from_dict, value)))
+    wanted = f"one of {', '.join(HEADS)}" if kind == "head" else 'a list: [{ layer = "ReLU" }]'
+    raise NetworkError(f"{kind} must be {wanted}, got {reprlib.repr(value)}")

@@ -154,11 +154,8 @@ class Network:
         object.__setattr__(self, "blocks", tuple(self.blocks))
         object.__setattr__(self, "classes", tuple(self.classes))
         for text in (self.name, *self.classes):
-            if not text or not text.isprintable():
-                raise NetworkError(
-                    f"{self.name!r}: the names of a network and its classes are one line of text "
-                    f"each, got {text!r}"
-                )
+            if not isinstance(text, str) or not text or not text.isprintable():
+                raise NetworkError(f"names of networks and classes are printable, got {text!r}")
         if min(self.input) < 1 or max(self.input) > LARGEST_INPUT:
             raise NetworkError(
                 f"{self.name}: the input must be from 1×1×1 to {LARGEST_INPUT} each way, "
@@ -166,7 +163,7 @@ class Network:
             )
         names = [block.name for block in self.blocks]
         for name in names:
-            if not name.isidentifier():
+            if not isinstance(name, str) or not name.isidentifier():
                 raise NetworkError(f"{self.name}: a block's name must be a word, got {name!r}")
         if len(set(names)) != len(names):
             raise NetworkError(f"{self.name}: two blocks have the same name: {names}")
@@ -234,26 +231,15 @@ class Network:
         Raises NetworkError where it is malformed, or made by a newer netinnet.
         """
         try:
-            made = _expect(int, data.get("format", FORMAT))
-            if made > FORMAT:
+            if (made := _expect(int, data.get("format", FORMAT))) > FORMAT:
                 raise Unknown(f"its format is {made}, this netinnet reads up to {FORMAT}")
-            check_names(
-                data, ("format", "name", "input", "blocks", "classes", "preprocessing"), "it"
-            )
+            check_names(data, ("format", *(f.name for f in dataclasses.fields(cls))), "it")
             scaling = data.get("preprocessing", {})
             check_names(scaling, ("mean", "std"), "preprocessing")
-            for block in data["blocks"]:
-                check_names(block, ("name", "layers"), "a block")
             return cls(
                 name=_expect(str, data["name"]),
                 input=Shape(*(_expect(int, n) for n in data["input"])),
-                blocks=tuple(
-                    Block(
-                        _expect(str, block["name"]),
-                        tuple(layer_from_dict(layer) for layer in block["layers"]),
-                    )
-                    for block in data["blocks"]
-                ),
+                blocks=tuple(map(_block_from_dict, data["blocks"])),
                 classes=tuple(_expect(str, name) for name in data["classes"]),
                 preprocessing=Preprocessing(
                     **{key: tuple(float(x) for x in values) for key, values in scaling.items()}
@@ -288,9 +274,8 @@ def _expect(kind: type[T], value: object) -> T:
 
 def _given(thing: Any) -> dict[str, Any]:
     """The fields of a dataclass that do not equal their defaults."""
-    values = {field.name: getattr(thing, field.name) for field in dataclasses.fields(thing)}
-    defaults = {field.name: field.default for field in dataclasses.fields(thing)}
-    return {name: value for name, value in values.items() if value != defaults[name]}
+    fields = dataclasses.fields(thing)
+    return {f.name: value for f in fields if (value := getattr(thing, f.name)) != f.default}
 
 
 def check_names(data: dict[str, Any], known: Iterable[str], what: str) -> None:
@@ -300,10 +285,19 @@ def check_names(data: dict[str, Any], known: Iterable[str], what: str) -> None:
             raise Unknown(f"{what} has an unknown field {name!r}{nearest(str(name), known)}")
 
 
+def _block_from_dict(data: dict[str, Any]) -> Block:
+    check_names(data, ("name", "layers"), "a block")
+    return Block(_expect(str, data["name"]), tuple(map(layer_from_dict, data["layers"])))
+
+
 def layer_from_dict(data: dict[str, Any]) -> Layer:
     """A layer from {"layer": its class, …}, its fields checked. Raises NetworkError."""
-    fields = dict(data)
-    name = _expect(str, fields.pop("layer"))
+    fields = dict(data) if isinstance(data, dict) else {}
+    name = fields.pop("layer", None)
+    if not isinstance(name, str):
+        raise NetworkError(
+            f'a layer is a table such as {{"layer": "ReLU"}}, got {reprlib.repr(data)}'
+        )
     if name not in LAYERS:
         raise Unknown(
             f"unknown layer '{name}'{nearest(name, LAYERS)}; known are {', '.join(LAYERS)}"

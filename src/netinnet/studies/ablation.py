@@ -96,8 +96,8 @@ def plan(
 ) -> Plan:
     """A study of the recipe as it is (`baseline`) and with one thing changed at a time.
 
-    `network` is what the recipe's name for it stands for, if that need not be looked up. Values that
-    leave the network as it is are no arms of their own. Raises NetinnetError for an unknown
+    `network` is what the recipe's name for it stands for, if that need not be looked up. Values
+    that leave the network as it is are no arms of their own. Raises NetinnetError for an unknown
     question or a network that is no NiN.
     """
     base = with_threads(recipe)

@@ -10,7 +10,7 @@ from typing import Any
 from netinnet.costs import counts
 from netinnet.errors import NetinnetError, nearest
 from netinnet.networks.network import Network
-from netinnet.networks.registry import Named, is_path, known
+from netinnet.networks.zoo import KNOWN, Named, is_path
 from netinnet.studies.outcome import Outcome, by_arm
 from netinnet.studies.plan import Arm, Plan, with_threads
 from netinnet.studies.statistics import Summary, summary
@@ -58,12 +58,11 @@ def recipe_of(name: str, **changes: Any) -> Recipe:
     is_recipe = name.endswith(".toml") and "blocks" not in recipes.read_toml(Path(name))
     if name in recipes.shipped() or is_recipe:
         return recipes.load(name, **changes)
-    networks = known()
-    if name in networks or is_path(name):
+    if name in KNOWN or is_path(name):
         return recipes.load(_RECIPES.get(name, "fashion"), **{"network": name, **changes})
     raise NetinnetError(
-        f"unknown network '{name}'{nearest(name, (*networks, *recipes.shipped()))}; known are "
-        f"{', '.join(networks)}, or the path of a network or a recipe"
+        f"unknown network '{name}'{nearest(name, (*KNOWN, *recipes.shipped()))}; known are "
+        f"{', '.join(KNOWN)}, or the path of a network or a recipe"
     )
 
 

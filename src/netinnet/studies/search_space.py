@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from netinnet.errors import RecipeError, nearest
-from netinnet.networks.registry import describe
+from netinnet.networks.zoo import describe
 from netinnet.studies.plan import field_value, value_text
 from netinnet.training import recipe as recipes
 from netinnet.training.recipe import Recipe

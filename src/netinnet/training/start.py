@@ -12,8 +12,8 @@ from netinnet.data.dataset import Split
 from netinnet.errors import NetinnetError
 from netinnet.frameworks.learner import LearnerSettings
 from netinnet.networks.network import Network, Preprocessing
-from netinnet.networks.registry import Named, resolve
 from netinnet.networks.variations import Variations
+from netinnet.networks.zoo import Named, resolve
 from netinnet.optimizer import Optimizer
 from netinnet.training import checkpoint, run
 from netinnet.training.checkpoint import Progress
