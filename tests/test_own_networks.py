@@ -50,7 +50,12 @@ from tests.conftest import FRAMEWORK, ROOT, nin
 
 EXAMPLE = ROOT / "docs/examples/my-nin.toml"
 TINY = {"train_examples": 48, "test_examples": 20, "epochs": 2, "batch_size": 16}
-FLAGS = [text for n, v in TINY.items() for text in (f"--{n.replace('_', '-')}", str(v))]
+
+
+def flags(epochs: int) -> list[str]:
+    """Flags of a training that takes no time."""
+    values = {**TINY, "epochs": epochs}
+    return [text for n, v in values.items() for text in (f"--{n.replace('_', '-')}", str(v))]
 
 
 def tiny(classes: int) -> tuple[Block, ...]:
@@ -214,8 +219,8 @@ def test_what_is_wrong_with_a_file_is_one_line(
     place: Path, text: str | bytes, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (place / "own.toml").write_bytes(text if isinstance(text, bytes) else text.encode())
-    flags = ["--image-size", "28", "--channels", "1", "--classes", "10"]
-    assert main.run(["summary", "own.toml", *flags]) == 2
+    decided = ["--image-size", "28", "--channels", "1", "--classes", "10"]
+    assert main.run(["summary", "own.toml", *decided]) == 2
     said = capsys.readouterr().err
     assert message in said
     assert said.count("\n") == 1
@@ -268,8 +273,25 @@ plain = st.recursive(
         st.lists(inner, max_size=3)
         | st.dictionaries(
             st.sampled_from(
-                ["nin", "conv", "max_pool", "head", "dropout", "layers", "layer", "kernel", "name"]
-                + ["stride", "padding", "norm", "pointwise", "channels", "features", "rate", "bias"]
+                [
+                    "nin",
+                    "conv",
+                    "max_pool",
+                    "head",
+                    "dropout",
+                    "layers",
+                    "layer",
+                    "kernel",
+                    "name",
+                    "stride",
+                    "padding",
+                    "norm",
+                    "pointwise",
+                    "channels",
+                    "features",
+                    "rate",
+                    "bias",
+                ]
             ),
             inner,
             max_size=4,
@@ -489,8 +511,8 @@ def test_a_run_needs_nothing_but_its_folder(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Killed and resumed with the file gone: the same bytes; then evaluated and converted."""
-    train = ["train", "--network", "./own.toml", "--framework", FRAMEWORK, "--quiet", *FLAGS]
-    train += ["--checkpoint-seconds", "0", "--epochs", "8"]
+    train = ["train", "--network", "./own.toml", "--framework", FRAMEWORK, "--quiet", *flags(8)]
+    train += ["--checkpoint-seconds", "0"]
     assert main.run([*train, "--output", "whole"]) == 0
     process = subprocess.Popen(
         [sys.executable, "-m", "netinnet.cli.main", *train, "--output", "killed"], cwd=place
@@ -603,7 +625,7 @@ def test_the_walk_through_works(place: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert blocks["toml"] in EXAMPLE.read_text("utf-8")
     shutil.copy(EXAMPLE, place)
     for command in blocks["sh"].splitlines():
-        short = [*FLAGS, "--epochs", "1"] if "--image-size" not in command else []
+        short = flags(1) if "--image-size" not in command else []
         short += ["--seeds", "1"] if command.split()[1] in ("compare", "ablate") else []
         assert main.run([*command.split()[1:], *short]) == 0, command
     monkeypatch.setattr("netinnet.networks.zoo._registered", {})
