@@ -168,7 +168,10 @@ def test_the_example_reads_like_the_zoo() -> None:
         ("blocks = 3", "own.toml: it needs blocks = [ … ], each with one of nin, conv, layers"),
         ("bloks = []", "it has an unknown field 'bloks' (did you mean 'blocks'?)"),
         ("size = 28", "it needs blocks"),
-        ("name = 3\nblocks = [{ head = 'gap' }]", "name and source are texts"),
+        (
+            "name = 3\nblocks = [{ head = 'gap' }]",
+            "names of networks and classes are printable, got 3",
+        ),
         ("classes = 0\nblocks = [{ head = 'gap' }]", "classes must be at least 1, got 0"),
         ("classes = '3'\nblocks = [{ head = 'gap' }]", "classes must be a whole number up to"),
         ("size = [28]\nblocks = [{ head = 'gap' }]", "size must be a whole number up to 1,048,576"),
@@ -197,14 +200,14 @@ def test_the_example_reads_like_the_zoo() -> None:
         ("blocks = [{ layers = ['ReLU'] }]", 'a layer is a table such as {"layer": "ReLU"}'),
         ("blocks = [{ layers = [{ layer = 'Conw' }] }]", "unknown layer 'Conw' (did you mean"),
         ("blocks = [{ layers = [{ layer = 'Conv' }] }]", "missing 1 required positional argument"),
-        ("blocks = [{ layers = [] }]", "own: a block has no layers"),
+        ("blocks = [{ layers = [] }]", "own: a block has at least one layer"),
         ("blocks = [{ head = 'gap', name = 'a b' }]", "a block's name must be a word, got 'a b'"),
         ("blocks = [{ head = 'gap', name = 3 }]", "a block's name must be a word, got 3"),
         ("blocks = [{ head = 'gap' }]", "own: its output is 1×1×1, but it has 10 class names"),
         ("blocks = [{ nin = 'classes', kernel = 99 }, { head = 'gap' }]", "needs at least 99×99"),
         (
             "blocks = [" + "{ dropout = 0.5 }," * 10_000 + "]",
-            "own: a network may have 1,000 layers",
+            "own: a block has at least one layer, a network at most 1,000",
         ),
         ("blocks = " + "[" * 9000 + "]" * 9000, "own.toml: "),
         (
@@ -402,7 +405,7 @@ def test_json_of_0_1_0_is_read(name: str) -> None:
             "names of networks and classes are printable",
         ),
         (lambda d: d["blocks"][0]["layers"][0].update(channels=10**9), "channels must be a whole"),
-        (lambda d: d["blocks"][0].update(layers=[]), "a block has no layers"),
+        (lambda d: d["blocks"][0].update(layers=[]), "a block has at least one layer"),
     ],
 )
 def test_json_that_cannot_be_says_so(change: Callable[[Any], None], message: str) -> None:

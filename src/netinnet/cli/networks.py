@@ -28,7 +28,5 @@ def described(name: str, **options: Any) -> Network:
     given = [option for option, value in options.items() if value is not None]
     if given:
         flag = given[0].replace("_", "-")
-        raise NetinnetError(
-            f"{name} has its own network; --{flag} goes with one of the zoo or a description file"
-        )
+        raise NetinnetError(f"{name} has its own network; --{flag} goes with one of the zoo")
     return model_files.find(Path(name)).network

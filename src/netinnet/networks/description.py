@@ -52,16 +52,11 @@ class Description:
             shape = Shape(*(own or other for own, other in zip(shape, pictures, strict=True)))
         names = self.classes if classes is None else classes
         count = names if isinstance(names, int) else len(names)
-        for what, given, number in (
-            ("classes", classes, count),
-            ("channels", channels, shape.channels),
-            ("image-size", image_size, shape.height),
-        ):
-            if given is None and not number:
-                raise NetworkError(
-                    f"{self.name} leaves its {what} open: write them into its description, or "
-                    f"give --{what}"
-                )
+        given = {"classes": classes, "channels": channels, "image-size": image_size}
+        for what, number in zip(given, (count, *shape[:2]), strict=True):
+            if given[what] is None and not number:
+                cure = f"write them into its description, or give --{what}"
+                raise NetworkError(f"{self.name} leaves its {what} open: {cure}")
         if count < 1:
             raise NetworkError(
                 f"{self.name}: the number of classes must be at least 1, got {count}"
@@ -71,24 +66,20 @@ class Description:
                 f"{self.name} is made for {len(self.names)} classes, not for {count}: change its "
                 f'last layer, or describe it in a .toml file, where "classes" is their number'
             )
+        if isinstance(names, int):
+            names = self.names or tuple(map(str, range(count)))
         return Network(
             name=self.name,
             input=shape,
             blocks=Variations(**variations).apply(self.name, tuple(self.build(count)), count),
-            classes=self.names or tuple(map(str, range(count)))
-            if isinstance(names, int)
-            else tuple(names),
+            classes=tuple(names),
             preprocessing=preprocessing or self.preprocessing or Preprocessing(),
         )
 
 
 def concrete(net: Network) -> Description:
     """The description of a network whose classes are decided."""
+    size, scaling = len(net.classes), net.preprocessing
     return Description(
-        net.name,
-        lambda classes: net.blocks,
-        net.input,
-        len(net.classes),
-        names=net.classes,
-        preprocessing=net.preprocessing,
+        net.name, lambda classes: net.blocks, net.input, size, "", net.classes, scaling
     )

@@ -74,7 +74,6 @@ def parse(text: str, name: str) -> Description:
     try:
         data = tomllib.loads(text)
         check_names(data, ("name", "source", "channels", "size", "classes", "blocks"), "it")
-        texts = [data.get("name", name), data.get("source", "")]
         size = data.get("size", 0)
         size = size if isinstance(size, list) and len(size) == 2 else [size, size]
         numbers = [data.get("channels", 0), *size, data.get("classes", 0)]
@@ -82,16 +81,14 @@ def parse(text: str, name: str) -> Description:
             if checked_value(what, value, "int") < (what in data):
                 raise NetworkError(f"{what} must be at least 1, got {value}")
         blocks = data.get("blocks")
-        if not isinstance(blocks, list) or not blocks or not all(type(t) is str for t in texts):
-            raise NetworkError(
-                f"it needs blocks = [ … ], each with one of {', '.join(KINDS)}; name and source "
-                "are texts"
-            )
+        if not isinstance(blocks, list) or not blocks:
+            raise NetworkError(f"it needs blocks = [ … ], each with one of {', '.join(KINDS)}")
         build = functools.partial(_build, blocks)
         build(numbers[-1] or 1)  # says what is wrong with a block now
     except (ValueError, RecursionError) as error:
         raise NetworkError(f"not a TOML file ({error})") from error
-    return Description(texts[0], build, Shape(*numbers[:3]), numbers[-1], texts[1])
+    shape, source = Shape(*numbers[:3]), str(data.get("source", ""))
+    return Description(data.get("name", name), build, shape, numbers[-1], source)
 
 
 def _build(blocks: list[Any], classes: int) -> tuple[Block, ...]:

@@ -167,10 +167,11 @@ class Network:
                 raise NetworkError(f"{self.name}: a block's name must be a word, got {name!r}")
         if len(set(names)) != len(names):
             raise NetworkError(f"{self.name}: two blocks have the same name: {names}")
-        if not all(block.layers for block in self.blocks):
-            raise NetworkError(f"{self.name}: a block has no layers")
-        if sum(len(block.layers) for block in self.blocks) > MOST_LAYERS:
-            raise NetworkError(f"{self.name}: a network may have {MOST_LAYERS:,} layers at most")
+        counts = [len(block.layers) for block in self.blocks]
+        if not all(counts) or not 1 <= sum(counts) <= MOST_LAYERS:
+            raise NetworkError(
+                f"{self.name}: a block has at least one layer, a network at most {MOST_LAYERS:,}"
+            )
         if len(self.preprocessing.mean) not in (1, self.input.channels):
             raise NetworkError(
                 f"{self.name}: preprocessing has {len(self.preprocessing.mean)} means "

@@ -95,8 +95,7 @@ def register(
 
 def is_path(name: str) -> bool:
     """Whether a network's name is the path of a file: a bare word is none."""
-    separators = [mark for mark in ("/", os.sep, os.altsep) if mark]
-    return name.endswith(description_file.SUFFIXES) or any(mark in name for mark in separators)
+    return name.endswith(description_file.SUFFIXES) or bool({"/", os.sep} & set(name))
 
 
 def describe(network: Named) -> Description:

@@ -134,15 +134,11 @@ def from_toml(text: str, where: str, networks: Mapping[str, Network] | None = No
                 raise RecipeError(f"{where}: {name} must be of type {expected[-1].__name__}")
         if not all(type(seed) is int for seed in seeds):
             raise RecipeError(f"{where}: seeds must be whole numbers, got {seeds}")
-        made = tuple(
-            Arm(
-                name,
-                recipes.from_mapping(values, f"{where}, arm {name}"),
-                (networks or {}).get(folder_name(name)),
-            )
-            for name, values in arms.items()
-        )
-        return Plan(kind, made, tuple(seeds), data)
+        made = []
+        for name, values in arms.items():
+            known = (networks or {}).get(folder_name(name))
+            made.append(Arm(name, recipes.from_mapping(values, f"{where}, arm {name}"), known))
+        return Plan(kind, tuple(made), tuple(seeds), data)
     except (ValueError, RecursionError) as error:
         raise RecipeError(f"{where}: not a TOML file ({error})") from error
     except (KeyError, TypeError, AttributeError) as error:
