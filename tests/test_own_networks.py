@@ -631,6 +631,6 @@ def test_the_walk_through_works(place: Path, monkeypatch: pytest.MonkeyPatch) ->
         short = flags(1) if "--image-size" not in command else []
         short += ["--seeds", "1"] if command.split()[1] in ("compare", "ablate") else []
         assert main.run([*command.split()[1:], *short]) == 0, command
-    monkeypatch.setattr("netinnet.networks.zoo._registered", {})
+    monkeypatch.delitem(zoo._registered, "tiny")
     code = blocks["python"].replace("epochs=1", ", ".join(f"{n}={v}" for n, v in TINY.items()))
     exec(code, {})  # noqa: S102
