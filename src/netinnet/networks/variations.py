@@ -63,10 +63,10 @@ class Variations:
 
     def apply(self, name: str, blocks: Blocks, classes: int) -> Blocks:
         """The blocks of network `name`, varied. Raises NetworkError for what it can't have."""
+        nin = is_nin(blocks, classes)
+        place = _has(Dropout, blocks[:-1] if nin else blocks) or (nin and _has(MaxPool, blocks))
         for option in ("logits_relu", "dropout", "pointwise", "narrowing", "head"):
-            can = is_nin(blocks, classes)
-            if option == "dropout":
-                can = _has(Dropout, blocks) or (can and (not self.dropout or _has(MaxPool, blocks)))
+            can = place or (nin and not self.dropout) if option == "dropout" else nin
             if getattr(self, option) is not None and not can:
                 raise NetworkError(f"{name} has no option {option}: leave it out")
         if self.width is not None:
