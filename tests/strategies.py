@@ -1,6 +1,7 @@
-"""Hypothesis strategies for networks: any valid one may come, so that what only zoo networks survive
-is caught. Every layer class is in them, odd and oblong pictures, several Linears in a block, blocks
-of one layer, networks without a weight.
+"""Hypothesis strategies for networks: any valid one may come, not the zoo's alone.
+
+Every layer class is in them, odd and oblong pictures, several Linears in a block, blocks of one
+layer, networks without a weight.
 """
 
 from __future__ import annotations
@@ -85,7 +86,7 @@ def networks(
         kinds: the layer classes to draw from.
         weights: there is at least one layer with weights, so that it can be trained.
         largest: largest height and width of the input, in pixels.
-        flat: the logits come from a Flatten or a Linear, as frameworks' models need them (n×classes).
+        flat: the last layer that changes the shape is a Flatten or a Linear (logits n×classes).
     """
     size = st.integers(1, largest)
     shape = given_shape = Shape(draw(st.integers(1, 3)), draw(size), draw(size))

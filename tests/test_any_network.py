@@ -104,7 +104,10 @@ def test_a_network_of_nothing_is_refused(blocks: tuple[Block, ...]) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"kind": "lion"}, "unknown optimizer 'lion'; known are sgd, adamw, muon"),
+        (
+            {"kind": "lion"},
+            "unknown optimizer 'lion' (did you mean 'muon'?); known are sgd, adamw, muon",
+        ),
         ({"kind": "adam"}, "unknown optimizer 'adam' (did you mean 'adamw'?)"),
         ({"momentum": 1.0}, "momentum must be at least 0 and below 1, got 1"),
         ({"momentum": math.nan}, "momentum must be at least 0 and below 1, got nan"),

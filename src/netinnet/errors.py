@@ -22,6 +22,10 @@ class RecipeError(NetinnetError):
     """A recipe that names an unknown field or a value out of range."""
 
 
+class RecipeWarning(UserWarning):
+    """A recipe file that says less than it seems to."""
+
+
 class DataError(NetinnetError):
     """A data set that is missing, damaged or unreadable."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any
 
 from cyclopts import Parameter
@@ -21,6 +21,16 @@ def _whole_number(_kind: Any, tokens: Sequence[Any]) -> int:
 
 WholeNumber = Annotated[int, Parameter(converter=_whole_number)]
 """The type of every flag that counts something."""
+
+Switch = Annotated[bool, Parameter(negative=(), show_default=False)]
+"""The type of every flag that only turns something on."""
+
+
+def choice(names: Iterable[str], about: str) -> Any:
+    """A parameter that is one of some names, if any: its help shows them behind the text."""
+    shown = " | ".join(names)
+    return Parameter(help=f"{about} [{shown}]" if shown else about, show_default=False)
+
 
 WIDE = 200
 """Columns where the output is no terminal: nothing is wrapped or cut in a file or a pipe."""

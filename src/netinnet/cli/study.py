@@ -6,11 +6,11 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 from cyclopts import Parameter
 
-from netinnet.cli.console import WholeNumber, print_json, print_table
+from netinnet.cli.console import Switch, WholeNumber, print_json, print_table
 from netinnet.cli.progress import duration
 from netinnet.cli.study_progress import StudyProgress, counted
 from netinnet.errors import FrameworkError, NetinnetError, RecipeError
@@ -37,11 +37,11 @@ class StudyFlags:
     """Go on with the study in this folder."""
     data_dir: Path | None = None
     """Folder with the data set's files; found or fetched if not given."""
-    dry_run: Annotated[bool, Parameter(negative=())] = False
+    dry_run: Switch = False
     """Only print the plan, and how long it will take here."""
-    quiet: Annotated[bool, Parameter(negative=())] = False
+    quiet: Switch = False
     """No progress, only the result."""
-    json: Annotated[bool, Parameter(negative=())] = False
+    json: Switch = False
     """Print the result as JSON."""
 
 

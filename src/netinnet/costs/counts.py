@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from netinnet.networks.layers import BatchNorm, Conv, Flatten, Layer, Linear, Shape
@@ -110,23 +111,18 @@ def block_costs(network: Network) -> list[LayerCost]:
 
     A block's activation memory is that of all its layers' outputs.
     """
-    layers = layer_costs(network)
-    rows: list[LayerCost] = []
-    start = 0
-    for block in network.blocks:
-        inside = layers[start : start + len(block.layers)]
-        start += len(block.layers)
-        rows.append(
-            LayerCost(
-                name=block.name,
-                description=_describe_block(block.layers),
-                output=inside[-1].output,
-                parameters=sum(row.parameters for row in inside),
-                macs=sum(row.macs for row in inside),
-                activation_bytes=sum(row.activation_bytes for row in inside),
-            )
-        )
-    return rows
+    layers = iter(layer_costs(network))
+    return [
+        _sum(block.name, _describe_block(block.layers), [next(layers) for _ in block.layers])
+        for block in network.blocks
+    ]
+
+
+def _sum(name: str, description: str, rows: Sequence[LayerCost]) -> LayerCost:
+    """Rows as one; its output is the last one's."""
+    fields = ("parameters", "macs", "activation_bytes")
+    sums = (sum(getattr(row, field) for row in rows) for field in fields)
+    return LayerCost(name, description, rows[-1].output, *sums)
 
 
 def _describe_block(layers: tuple[Layer, ...]) -> str:
@@ -150,12 +146,4 @@ def _describe_block(layers: tuple[Layer, ...]) -> str:
 
 def total_cost(network: Network) -> LayerCost:
     """The whole network as one row. Activation memory is the sum of all layers' outputs."""
-    rows = layer_costs(network)
-    return LayerCost(
-        name="total",
-        description=network.name,
-        output=network.output,
-        parameters=sum(row.parameters for row in rows),
-        macs=sum(row.macs for row in rows),
-        activation_bytes=sum(row.activation_bytes for row in rows),
-    )
+    return _sum("total", network.name, layer_costs(network))

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from netinnet.errors import NetinnetError, nearest
+from netinnet.errors import NetinnetError, check_name
 from netinnet.files import write_text
 from netinnet.studies import plan as plans
 from netinnet.studies import search_space
@@ -93,10 +93,7 @@ def plan(
 
     Raises NetinnetError for what cannot be searched.
     """
-    if pruner not in PRUNERS:
-        raise NetinnetError(
-            f"unknown pruner '{pruner}'{nearest(pruner, PRUNERS)}; known are {', '.join(PRUNERS)}"
-        )
+    check_name("pruner", pruner, PRUNERS)
     if trials is not None and trials < 1:
         raise NetinnetError(f"--trials must be at least 1, got {trials}")
     found = space or search_space.default(recipe)
