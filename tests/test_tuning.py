@@ -272,7 +272,6 @@ def test_python_api(searched: Path) -> None:
         trials=4,
         pruner="none",
         output=searched,
-        quiet=True,
         framework=FRAMEWORK,
         train_examples=200,
         test_examples=40,

@@ -30,7 +30,7 @@ def _overrides() -> Any:
     fields = [
         (
             name,
-            Annotated[_flag_type(hint) | None, choice(known.get(name, ()), helps[name])],
+            Annotated[_flag_type(hint) | None, choice(known.get(name, ()), helps[name] or "")],
             dataclasses.field(default=None),
         )
         for name, hint in recipes.field_types().items()

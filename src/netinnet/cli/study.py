@@ -5,19 +5,21 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from cyclopts import Parameter
 
+from netinnet.cli import recipe_flags
 from netinnet.cli.console import Switch, WholeNumber, print_json, print_table
 from netinnet.cli.progress import duration
+from netinnet.cli.recipe_flags import RecipeFlags
 from netinnet.cli.study_progress import StudyProgress, counted
-from netinnet.errors import FrameworkError, NetinnetError, RecipeError
-from netinnet.studies import costs, study
+from netinnet.errors import NetinnetError, RecipeError
+from netinnet.studies import forecast, study
 from netinnet.studies import plan as plans
-from netinnet.studies.costs import ArmCost
-from netinnet.studies.outcome import Outcome
+from netinnet.studies.forecast import Forecast
 from netinnet.studies.pages.page import mean_and_spread
 from netinnet.studies.plan import Plan
 from netinnet.studies.statistics import Summary
@@ -48,56 +50,55 @@ class StudyFlags:
 NO_FLAGS = StudyFlags()
 
 
-@dataclass(frozen=True)
-class Result:
-    """What a finished study prints: a table, or `document` as JSON."""
-
-    headers: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    right: Sequence[int]
-    """Columns of numbers."""
-    document: Mapping[str, Any]
-
-
-def carry_out(
-    plan: Plan,
+def run(
+    module: Any,
     flags: StudyFlags,
-    report: study.Report,
-    result: Callable[[Plan, Sequence[Outcome]], Result],
+    overrides: RecipeFlags,
+    *,
+    decided: dict[str, Any],
+    seeds: tuple[int | None, int, int],
+    plan: Callable[[dict[str, Any], tuple[int, ...]], Plan],
+    headers: Mapping[str, Callable[[Any], str]],
+    right: Sequence[int],
+    rows: str = "arms",
 ) -> None:
-    """Print the plan of a study of arms and seeds, or run it and print its result."""
+    """Print the plan of a study of arms and seeds, or run it and print its table.
+
+    `module` has the study's KIND and `table`. `decided` are the arguments that a study which is
+    gone on with has already; `seeds` are their number, the first one and the number if not given;
+    `plan` makes the plan of the changes and the seeds. `headers` are the table's, each with the
+    text of a row; `rows` names the rows in JSON.
+    """
+    changes = recipe_flags.given(overrides)
+    recipe_flags.refuse_seed(changes)
+    number, first, default = seeds
+    if flags.resume is None:
+        made = plan(changes, plans.seeds(default if number is None else number, first))
+    else:
+        made = load_own(flags, module.KIND, {**decided, **changes})
+        more = () if number is None else plans.seeds(number, first)
+        made = dataclasses.replace(made, seeds=tuple(dict.fromkeys((*made.seeds, *more))))
     if flags.dry_run:
-        _show_plan(plan, flags)
+        _show_plan(made, flags)
         return
+    page = import_module(module.__name__.replace(".studies.", ".studies.pages."))
     with StudyProgress(quiet=flags.quiet) as progress:
-        plan, folder, outcomes = study.conduct(
-            plan,
+        made, folder, outcomes = study.conduct(
+            made,
             output=flags.resume or flags.output,
             workers=flags.workers,
             data_dir=flags.data_dir,
             listener=progress,
-            report=report,
+            report=page.write,
         )
-    found = result(plan, outcomes)
+    table = module.table(made, outcomes)
     if flags.json:
-        print_json({"study": str(folder), **as_json(found.document)})
+        print_json({"study": folder, **made.settings, rows: table})
         return
-    print_table(found.headers, found.rows, right=found.right)
+    print_table(
+        list(headers), [[text(row) for text in headers.values()] for row in table], right=right
+    )
     print(f"study: {folder}  (report: {folder / 'report.html'})")
-
-
-def resumed(
-    flags: StudyFlags, kind: str, given: dict[str, Any], seeds: int | None, first_seed: int
-) -> Plan:
-    """The plan of the study that --resume names, with more seeds if some are given.
-
-    Raises NetinnetError where it is another kind of study, or where `given` has what it decides.
-    """
-    found = load_own(flags, kind, given)
-    if seeds is None:
-        return found
-    more = plans.seeds(seeds, first_seed)
-    return dataclasses.replace(found, seeds=tuple(dict.fromkeys((*found.seeds, *more))))
 
 
 def load_own(flags: StudyFlags, kind: str, given: dict[str, Any]) -> Plan:
@@ -113,69 +114,57 @@ def load_own(flags: StudyFlags, kind: str, given: dict[str, Any]) -> Plan:
         words = taken[-1] if taken[-1] in ("networks", "questions") else f"--{taken[-1]}"
         words = words.replace("_", "-")
         raise RecipeError(f"--resume goes on with the study's own plan; leave out {words}")
-    found = plans.load(folder)
-    if found.kind != kind:
-        raise NetinnetError(f"{folder}: this study goes on with nin {found.kind} --resume")
-    return found
+    plan = plans.load(folder)
+    if plan.kind != kind:
+        raise NetinnetError(f"{folder}: this study goes on with nin {plan.kind} --resume")
+    return plan
 
 
 def _show_plan(plan: Plan, flags: StudyFlags) -> None:
     """Print the plan of a study: arms, sizes, steps, and how long it will take."""
-    arm_costs = costs.of_arms(plan, study.load_data(plan, flags.data_dir))
-    runs = len(plan.arms) * len(plan.seeds)
-    count = study.workers_for(plan, flags.workers)
-    seconds, time_text = time_needed(plan, arm_costs, count, flags.quiet, flags.resume)
+    expected = foretell(plan, flags)
     if flags.json:
-        print_json(
-            {
-                "kind": plan.kind,
-                **plan.settings,
-                "runs": runs,
-                "seeds": list(plan.seeds),
-                "workers": count,
-                "seconds": seconds,
-                "arms": [dataclasses.asdict(cost) for cost in arm_costs],
-            }
-        )
+        fields = ("runs", "workers", "seconds", "arms")
+        chosen = {name: getattr(expected, name) for name in fields}
+        print_json({"kind": plan.kind, **plan.settings, "seeds": plan.seeds, **chosen})
         return
     print_table(
         ("arm", "parameters", "MACs", "steps a run", "pictures a run"),
         [
             (c.arm, f"{c.parameters:,}", f"{c.macs:,}", f"{c.steps:,}", f"{c.images:,}")
-            for c in arm_costs
+            for c in expected.arms
         ],
         right=(1, 2, 3, 4),
     )
-    total = sum(c.training_macs for c in arm_costs) * len(plan.seeds)
     print(
-        f"{counted(runs, 'run')}: {counted(len(plan.arms), 'arm')}, "
-        f"{counted(len(plan.seeds), 'seed')}, {count} at a time; "
-        f"about {total:.2g} multiply-accumulates.\n"
-        f"{time_text}."
+        f"{counted(expected.runs, 'run')}: {counted(len(plan.arms), 'arm')}, "
+        f"{counted(len(plan.seeds), 'seed')}, {expected.workers} at a time; "
+        f"about {expected.macs:.2g} multiply-accumulates.\n"
+        f"{time_needed(expected, flags.resume)}."
     )
 
 
-def time_needed(
-    plan: Plan,
-    arm_costs: Sequence[ArmCost],
-    workers: int,
-    quiet: bool,
-    folder: Path | None = None,
-) -> tuple[float | None, str]:
-    """Seconds that a study will take, or the rest of the one in `folder`, by steps timed now, and
-    a sentence that says it.
+def foretell(plan: Plan, flags: StudyFlags, **search: Any) -> Forecast:
+    """What a study, or a `search` with its limits, will take."""
+    with StudyProgress(quiet=flags.quiet) as progress:
+        return forecast.of(
+            plan,
+            workers=flags.workers,
+            folder=flags.resume,
+            data_dir=flags.data_dir,
+            listener=progress,
+            **search,
+        )
 
-    None where they can't be timed, or nothing is left to do.
-    """
-    try:
-        with StudyProgress(quiet=quiet) as progress:
-            seconds = study.seconds_needed(plan, arm_costs, workers, folder, progress)
-    except FrameworkError as error:
-        return None, f"How long that takes here is not known: {error}"
-    if seconds is None:
-        return None, "All of it is done"
-    what = "the rest of it" if folder else "this"
-    return seconds, f"By the time of a few steps, {what} will take about {duration(seconds)} here"
+
+def time_needed(expected: Forecast, folder: Path | None = None) -> str:
+    """A sentence that says how long a study, or the rest of the one in `folder`, takes."""
+    if expected.reason:
+        return f"How long that takes here is not known: {expected.reason}"
+    if expected.seconds_of_runs is None:
+        return "All of it is done"
+    what, time = "the rest of it" if folder else "this", duration(expected.seconds_of_runs)
+    return f"By the time of a few steps, {what} will take about {time} here"
 
 
 def millions(count: int) -> str:
@@ -183,19 +172,14 @@ def millions(count: int) -> str:
     return f"{count / 1e6:,.1f} M"
 
 
-def accuracy(found: Summary | None, runs: int) -> str:
-    """ "0.9213 ± 0.0015", and of how many of the runs where some are missing."""
-    text = mean_and_spread(found)
+def accuracy(row: Any) -> str:
+    """ "0.9213 ± 0.0015" of a row's runs, and of how many where some are missing."""
+    found: Summary | None = row.accuracy
+    text, runs = mean_and_spread(found), len(row.runs)
     done = found.count if found else 0
     return text if done == runs else f"{text} ({done} of {runs} runs)"
 
 
-def as_json(value: Any) -> Any:
-    """Dataclasses and paths as plain data."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: as_json(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    if isinstance(value, list | tuple):
-        return [as_json(item) for item in value]
-    if isinstance(value, dict):
-        return {key: as_json(item) for key, item in value.items()}
-    return str(value) if isinstance(value, Path) else value
+def seconds(row: Any) -> str:
+    """The mean time of a row's trainings."""
+    return duration(row.seconds.mean) if row.seconds else "–"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -145,14 +144,10 @@ def _write_figure(costs: Costs, figure: Path) -> None:
 def _document(
     net: Network, rows: Sequence[LayerCost], costs: Costs | None, measured: Measurement | None
 ) -> dict[str, Any]:
-    total = dataclasses.asdict(counts.total_cost(net))
-    sums = {key: total[key] for key in ("parameters", "macs", "activation_bytes")}
-    more = {} if costs is None else dataclasses.asdict(costs)
-    if costs is not None:
-        more["measured"] = measured and dataclasses.asdict(measured)
-    shapes = [dataclasses.asdict(row) for row in rows]
-    document = {"network": net.name, "input": net.input, "rows": shapes, "total": sums}
-    return {**document, **more, "network": net.name}
+    total = counts.total_cost(net)
+    sums = {key: getattr(total, key) for key in ("parameters", "macs", "activation_bytes")}
+    more = {} if costs is None else {**vars(costs), "measured": measured, "network": net.name}
+    return {"network": net.name, "input": net.input, "rows": rows, "total": sums, **more}
 
 
 def _print_shapes(net: Network, rows: Sequence[LayerCost], kind: str) -> None:

@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from netinnet.cli import recipe_flags
 from netinnet.cli.console import WholeNumber, print_json, print_table
 from netinnet.cli.recipe_flags import RecipeFlags
-from netinnet.cli.study import NO_FLAGS, StudyFlags, as_json, load_own, time_needed
+from netinnet.cli.study import NO_FLAGS, StudyFlags, foretell, load_own, time_needed
 from netinnet.cli.study_progress import StudyProgress, counted
 from netinnet.errors import NetinnetError
 from netinnet.studies.plan import Plan, short_text
@@ -68,8 +68,8 @@ def tune(
     """
     _require_optuna()
     from netinnet.studies import search as searches
+    from netinnet.studies import search_space, tuning
     from netinnet.studies.pages import tuning as page
-    from netinnet.studies.tuning import BEST_FILE
 
     changes = recipe_flags.given(overrides)
     if flags.resume is not None:
@@ -79,7 +79,15 @@ def tune(
         }
         plan = _resumed(flags, decided, trials)
     else:
-        plan = _planned(recipe, changes, search, space, trials, minutes, pruner, storage, name)
+        texts = [*(search_space.load(space) if space else ()), *(search or ())]
+        plan = tuning.plan(
+            recipes.load(recipe or "fashion", **changes),
+            space=search_space.parse(texts) if texts else None,
+            trials=tuning.TRIALS if trials is None and minutes is None else trials,
+            pruner=pruner or tuning.PRUNERS[0],
+            storage=storage,
+            name=name or tuning.KIND,
+        )
     if flags.dry_run:
         _show_plan(plan, minutes, storage, flags)
         return
@@ -96,15 +104,15 @@ def tune(
         )
     if found.best is None:
         raise NetinnetError(f"no trial has finished; {found.folder} says what became of them")
-    best_file = found.folder / BEST_FILE
+    best_file = found.folder / tuning.BEST_FILE
     if flags.json:
         result = {
-            "study": str(found.folder),
-            "best": as_json(found.best),
-            "as_given": as_json(found.as_given),
-            "best_recipe": str(best_file),
-            "importances": dict(found.importances),
-            "trials": as_json(found.trials),
+            "study": found.folder,
+            "best": found.best,
+            "as_given": found.as_given,
+            "best_recipe": best_file,
+            "importances": found.importances,
+            "trials": found.trials,
         }
         print_json(result)
         return
@@ -132,30 +140,6 @@ def _require_optuna() -> None:
         raise NetinnetError(INSTALL) from error
 
 
-def _planned(
-    recipe: str | None,
-    changes: dict[str, Any],
-    search: list[str] | None,
-    space: Path | None,
-    trials: int | None,
-    minutes: float | None,
-    pruner: str | None,
-    storage: str | None,
-    name: str | None,
-) -> Plan:
-    from netinnet.studies import search_space, tuning
-
-    texts = [*(search_space.load(space) if space else ()), *(search or ())]
-    return tuning.plan(
-        recipes.load(recipe or "fashion", **changes),
-        space=search_space.parse(texts) if texts else None,
-        trials=tuning.TRIALS if trials is None and minutes is None else trials,
-        pruner=pruner or tuning.PRUNERS[0],
-        storage=storage,
-        name=name or tuning.KIND,
-    )
-
-
 def _resumed(flags: StudyFlags, given: dict[str, Any], trials: int | None) -> Plan:
     """The plan of a folder's search, with another number of trials if one is given."""
     from netinnet.studies import tuning
@@ -169,26 +153,14 @@ def _resumed(flags: StudyFlags, given: dict[str, Any], trials: int | None) -> Pl
 
 
 def _show_plan(plan: Plan, minutes: float | None, storage: str | None, flags: StudyFlags) -> None:
-    from netinnet.studies import costs, study, tuning
+    from netinnet.studies import tuning
 
-    trials = plan.settings["trials"]
-    count = study.workers_for(plan, flags.workers)
-    over = 0
-    if flags.resume is not None:
-        over = sum(trial.is_over for trial in tuning.load(flags.resume, storage).trials)
-    alike = tuning.as_study(plan, trials - over)
-    given = alike.arms[0].recipe
-    seconds, time_text = None if minutes is None else 60 * minutes, ""
-    if trials > over:
-        arm_costs = costs.of_arms(alike, study.load_data(alike, flags.data_dir))
-        needed, time_text = time_needed(alike, arm_costs, count, flags.quiet)
-        known = [s for s in (seconds, needed) if s is not None]
-        seconds = min(known, default=None)
-        time_text += " if each trial takes as long as the recipe as given.\n" if needed else ".\n"
+    expected = foretell(plan, flags, minutes=minutes, storage=storage)
     if flags.json:
-        found = {"minutes": minutes, "workers": count, "over": over, "seconds": seconds}
-        print_json({"kind": plan.kind, **plan.settings, **found})
+        limits = {name: getattr(expected, name) for name in ("workers", "over", "seconds")}
+        print_json({"kind": plan.kind, **plan.settings, "minutes": minutes, **limits})
         return
+    given = tuning.trial_recipe(plan, {})
     print_table(
         ("field", "searched", "as given"),
         [
@@ -197,12 +169,18 @@ def _show_plan(plan: Plan, minutes: float | None, storage: str | None, flags: St
         ],
         right=(1, 2),
     )
+    trials = plan.settings["trials"]
     ends = [counted(trials, "trial")] if trials else []
     ends += [f"{minutes:g} minutes"] if minutes else []
+    over = f" ({expected.over} over)" if expected.over else ""
+    time = ""
+    if expected.runs:
+        known = expected.seconds_of_runs is not None
+        if_alike = " if each trial takes as long as the recipe as given" if known else ""
+        time = f"{time_needed(expected)}{if_alike}.\n"
     print(
-        f"{' or '.join(ends)} of {counted(given.epochs, 'epoch')} each"
-        f"{f' ({over} over)' if over else ''}; "
-        f"judged on {100 * given.validation:g}% of the training pictures, held out; "
-        f"pruner: {plan.settings['pruner']}.\n{time_text}",
+        f"{' or '.join(ends)} of {counted(given.epochs, 'epoch')} each{over}; "
+        f"judged on {expected.percent_held_out:g}% of the training pictures, held out; "
+        f"pruner: {plan.settings['pruner']}.\n{time}",
         end="",
     )

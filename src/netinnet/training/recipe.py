@@ -245,6 +245,13 @@ def load(name: str, **changes: Any) -> Recipe:
     return recipe
 
 
+def resolve(recipe: str | Path | Recipe, changes: Mapping[str, Any]) -> Recipe:
+    """A recipe that is named or given, with single fields changed. Raises RecipeError."""
+    if isinstance(recipe, Recipe):
+        return recipe.replace(**changes)
+    return load(str(recipe), **changes)
+
+
 def _file(name: str, folder: Path = Path(), what: str = "recipe") -> Path:
     """The file of a recipe's name, or the path, which is relative to `folder`."""
     files = shipped()
