@@ -177,7 +177,9 @@ def test_start_up_is_quick(arguments: list[str], limit: float) -> None:
     assert min(seconds() for _ in range(3)) < limit
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["resources"], ["summary"], ["zoo"], ["data"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["train", "--help"], ["resources"], ["summary"], ["zoo"], ["data"]]
+)
 def test_nothing_heavy_is_imported(arguments: list[str]) -> None:
     script = (
         "import sys\nfrom netinnet.cli.main import run\n"

@@ -84,12 +84,7 @@ def run(
     page = import_module(module.__name__.replace(".studies.", ".studies.pages."))
     with StudyProgress(quiet=flags.quiet) as progress:
         made, folder, outcomes = study.conduct(
-            made,
-            output=flags.resume or flags.output,
-            workers=flags.workers,
-            data_dir=flags.data_dir,
-            listener=progress,
-            report=page.write,
+            made, output=flags.resume or flags.output, report=page.write, **options(flags, progress)
         )
     table = module.table(made, outcomes)
     if flags.json:
@@ -99,6 +94,11 @@ def run(
         list(headers), [[text(row) for text in headers.values()] for row in table], right=right
     )
     print(f"study: {folder}  (report: {folder / 'report.html'})")
+
+
+def options(flags: StudyFlags, progress: StudyProgress) -> dict[str, Any]:
+    """The arguments that everything about a study takes."""
+    return {"workers": flags.workers, "data_dir": flags.data_dir, "listener": progress}
 
 
 def load_own(flags: StudyFlags, kind: str, given: dict[str, Any]) -> Plan:
@@ -147,14 +147,7 @@ def _show_plan(plan: Plan, flags: StudyFlags) -> None:
 def foretell(plan: Plan, flags: StudyFlags, **search: Any) -> Forecast:
     """What a study, or a `search` with its limits, will take."""
     with StudyProgress(quiet=flags.quiet) as progress:
-        return forecast.of(
-            plan,
-            workers=flags.workers,
-            folder=flags.resume,
-            data_dir=flags.data_dir,
-            listener=progress,
-            **search,
-        )
+        return forecast.of(plan, folder=flags.resume, **options(flags, progress), **search)
 
 
 def time_needed(expected: Forecast, folder: Path | None = None) -> str:
@@ -174,9 +167,9 @@ def millions(count: int) -> str:
 
 def accuracy(row: Any) -> str:
     """ "0.9213 ± 0.0015" of a row's runs, and of how many where some are missing."""
-    found: Summary | None = row.accuracy
-    text, runs = mean_and_spread(found), len(row.runs)
-    done = found.count if found else 0
+    summary: Summary | None = row.accuracy
+    text, runs = mean_and_spread(summary), len(row.runs)
+    done = summary.count if found else 0
     return text if done == runs else f"{text} ({done} of {runs} runs)"
 
 

@@ -95,14 +95,8 @@ def summary(
         raise NetinnetError(f"--framework {framework} is what to measure with: add --measure")
     if figure is not None and figure.suffix not in (".svg", ".png"):
         raise NetinnetError(f"--figure {figure}: the name must end in .svg or .png")
-    net = described(
-        network,
-        image_size=image_size,
-        channels=channels,
-        classes=classes,
-        logits_relu=logits_relu,
-        dropout=dropout,
-    )
+    options = {"image_size": image_size, "channels": channels, "classes": classes}
+    net = described(network, **options, logits_relu=logits_relu, dropout=dropout)
     if batch is None and (measure or {optimizer, momentum, precision, figure} != {None}):
         batch = table.BATCH
     costs, measured = None, None
@@ -117,7 +111,12 @@ def summary(
             )
             measured = in_fresh_process(net, batch, update, framework or "pytorch")
         if figure is not None:
-            _write_figure(costs, figure)
+            from netinnet.files import replacing
+            from netinnet.reports.resource_figure import resource_bars
+
+            drawn = resource_bars(costs, "png" if figure.suffix == ".png" else "svg")
+            with replacing(figure) as file:
+                file.write(drawn)
     rows = counts.layer_costs(net) if layers else counts.block_costs(net)
     if json:
         console.print_json(_document(net, rows, costs, measured))
@@ -132,15 +131,6 @@ resources = functools.partial(summary, batch=table.BATCH)
 resources.__doc__ = summary.__doc__
 
 
-def _write_figure(costs: Costs, figure: Path) -> None:
-    from netinnet.files import replacing
-    from netinnet.reports.resource_figure import resource_bars
-
-    drawn = resource_bars(costs, "png" if figure.suffix == ".png" else "svg")
-    with replacing(figure) as file:
-        file.write(drawn)
-
-
 def _document(
     net: Network, rows: Sequence[LayerCost], costs: Costs | None, measured: Measurement | None
 ) -> dict[str, Any]:
@@ -151,17 +141,11 @@ def _document(
 
 
 def _print_shapes(net: Network, rows: Sequence[LayerCost], kind: str) -> None:
-    total = counts.total_cost(net)
-    print_table(
-        (kind, "what", "output C×H×W", "parameters", "MACs", "activations"),
-        [
-            ("input", "", str(net.input), "", "", ""),
-            *((row.name, row.description, str(row.output), *_numbers(row)) for row in rows),
-            ("total", "", "", *_numbers(total)),
-        ],
-        right=(2, 3, 4, 5),
-        totals=1,
-    )
+    table = [("input", "", str(net.input), "", "", "")]
+    table += [(row.name, row.description, str(row.output), *_numbers(row)) for row in rows]
+    table.append(("total", "", "", *_numbers(counts.total_cost(net))))
+    headers = (kind, "what", "output C×H×W", "parameters", "MACs", "activations")
+    print_table(headers, table, right=(2, 3, 4, 5), totals=1)
 
 
 def _numbers(row: LayerCost) -> tuple[str, str, str]:
@@ -191,40 +175,23 @@ def _print_costs(costs: Costs) -> None:
     )
     work, memory = ("parameters", "macs", "training_flops"), ("stored", "training", "prediction")
     sums = [f"{costs.layer_sum(field):,}" for field in work]
-    print_table(
-        (
-            *("layer", "output C×H×W", "parameters", "MACs", "FLOPs of a step"),
-            *("stored", "live, training", "live, prediction"),
-        ),
-        [
-            *(
-                (
-                    row.name,
-                    str(row.output),
-                    *(f"{getattr(row, field):,}" for field in work),
-                    *(megabytes(getattr(row, f"{field}_bytes")) for field in memory),
-                )
-                for row in costs.layers
-            ),
-            ("total", "", *sums, megabytes(costs.layer_sum("stored_bytes")), "", ""),
-        ],
-        right=tuple(range(1, 8)),
-        totals=1,
-    )
+    sums += [megabytes(costs.layer_sum("stored_bytes")), "", ""]
+    table = [
+        [row.name, str(row.output)]
+        + [f"{getattr(row, field):,}" for field in work]
+        + [megabytes(getattr(row, f"{field}_bytes")) for field in memory]
+        for row in costs.layers
+    ]
+    headers = ["layer", "output C×H×W", "parameters", "MACs", "FLOPs of a step"]
+    headers += ["stored", "live, training", "live, prediction"]
+    print_table(headers, [*table, ["total", "", *sums]], right=range(1, 8), totals=1)
     peaks = training, prediction = costs.training_peak, costs.prediction_peak
-    print_table(
-        (
-            "live at the peak of",
-            f"training ({training.phase} of {training.at})",
-            f"prediction ({prediction.at})",
-        ),
-        [
-            (words, *(megabytes(getattr(moment, part)) for moment in peaks))
-            for part, words in _PARTS.items()
-        ],
-        right=(1, 2),
-        totals=1,
-    )
+    at = f"training ({training.phase} of {training.at})", f"prediction ({prediction.at})"
+    live = [
+        (words, *(megabytes(getattr(moment, part)) for moment in peaks))
+        for part, words in _PARTS.items()
+    ]
+    print_table(("live at the peak of", *at), live, right=(1, 2), totals=1)
 
 
 def _giga(count: float) -> str:

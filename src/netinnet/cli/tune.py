@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from cyclopts import Parameter
 
 from netinnet.cli import recipe_flags
 from netinnet.cli.console import WholeNumber, print_json, print_table
 from netinnet.cli.recipe_flags import RecipeFlags
-from netinnet.cli.study import NO_FLAGS, StudyFlags, foretell, load_own, time_needed
+from netinnet.cli.study import NO_FLAGS, StudyFlags, foretell, load_own, options, time_needed
 from netinnet.cli.study_progress import StudyProgress, counted
 from netinnet.errors import NetinnetError
 from netinnet.studies.plan import Plan, short_text
@@ -73,11 +73,12 @@ def tune(
 
     changes = recipe_flags.given(overrides)
     if flags.resume is not None:
-        decided = {
-            **{"recipe": recipe, "search": search, "space": space, "pruner": pruner},
-            **{"name": name, **changes},
-        }
-        plan = _resumed(flags, decided, trials)
+        decided = {"recipe": recipe, "search": search, "space": space, "pruner": pruner}
+        plan = load_own(flags, tuning.KIND, {**decided, "name": name, **changes})
+        if trials is not None:
+            if trials < 1:
+                raise NetinnetError(f"--trials must be at least 1, got {trials}")
+            plan = dataclasses.replace(plan, settings={**plan.settings, "trials": trials})
     else:
         texts = [*(search_space.load(space) if space else ()), *(search or ())]
         plan = tuning.plan(
@@ -92,45 +93,43 @@ def tune(
         _show_plan(plan, minutes, storage, flags)
         return
     with StudyProgress(quiet=flags.quiet) as progress:
-        found = searches.conduct(
+        tuned = searches.conduct(
             plan,
             output=flags.resume or flags.output,
             minutes=minutes,
-            workers=flags.workers,
             storage=storage,
-            data_dir=flags.data_dir,
-            listener=progress,
             report=page.write,
+            **options(flags, progress),
         )
-    if found.best is None:
-        raise NetinnetError(f"no trial has finished; {found.folder} says what became of them")
-    best_file = found.folder / tuning.BEST_FILE
+    if tuned.best is None:
+        raise NetinnetError(f"no trial has finished; {tuned.folder} says what became of them")
+    best_file = tuned.folder / tuning.BEST_FILE
     if flags.json:
-        result = {
-            "study": found.folder,
-            "best": found.best,
-            "as_given": found.as_given,
+        document = {
+            "study": tuned.folder,
+            "best": tuned.best,
+            "as_given": tuned.as_given,
             "best_recipe": best_file,
-            "importances": found.importances,
-            "trials": found.trials,
+            "importances": tuned.importances,
+            "trials": tuned.trials,
         }
-        print_json(result)
+        print_json(document)
         return
     given = plan.arms[0].recipe
     print_table(
         ("field", "best", "as given"),
         [
             (n, short_text(value), short_text(getattr(given, n)))
-            for n, value in found.best.values.items()
+            for n, value in tuned.best.values.items()
         ],
         right=(1, 2),
     )
-    text = f"best: trial {found.best.number}, validation accuracy {found.best.accuracy:.4f}"
-    if found.as_given is not None:
-        text += f" (as given {found.as_given.accuracy:.4f})"
-    print(f"{text}, of {counted(len(found.trials), 'trial')}")
+    text = f"best: trial {tuned.best.number}, validation accuracy {tuned.best.accuracy:.4f}"
+    if tuned.as_given is not None:
+        text += f" (as given {tuned.as_given.accuracy:.4f})"
+    print(f"{text}, of {counted(len(tuned.trials), 'trial')}")
     print(f"recipe: {best_file}  (nin train --recipe {best_file})")
-    print(f"study: {found.folder}  (report: {found.folder / 'report.html'})")
+    print(f"study: {tuned.folder}  (report: {tuned.folder / 'report.html'})")
 
 
 def _require_optuna() -> None:
@@ -138,18 +137,6 @@ def _require_optuna() -> None:
         import optuna  # noqa: F401
     except ImportError as error:
         raise NetinnetError(INSTALL) from error
-
-
-def _resumed(flags: StudyFlags, given: dict[str, Any], trials: int | None) -> Plan:
-    """The plan of a folder's search, with another number of trials if one is given."""
-    from netinnet.studies import tuning
-
-    found = load_own(flags, tuning.KIND, given)
-    if trials is None:
-        return found
-    if trials < 1:
-        raise NetinnetError(f"--trials must be at least 1, got {trials}")
-    return dataclasses.replace(found, settings={**found.settings, "trials": trials})
 
 
 def _show_plan(plan: Plan, minutes: float | None, storage: str | None, flags: StudyFlags) -> None:
