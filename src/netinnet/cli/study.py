@@ -169,7 +169,7 @@ def accuracy(row: Any) -> str:
     """ "0.9213 ± 0.0015" of a row's runs, and of how many where some are missing."""
     summary: Summary | None = row.accuracy
     text, runs = mean_and_spread(summary), len(row.runs)
-    done = summary.count if found else 0
+    done = summary.count if summary else 0
     return text if done == runs else f"{text} ({done} of {runs} runs)"
 
 
