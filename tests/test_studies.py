@@ -336,7 +336,7 @@ def run_of(
         seed,
         Path("x"),
         state,
-        test_accuracy=accuracy,
+        accuracy=accuracy,
         dead=tuple(DeadClass(name, 1, 5, 0.0) for name in dead),
     )
 
@@ -459,7 +459,7 @@ def test_a_page_where_nothing_lives(tmp_path: Path) -> None:
             0,
             tmp_path,
             "finished",
-            test_accuracy=0.1,
+            accuracy=0.1,
             dead=dead,
             recall=(1.0, *[0.0] * 9),
         ),

@@ -21,6 +21,7 @@ from netinnet.version import VERSION
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from netinnet.data.source import Dataset
     from netinnet.inference.predictor import Predictor
     from netinnet.studies.outcome import Outcome
     from netinnet.studies.plan import Plan
@@ -123,19 +124,25 @@ def load(path: str | Path | None = None, *, framework: str | None = None) -> Any
 def train(
     recipe: str | Path | Recipe = "fashion",
     *,
+    dataset: str | Dataset | None = None,
     output: str | Path | None = None,
     data_dir: str | Path | None = None,
     **changes: Any,
 ) -> Run:
     """Train a recipe (a shipped one's name, a TOML file, or a `Recipe`) and return the run.
 
-    `changes` override single fields: `train("fashion", epochs=1)`. In a notebook the learning
-    curve is drawn while the training goes on. Raises NetinnetError and its children.
+    `changes` override single fields: `train("fashion", epochs=1)`. `dataset` is a name, the path of
+    a folder, or a `netinnet.data.Dataset`. In a notebook the learning curve is drawn while the
+    training goes on. Raises NetinnetError and its children.
     """
+    from netinnet.data.source import Dataset
     from netinnet.reports import html, live
     from netinnet.training import recipe as recipes
     from netinnet.training import start
 
+    given = dataset if isinstance(dataset, Dataset) else None
+    if dataset is not None and given is None:
+        changes["dataset"] = dataset
     resolved = (
         recipe.replace(**changes)
         if isinstance(recipe, recipes.Recipe)
@@ -143,6 +150,7 @@ def train(
     )
     return start.train(
         resolved,
+        dataset=given,
         output=None if output is None else Path(output),
         data_dir=None if data_dir is None else Path(data_dir),
         listener=live.listener(),
@@ -150,13 +158,19 @@ def train(
     )
 
 
-def resume(folder: str | Path, *, data_dir: str | Path | None = None) -> Run:
-    """Go on with an interrupted run, bit for bit, and return it when it is finished."""
+def resume(
+    folder: str | Path, *, dataset: Dataset | None = None, data_dir: str | Path | None = None
+) -> Run:
+    """Go on with an interrupted run, bit for bit, and return it when it is finished.
+
+    `dataset` is the one that it learns where that was given as an object.
+    """
     from netinnet.reports import html, live
     from netinnet.training import start
 
     return start.resume(
         Path(folder),
+        dataset=dataset,
         data_dir=None if data_dir is None else Path(data_dir),
         listener=live.listener(),
         report=html.write,

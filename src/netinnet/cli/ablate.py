@@ -56,6 +56,7 @@ def ablate(
             recipes.load(recipe or "fashion", **changes),
             questions=questions,
             seeds=plans.seeds(5 if seeds is None else seeds, first_seed),
+            data_dir=flags.data_dir,
         )
     study.carry_out(plan, flags, page.write, _result)
 
@@ -63,7 +64,7 @@ def ablate(
 def _result(plan: Plan, outcomes: Sequence[Outcome]) -> Result:
     rows = studies.table(plan, outcomes)
     return Result(
-        ("arm", "test acc", "against baseline (95 %)", "parameters", "MACs", "time"),
+        ("arm", f"{plan.judged} acc", "against baseline (95 %)", "parameters", "MACs", "time"),
         [_row(row) for row in rows],
         right=(3, 4, 5),
         document={"arms": rows},

@@ -56,7 +56,16 @@ def compare(
 def _result(plan: Plan, outcomes: Sequence[Outcome]) -> Result:
     rows = studies.table(plan, outcomes)
     return Result(
-        ("network", "parameters", "MACs", "memory", "file", "images/s", "time", "test acc"),
+        (
+            "network",
+            "parameters",
+            "MACs",
+            "memory",
+            "file",
+            "images/s",
+            "time",
+            f"{plan.judged} acc",
+        ),
         [_row(row) for row in rows],
         right=(1, 2, 3, 4, 5, 6),
         document={"networks": rows},

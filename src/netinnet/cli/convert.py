@@ -47,7 +47,8 @@ def convert(
         What a framework's own file belongs to: a network of the zoo, or a run folder or model file
         whose network it is.
     dataset
-        Take the class names and channels from this data set (with a network of the zoo).
+        Take the class names and channels from this data set, by name or path (with a network of
+        the zoo).
     image_size
         Height and width of the network's input in pixels (with a network of the zoo).
     channels
@@ -118,7 +119,5 @@ def _network(
         raise ModelError("--dataset says what the channels and classes are; leave those out")
     if dataset is None:
         return zoo.network(name, image_size=image_size, channels=channels, classes=classes)
-    found = datasets.find(dataset)
-    return zoo.network(
-        name, image_size=image_size, channels=found.shape.channels, classes=found.classes
-    )
+    facts = datasets.facts(dataset)
+    return zoo.network(name, image_size=image_size, channels=facts.channels, classes=facts.classes)

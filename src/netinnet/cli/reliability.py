@@ -33,8 +33,8 @@ def reliability(
 ) -> None:
     """Train a recipe over many seeds and say how often it learns.
 
-    A run has converged when its test accuracy is at least the threshold and no class is dead (its
-    logit 0 for every test picture). Runs are ordinary run folders in the study's folder. Ctrl-C
+    A run has converged when its accuracy is at least the threshold and no class is dead (its logit
+    0 for every picture that judges). Runs are ordinary run folders in the study's folder. Ctrl-C
     saves all; `--resume`, or the same command with the same `--output`, goes on, and more seeds may
     be added.
 
@@ -72,7 +72,7 @@ def reliability(
 def _result(plan: Plan, outcomes: Sequence[Outcome]) -> Result:
     rows = studies.table(plan, outcomes)
     return Result(
-        ("arm", "converged", "95 %", "median acc", "range", "dead", "lost"),
+        ("arm", "converged", "95 %", f"median {plan.judged} acc", "range", "dead", "lost"),
         [_row(row) for row in rows],
         right=(1, 3, 5, 6),
         document={**plan.settings, "arms": rows},

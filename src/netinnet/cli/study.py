@@ -80,7 +80,7 @@ def carry_out(
         )
     found = result(plan, outcomes)
     if flags.json:
-        print_json({"study": str(folder), **as_json(found.document)})
+        print_json({"study": str(folder), "judged": plan.judged, **as_json(found.document)})
         return
     print_table(found.headers, found.rows, right=found.right)
     print(f"study: {folder}  (report: {folder / 'report.html'})")
@@ -121,7 +121,9 @@ def load_own(flags: StudyFlags, kind: str, given: dict[str, Any]) -> Plan:
 
 def _show_plan(plan: Plan, flags: StudyFlags) -> None:
     """Print the plan of a study: arms, sizes, steps, and how long it will take."""
-    arm_costs = costs.of_arms(plan, study.load_data(plan, flags.data_dir))
+    data = study.load_data(plan, flags.data_dir)
+    plan = plans.with_data(plan, data)
+    arm_costs = costs.of_arms(plan, data)
     runs = len(plan.arms) * len(plan.seeds)
     count = study.workers_for(plan, flags.workers)
     seconds, time_text = time_needed(plan, arm_costs, count, flags.quiet, flags.resume)

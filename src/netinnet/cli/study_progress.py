@@ -129,7 +129,7 @@ class StudyProgress:
         found = event["outcome"]
         text = f"{found.arm}, seed {found.seed}: "
         if found.state == "finished":
-            text += f"test acc {found.test_accuracy:.4f}, {duration(found.wall_seconds)}"
+            text += f"{found.judged} acc {found.accuracy:.4f}, {duration(found.wall_seconds)}"
         else:
             text += f"{found.state}: {found.reason}"
         if found.dead:

@@ -19,8 +19,10 @@ from importlib import resources as package_files
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from netinnet.costs.counts import LayerCost, block_costs, total_cost
-from netinnet.data.dataset import Split
+from netinnet.data.source import Source
 from netinnet.errors import ModelError
 from netinnet.files import write_text
 from netinnet.networks.network import Network
@@ -33,10 +35,10 @@ REFRESH_SECONDS = 10
 _SPLITS = {"train": "training", "validation": "validation", "test": "test"}
 
 
-def write(run: Path, pictures: Split | None) -> Path:
+def write(run: Path, pictures: Source | None) -> Path:
     """Write `report.html` into the run folder and return its path.
 
-    `pictures` is the evaluated test split, of which the worst mistakes are shown; None leaves them
+    `pictures` is the split that judges, of which the worst mistakes are shown; None leaves them
     out. Raises ModelError where the folder is no run, NetinnetError where it can't be written.
     """
     page = _page(_read_run(run), pictures)
@@ -68,9 +70,15 @@ class _Facts:
         return self.last("start")
 
     @property
-    def test(self) -> dict[str, Any]:
-        """The newest evaluation of the test split, {} before the first one."""
-        found: dict[str, Any] = self.last("evaluation").get("test", {})
+    def judged(self) -> str:
+        """The split that judges: what `Recipe.judged` says, or the test split."""
+        evaluation = self.last("evaluation")
+        return "test" if "test" in evaluation or not evaluation else "validation"
+
+    @property
+    def evaluation(self) -> dict[str, Any]:
+        """The newest evaluation of the split that judges, {} before the first one."""
+        found: dict[str, Any] = self.last("evaluation").get(self.judged, {})
         return found
 
     @property
@@ -105,7 +113,7 @@ def _read(path: Path) -> str:
         raise ModelError(f"{path}: cannot be read ({reason}); is this a run folder?") from error
 
 
-def _page(facts: _Facts, pictures: Split | None) -> str:
+def _page(facts: _Facts, pictures: Source | None) -> str:
     """The whole page. Every part below returns HTML with all foreign text escaped."""
     template = package_files.files("netinnet.reports").joinpath("page.html").read_text("utf-8")
     refresh = f'<meta http-equiv="refresh" content="{REFRESH_SECONDS}">'
@@ -249,17 +257,18 @@ def _learning(facts: _Facts) -> str:
 
 
 def _confusion(facts: _Facts) -> str:
-    matrix = facts.test.get("confusion")
+    matrix = facts.evaluation.get("confusion")
     if not matrix:
         return ""
     image = image_tag(figures.confusion(matrix, facts.network.classes), "Confusion matrix")
-    caption = "How many test pictures of each class (row) were taken for each class (column)."
+    pictures = f"{facts.judged} pictures"
+    caption = f"How many {pictures} of each class (row) were taken for each class (column)."
     return section("Confusion matrix", captioned(image, caption))
 
 
 def _recall(facts: _Facts) -> str:
     """Bars beside a table with the counts."""
-    recall, matrix = facts.test.get("recall"), facts.test.get("confusion")
+    recall, matrix = facts.evaluation.get("recall"), facts.evaluation.get("confusion")
     if not recall or not matrix:
         return ""
     classes = facts.network.classes
@@ -269,18 +278,18 @@ def _recall(facts: _Facts) -> str:
         for i, (name, row) in enumerate(zip(classes, matrix, strict=True))
     ]
     table = text_table(["class", "pictures", "found", "recall"], rows, numbers=range(1, 4))
-    caption = "Share of each class's test pictures that were found."
+    caption = f"Share of each class's {facts.judged} pictures that were found."
     return section(
         "Recall by class",
         f'<div class="beside">{captioned(image, caption)}{table}</div>',
     )
 
 
-def _mistakes(facts: _Facts, pictures: Split | None) -> str:
+def _mistakes(facts: _Facts, pictures: Source | None) -> str:
     """The most confident mistakes as pictures."""
     if pictures is None:
         return ""
-    mistakes = [m for m in facts.test.get("mistakes", ()) if m["index"] < len(pictures)]
+    mistakes = [m for m in facts.evaluation.get("mistakes", ()) if m["index"] < len(pictures)]
     if not mistakes:
         return ""
     classes = facts.network.classes
@@ -288,7 +297,8 @@ def _mistakes(facts: _Facts, pictures: Split | None) -> str:
         f"{classes[m['label']]} → {classes[m['predicted']]}\n{_percent(m['probability'])}"
         for m in mistakes
     ]
-    grid = figures.picture_grid(pictures.images[[m["index"] for m in mistakes]], captions)
+    shown = pictures.pictures(np.array([m["index"] for m in mistakes]))
+    grid = figures.picture_grid(shown, captions)
     alternative = "; ".join(caption.replace("\n", " ") for caption in captions)
     caption = "True class → prediction, and the probability that the network gave it."
     return section("The most confident mistakes", captioned(image_tag(grid, alternative), caption))

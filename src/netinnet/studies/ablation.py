@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from netinnet.costs import counts
+from netinnet.data import datasets
 from netinnet.errors import NetinnetError, nearest
 from netinnet.networks import zoo
 from netinnet.networks.network import Network
@@ -88,7 +90,13 @@ class ArmEffect:
     seconds: Summary | None
 
 
-def plan(recipe: Recipe, *, questions: Sequence[str], seeds: Sequence[int]) -> Plan:
+def plan(
+    recipe: Recipe,
+    *,
+    questions: Sequence[str],
+    seeds: Sequence[int],
+    data_dir: Path | None = None,
+) -> Plan:
     """A study of the recipe as it is (`baseline`) and with one thing changed at a time.
 
     Values that leave the network as it is are no arms of their own. Raises NetinnetError for an
@@ -97,7 +105,8 @@ def plan(recipe: Recipe, *, questions: Sequence[str], seeds: Sequence[int]) -> P
     if not zoo.entry(recipe.network).is_nin:
         raise NetinnetError(f"{recipe.network} is no NiN: it has none of what is left out here")
     base = with_threads(recipe)
-    own = network_for(base)
+    facts = datasets.facts(recipe.dataset, data_dir)
+    own = network_for(base, facts)
     arms = [Arm(BASELINE, base)]
     for name in dict.fromkeys(questions or QUESTIONS):
         if name not in QUESTIONS:
@@ -108,7 +117,7 @@ def plan(recipe: Recipe, *, questions: Sequence[str], seeds: Sequence[int]) -> P
         question = QUESTIONS[name]
         for value in question.values(base, own):
             changed = base.replace(**{question.field: value})
-            if network_for(changed) != own:
+            if network_for(changed, facts) != own:
                 arms.append(Arm(f"{name}={_text(value)}", changed))
     return Plan(KIND, tuple(arms), tuple(seeds))
 
@@ -130,7 +139,7 @@ def table(plan: Plan, outcomes: Sequence[Outcome]) -> list[ArmEffect]:
     for arm in plan.arms:
         found = runs[arm.name]
         accuracies = _accuracies(found)
-        total = counts.total_cost(network_for(arm.recipe))
+        total = counts.total_cost(network_for(arm.recipe, plan.facts(arm.recipe)))
         rows.append(
             ArmEffect(
                 arm=arm.name,
@@ -153,5 +162,5 @@ def table(plan: Plan, outcomes: Sequence[Outcome]) -> list[ArmEffect]:
 
 
 def _accuracies(outcomes: Sequence[Outcome]) -> dict[int, float]:
-    """Test accuracy of each finished run by its seed."""
-    return {o.seed: o.test_accuracy for o in outcomes if o.test_accuracy is not None}
+    """Accuracy of each finished run by its seed."""
+    return {o.seed: o.accuracy for o in outcomes if o.accuracy is not None}

@@ -79,7 +79,7 @@ def table(plan: Plan, outcomes: Sequence[Outcome]) -> list[NetworkFigures]:
     runs = by_arm(plan, outcomes)
     rows = []
     for arm in plan.arms:
-        network = network_for(arm.recipe)
+        network = network_for(arm.recipe, plan.facts(arm.recipe))
         total = counts.total_cost(network)
         found = [outcome for outcome in runs[arm.name] if outcome.state == "finished"]
         rows.append(
@@ -91,7 +91,7 @@ def table(plan: Plan, outcomes: Sequence[Outcome]) -> list[NetworkFigures]:
                 parameters=total.parameters,
                 macs=total.macs,
                 activation_bytes=total.activation_bytes,
-                accuracy=_summary(found, "test_accuracy"),
+                accuracy=_summary(found, "accuracy"),
                 lost=sum(o.state in ("diverged", "failed") for o in runs[arm.name]),
                 file_bytes=found[0].model_bytes if found else None,
                 peak_memory_bytes=max((o.peak_memory_bytes or 0 for o in found), default=0) or None,

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from netinnet.costs import counts
-from netinnet.data import batches
-from netinnet.data.dataset import Dataset
+from netinnet.data.source import Dataset
 from netinnet.studies.plan import Plan
 from netinnet.training.recipe import Recipe
+from netinnet.training.splits import splits
 from netinnet.training.start import network_for
 
 
@@ -47,8 +47,9 @@ def of_arms(plan: Plan, data: Mapping[str, Dataset]) -> list[ArmCost]:
     """
     found = []
     for arm in plan.arms:
-        total = counts.total_cost(network_for(arm.recipe))
-        steps, images, evaluated = _steps(arm.recipe, data[arm.recipe.dataset])
+        its = data[arm.recipe.dataset]
+        total = counts.total_cost(network_for(arm.recipe, its.facts))
+        steps, images, evaluated = _steps(arm.recipe, its)
         sizes = (total.parameters, total.macs, total.activation_bytes)
         found.append(ArmCost(arm.name, *sizes, steps, images, evaluated))
     return found
@@ -56,11 +57,8 @@ def of_arms(plan: Plan, data: Mapping[str, Dataset]) -> list[ArmCost]:
 
 def _steps(recipe: Recipe, data: Dataset) -> tuple[int, int, int]:
     """Steps of one run, their pictures, and the pictures of its evaluations."""
-    data = data.limited(recipe.train_examples, recipe.test_examples)
-    kept, held_out = len(data.train), 0
-    if recipe.validation:
-        kept, held_out = map(len, batches.split(kept, recipe.validation, recipe.seed))
-    steps = -(-kept // recipe.batch_size) * recipe.epochs
-    # After each epoch, and the test pictures once more to look for dead classes.
-    evaluated = recipe.epochs * (held_out + len(data.test)) + len(data.test)
-    return steps, kept * recipe.epochs, evaluated
+    train, parts = splits(recipe, data)
+    steps = -(-len(train) // recipe.batch_size) * recipe.epochs
+    # After each epoch, and the split that judges once more to look for dead classes.
+    evaluated = recipe.epochs * sum(map(len, parts.values())) + len(parts[recipe.judged])
+    return steps, len(train) * recipe.epochs, evaluated

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from netinnet.data import datasets
+from netinnet.data.source import Dataset, DatasetRecord, Facts
 from netinnet.errors import NetinnetError, RecipeError, nearest
 from netinnet.files import cannot_write, new_dated_folder
 from netinnet.training import recipe as recipes
@@ -57,12 +59,14 @@ class Job:
 
 @dataclass(frozen=True)
 class Plan:
-    """A study before it is run. `settings` are the kind's own, such as a threshold."""
+    """A study before it is run. `settings` are the kind's own, such as a threshold; `data` is what
+    it keeps of its data sets, by the recipes' names for them, from the moment they are loaded."""
 
     kind: str
     arms: tuple[Arm, ...]
     seeds: tuple[int, ...]
     settings: dict[str, Any] = field(default_factory=dict)
+    data: dict[str, DatasetRecord] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.seeds or not self.arms:
@@ -75,6 +79,18 @@ class Plan:
             folders[folder] = arm.name
         if len(self.arms) * len(self.seeds) > MOST_RUNS:
             raise NetinnetError(f"a study may have {MOST_RUNS:,} runs at most")
+        if len({arm.recipe.judged for arm in self.arms}) > 1:
+            raise NetinnetError("all arms must be judged on one split; give all the same evaluate")
+
+    @property
+    def judged(self) -> str:
+        """The split that judges all runs: "test" or "validation"."""
+        return self.arms[0].recipe.judged
+
+    def facts(self, recipe: Recipe) -> Facts:
+        """What is known of the data set of an arm's recipe."""
+        kept = self.data.get(recipe.dataset)
+        return kept.facts if kept else datasets.facts(recipe.dataset)
 
     def jobs(self, folder: Path) -> list[Job]:
         """Every run, seed by seed: with some of the seeds all arms can be compared already."""
@@ -97,6 +113,9 @@ class Plan:
             for name, value in self.settings.items()
         ]
         parts = ["\n".join(lines) + "\n"]
+        for name, record in self.data.items():
+            parts.append(f"[data.{json.dumps(name, ensure_ascii=False)}]\n")
+            parts[-1] += recipes.toml_lines(record.to_dict())
         for arm in self.arms:
             parts.append(f"[arms.{json.dumps(arm.name, ensure_ascii=False)}]\n")
             parts[-1] += arm.recipe.to_toml()
@@ -107,6 +126,8 @@ def from_toml(text: str, where: str) -> Plan:
     """The inverse of `Plan.to_toml`. Raises RecipeError where the text is no plan."""
     try:
         data = tomllib.loads(text)
+        records = data.pop("data", {}).items()
+        kept = {name: DatasetRecord.from_dict(values, where) for name, values in records}
         kind, seeds, arms = str(data.pop("kind")), data.pop("seeds"), data.pop("arms")
         for name, expected in SETTINGS.get(kind, {}).items():
             if type(data[name]) not in expected:
@@ -117,7 +138,7 @@ def from_toml(text: str, where: str) -> Plan:
             Arm(name, recipes.from_mapping(values, f"{where}, arm {name}"))
             for name, values in arms.items()
         )
-        return Plan(kind, made, tuple(seeds), data)
+        return Plan(kind, made, tuple(seeds), data, kept)
     except (ValueError, RecursionError) as error:
         raise RecipeError(f"{where}: not a TOML file ({error})") from error
     except (KeyError, TypeError, AttributeError) as error:
@@ -145,7 +166,7 @@ def settle(plan: Plan, output: Path | None) -> tuple[Plan, Path]:
     folder = output or new_dated_folder(Path("studies"), plan.kind)
     if (folder / PLAN_FILE).exists():
         there = load(folder)
-        if replace(there, seeds=plan.seeds) != plan:
+        if replace(there, seeds=plan.seeds, data=there.data or plan.data) != plan:
             raise NetinnetError(f"{folder} holds another study; choose another --output")
         plan = replace(plan, seeds=tuple(dict.fromkeys((*there.seeds, *plan.seeds))))
         return plan, folder
@@ -157,6 +178,11 @@ def settle(plan: Plan, output: Path | None) -> tuple[Plan, Path]:
     except OSError as error:
         raise cannot_write(folder, error) from error
     return plan, folder
+
+
+def with_data(plan: Plan, data: Mapping[str, Dataset]) -> Plan:
+    """The plan with what it keeps of its data sets."""
+    return replace(plan, data={name: loaded.record for name, loaded in data.items()})
 
 
 def folder_name(arm: str) -> str:

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from netinnet.data import datasets
 from netinnet.errors import NetinnetError
 from netinnet.studies import plan as plans
 from netinnet.studies.outcome import Outcome, by_arm
@@ -23,7 +22,7 @@ THRESHOLD = 0.8
 class ArmReliability:
     """What one arm's runs came to.
 
-    A run has converged when no class is dead and its test accuracy is at least the threshold; one
+    A run has converged when no class is dead and its accuracy is at least the threshold; one
     that diverged or failed has not. `share` is the share of the `ended` runs that converged, with
     Wilson's 95 % interval; `accuracy` is over the finished ones.
     """
@@ -63,7 +62,7 @@ def table(plan: Plan, outcomes: Sequence[Outcome]) -> list[ArmReliability]:
     rows = []
     for arm in plan.arms:
         found = runs[arm.name]
-        classes = len(datasets.find(arm.recipe.dataset).classes)
+        classes = len(plan.facts(arm.recipe).classes)
         states = [outcome.state for outcome in found]
         ended = len(found) - states.count("unfinished")
         converged = sum(outcome.converged(threshold) for outcome in found)
@@ -74,7 +73,7 @@ def table(plan: Plan, outcomes: Sequence[Outcome]) -> list[ArmReliability]:
                 ended=ended,
                 converged=converged,
                 share=share_interval(converged, ended),
-                accuracy=summary([o.test_accuracy for o in found if o.test_accuracy is not None]),
+                accuracy=summary([o.accuracy for o in found if o.accuracy is not None]),
                 runs_with_dead_classes=sum(bool(outcome.dead) for outcome in found),
                 runs_all_dead=sum(len(outcome.dead) == classes for outcome in found),
                 diverged=states.count("diverged"),

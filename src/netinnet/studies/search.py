@@ -71,6 +71,7 @@ def conduct(
     if not plan.settings["trials"] and minutes is None:
         raise NetinnetError("this search has no end: give --trials or --minutes")
     data = load_data(plan, data_dir, listener)
+    plan = plans.with_data(plan, data)
     alike = tuning.as_study(plan, plan.settings["trials"])
     arm_costs = costs.of_arms(alike, data)  # says an impossible network before any folder
     # A storage that can't be used is said before the folder is made, too.
@@ -94,7 +95,8 @@ def _settle(plan: Plan, output: Path | None) -> Path:
     """The search's folder: a new one, or that of the same search, whose end may be another."""
     if output is not None and (output / plans.PLAN_FILE).exists():
         there = plans.load(output)
-        if replace(there, settings={**there.settings, "trials": plan.settings["trials"]}) != plan:
+        settings = {**there.settings, "trials": plan.settings["trials"]}
+        if replace(there, settings=settings, data=there.data or plan.data) != plan:
             raise NetinnetError(f"{output} holds another study; choose another --output")
         return output
     return plans.settle(plan, output)[1]
@@ -212,7 +214,8 @@ class _Search:
         job = Job(name, self.plan.seeds[0], self.plan.arms[0].recipe, folder)
         try:
             job = replace(job, recipe=tuning.trial_recipe(self.plan, values))
-            runs.create(job.recipe, network_for(job.recipe), folder)
+            record = self.plan.data[job.recipe.dataset]
+            runs.create(job.recipe, network_for(job.recipe, record.facts), folder, record)
         except (RecipeError, NetworkError) as error:
             self._failed(job, str(error))
             return None

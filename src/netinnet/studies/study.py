@@ -11,7 +11,7 @@ from pathlib import Path
 
 from netinnet import frameworks
 from netinnet.data import datasets
-from netinnet.data.dataset import Dataset
+from netinnet.data.source import Dataset
 from netinnet.errors import NetinnetError
 from netinnet.files import write_text
 from netinnet.studies import costs, outcome, timing
@@ -44,7 +44,7 @@ def load_data(
 ) -> dict[str, Dataset]:
     """The data sets of a plan by name, fetched once, before any run needs them."""
     return {
-        name: datasets.load(name, data_dir, on_progress=data_progress(listener))
+        name: datasets.load(name, data_dir, data_progress(listener), plan.data.get(name))
         for name in sorted({arm.recipe.dataset for arm in plan.arms})
     }
 
@@ -80,7 +80,7 @@ def seconds_needed(
     if not arms:
         return None
     listener({"event": "timing", "arms": len(arms)})
-    timed = timing.seconds_of_a_run(arms, arm_costs, min(workers, len(left)))
+    timed = timing.seconds_of_a_run(plan, arms, arm_costs, min(workers, len(left)))
     return Estimate(costs.work(arm_costs), timed).seconds_left(left, workers)
 
 
@@ -103,7 +103,7 @@ def conduct(
     check_can_start(plan)
     data = load_data(plan, data_dir, listener)
     arm_costs = costs.of_arms(plan, data)  # says an impossible network before any folder
-    plan, folder = plans.settle(plan, output)
+    plan, folder = plans.settle(plans.with_data(plan, data), output)
     jobs = [(job, outcome.read(job)) for job in plan.jobs(folder)]
     known = {job.arm for job, found in jobs if found.wall_seconds is not None}
     left = [job.arm for job, found in jobs if not found.is_settled and job.arm not in known]
@@ -176,7 +176,8 @@ class _Sitting:
     def _start(self, job: Job) -> None:
         run = Run(job.folder)
         if not run.recipe_file.exists():
-            runs.create(job.recipe, network_for(job.recipe), job.folder)
+            record = self.plan.data[job.recipe.dataset]
+            runs.create(job.recipe, network_for(job.recipe, record.facts), job.folder, record)
         elif run.recipe() != job.recipe:
             raise NetinnetError(
                 f"{run.recipe_file} is not the study's; undo the change or remove the run's folder"

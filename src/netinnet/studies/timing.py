@@ -1,6 +1,6 @@
 """How long will a study take? A few training steps of each arm, timed before anything is begun.
 
-    python -m netinnet.studies.timing < recipe.json
+    python -m netinnet.studies.timing < recipe-and-facts.json
 
 As many arms are timed at once as will be trained at once, so that they share the machine as they
 will then.
@@ -21,6 +21,7 @@ import numpy as np
 
 from netinnet import frameworks, process_memory, weights
 from netinnet.data import batches
+from netinnet.data.source import Facts
 from netinnet.errors import FrameworkError, NetinnetError
 from netinnet.fresh_process import ask
 from netinnet.preprocessing import normalise
@@ -54,15 +55,15 @@ def before_a_long_study(
     arms = [arm for arm in plan.arms if arm.name in unfinished]
     heard({"event": "timing", "arms": len(arms)})
     try:
-        return seconds_of_a_run(arms, costs, at_once)
+        return seconds_of_a_run(plan, arms, costs, at_once)
     except FrameworkError:
         return {}
 
 
 def seconds_of_a_run(
-    arms: Sequence[Arm], costs: Iterable[ArmCost], workers: int
+    plan: Plan, arms: Sequence[Arm], costs: Iterable[ArmCost], workers: int
 ) -> dict[str, float]:
-    """Seconds of one run of each arm, by its name, while `workers` are at work.
+    """Seconds of one run of each of some arms, by its name, while `workers` are at work.
 
     Arms that can't be timed are left out, and those for which there is no time. A picture's
     evaluation is a third of its step. Raises FrameworkError where no arm can be timed.
@@ -77,9 +78,9 @@ def seconds_of_a_run(
             return
         began = time.monotonic()
         try:
-            seconds = ask(
-                __name__, dataclasses.asdict(arm.recipe), environment(arm.recipe.threads or 1)
-            )
+            facts = dataclasses.asdict(plan.facts(arm.recipe))
+            question = {"recipe": dataclasses.asdict(arm.recipe), "facts": facts}
+            seconds = ask(__name__, question, environment(arm.recipe.threads or 1))
         except FrameworkError as error:
             failures.append(error)
             return
@@ -95,10 +96,10 @@ def seconds_of_a_run(
     return {name: statistics.fmean(seconds) for name, seconds in found.items()}
 
 
-def seconds_of_steps(recipe: Recipe) -> list[float]:
+def seconds_of_steps(recipe: Recipe, facts: Facts) -> list[float]:
     """Seconds of training steps behind the first one, which also compiles and allocates."""
-    network = network_for(recipe)
-    settings = learner_settings(recipe, network)
+    network = network_for(recipe, facts)
+    settings = learner_settings(recipe, network, facts)
     learner = frameworks.adapter(recipe.framework).learner(settings, weights.initial(network, 0))
     process_memory.keep_freed_memory()  # as a training does
     rng = np.random.default_rng(0)
@@ -125,9 +126,11 @@ def seconds_of_steps(recipe: Recipe) -> list[float]:
 
 
 def main() -> int:
-    """Read a recipe from standard input and print the seconds of its steps, as JSON."""
+    """Print the seconds of steps of the recipe and facts on standard input, as JSON."""
     try:
-        print(json.dumps(seconds_of_steps(Recipe(**json.load(sys.stdin)))))
+        asked = json.load(sys.stdin)
+        recipe, facts = Recipe(**asked["recipe"]), Facts.from_dict(asked["facts"])
+        print(json.dumps(seconds_of_steps(recipe, facts)))
     except NetinnetError as error:
         print(error, file=sys.stderr)
         return 2

@@ -118,7 +118,9 @@ def space_of(plan: Plan) -> SearchSpace:
 def trial_recipe(plan: Plan, values: Mapping[str, Any]) -> Recipe:
     """The recipe of one trial. Raises RecipeError where the values make none."""
     base = plan.arms[0].recipe
-    return base.replace(validation=base.validation or VALIDATION, **values)
+    evaluate = "both" if base.evaluate == "test" else base.evaluate
+    validation = base.validation or VALIDATION
+    return base.replace(**{"validation": validation, "evaluate": evaluate, **values})
 
 
 def as_study(plan: Plan, trials: int) -> Plan:
@@ -131,12 +133,15 @@ def as_study(plan: Plan, trials: int) -> Plan:
 def write_best(tuning: Tuning) -> Path | None:
     """Write best.toml, which `nin train --recipe` takes, where a trial is finished.
 
-    It trains on the whole training set, unless the recipe as given holds some out.
+    It trains on the whole training set, unless the recipe as given holds some out or asks for its
+    evaluation.
     """
     best = tuning.best
     if best is None:
         return None
-    recipe = tuning.plan.arms[0].recipe.replace(**best.values)
+    given = tuning.plan.arms[0].recipe
+    held_out = given.evaluate in ("validation", "both")
+    recipe = trial_recipe(tuning.plan, best.values) if held_out else given.replace(**best.values)
     path = tuning.folder / BEST_FILE
     write_text(
         path,

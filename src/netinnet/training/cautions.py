@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from netinnet.data.source import Dataset
 from netinnet.networks.network import Network
 from netinnet.training.recipe import Recipe
 
 
-def cautions(recipe: Recipe, network: Network) -> list[str]:
+def cautions(recipe: Recipe, network: Network, data: Dataset | None = None) -> list[str]:
     """What is known to go wrong with such a recipe, in one line each."""
     kinds = [type(placed.layer).__name__ for placed in network.placed_layers()]
     found = []
@@ -17,4 +18,13 @@ def cautions(recipe: Recipe, network: Network) -> list[str]:
                 "a ReLU stands behind the logits: of 193 published runs of the chapter's recipe "
                 "84 (4 in 10) ended below .80 accuracy; logits_relu = false is the cure"
             )
+    if data is not None and recipe.horizontal_flip and not data.facts.horizontal_flip:
+        found.append(
+            f"horizontal_flip mirrors pictures, which changes what they show in {data.name}"
+        )
+    if data is not None and data.validation is not None and recipe.validation:
+        found.append(
+            f"validation = {recipe.validation:g} holds training pictures out; the validation split "
+            f"of {data.name} is not used"
+        )
     return found

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from netinnet import weights
+from netinnet.data import datasets
+from netinnet.data.source import DatasetRecord
 from netinnet.errors import ModelError, NetinnetError, RecipeError
 from netinnet.files import cannot_write, new_dated_folder, write_text
 from netinnet.networks.network import Network
@@ -35,6 +37,10 @@ class Run:
     @property
     def network_file(self) -> Path:
         return self.folder / "network.json"
+
+    @property
+    def dataset_file(self) -> Path:
+        return self.folder / "dataset.json"
 
     @property
     def events_file(self) -> Path:
@@ -66,6 +72,19 @@ class Run:
 
     def recipe(self) -> Recipe:
         return recipes.from_mapping(recipes.read_toml(self.recipe_file), str(self.recipe_file))
+
+    def dataset(self) -> DatasetRecord:
+        """What the run keeps of its data set; runs of netinnet 0.1.0 had one with a name.
+
+        Raises ModelError where it is damaged.
+        """
+        if not self.dataset_file.exists():
+            return datasets.find(self.recipe().dataset).record()
+        try:
+            values = json.loads(self.dataset_file.read_text("utf-8"))
+        except (OSError, ValueError) as error:
+            raise ModelError(f"{self.dataset_file}: damaged ({error})") from error
+        return DatasetRecord.from_dict(values, str(self.dataset_file))
 
     def metrics(self) -> dict[str, Any]:
         """The results of a finished run. Raises ModelError where it has none."""
@@ -152,7 +171,7 @@ class Run:
                 yield event
 
 
-def create(recipe: Recipe, network: Network, output: Path | None) -> Run:
+def create(recipe: Recipe, network: Network, output: Path | None, data: DatasetRecord) -> Run:
     """Make the folder of a new run: `output`, else runs/DATE-NETWORK-FRAMEWORK.
 
     Raises NetinnetError where the folder has a run already or cannot be written.
@@ -175,6 +194,8 @@ def create(recipe: Recipe, network: Network, output: Path | None) -> Run:
     except OSError as error:
         raise cannot_write(output, error) from error
     write_text(run.network_file, network.to_json() + "\n")
+    text = json.dumps(data.to_dict(), ensure_ascii=False, indent=1)
+    write_text(run.dataset_file, text + "\n")
     # The recipe last: a folder with a recipe is a run that can be resumed.
     write_text(run.recipe_file, recipe.to_toml())
     return run
@@ -189,7 +210,7 @@ def _is_left_behind(path: Path) -> bool:
     """Whether a start that was killed before its recipe was written can have left this."""
     if path.name == "checkpoints":
         return path.is_dir() and not any(path.iterdir())
-    return path.name in ("network.json", ".lock") or path.name.endswith(".tmp")
+    return path.name in ("network.json", "dataset.json", ".lock") or path.name.endswith(".tmp")
 
 
 def open_run(folder: Path) -> Run:

@@ -29,7 +29,7 @@ def write(folder: Path, plan: Plan, outcomes: Sequence[Outcome], state: str) -> 
     rows = ablation.table(plan, outcomes)
     baseline = rows[0]
     cards = [
-        ("baseline test accuracy (%)", mean_and_spread(baseline.accuracy, ".2f", 100)),
+        ("baseline accuracy (%)", mean_and_spread(baseline.accuracy, ".2f", 100)),
         ("baseline parameters", f"{baseline.parameters:,}"),
     ]
     questions = [name for name in QUESTIONS if any(row.question == name for row in rows)]
@@ -62,7 +62,7 @@ def _effects(rows: Sequence[ArmEffect]) -> str:
     caption = (
         "Mean difference from the baseline, seed by seed, with Student's 95 % interval. Where the "
         "interval holds 0, the runs do not tell the arm from the baseline. In the tables below, "
-        "accuracy is that on the test pictures, mean ± standard deviation; MACs and activations "
+        "accuracy is a mean ± standard deviation; MACs and activations "
         "(float32) are those of one picture in a forward pass; time is that of a training."
     )
     svg = figures.effects(shown)

@@ -51,7 +51,7 @@ def _places(rows: Sequence[NetworkFigures]) -> str:
     if not places:
         return ""
     svg = figures.accuracy_against_cost(places)
-    caption = "Mean test accuracy (± one standard deviation) over size and over training time."
+    caption = "Mean accuracy (± one standard deviation) over size and over training time."
     return section("Accuracy and what it costs", figure(svg, "Accuracy against cost", caption))
 
 
@@ -76,7 +76,7 @@ def _costs(rows: Sequence[NetworkFigures]) -> str:
 
 
 def _training(rows: Sequence[NetworkFigures], plan: Plan) -> str:
-    header = ["network", "runs", "test accuracy (%)", "images/s", "training time", "peak memory"]
+    header = ["network", "runs", "accuracy (%)", "images/s", "training time", "peak memory"]
     header += ["recipe"]
     cells = []
     for row, arm in zip(rows, plan.arms, strict=True):

@@ -52,7 +52,8 @@ class Page:
         seeds = f"{len(plan.seeds)} {'seed' if len(plan.seeds) == 1 else 'seeds'}"
         done = sum(outcome.is_settled for outcome in outcomes)
         progress = Progress(state, done, len(outcomes), "runs")
-        return self.write_into(folder, plan, f"{arms}, {seeds}", progress)
+        subtitle = f"{arms}, {seeds}, judged by {plan.judged} accuracy"
+        return self.write_into(folder, plan, subtitle, progress)
 
     def write_into(self, folder: Path, plan: Plan, subtitle: str, progress: Progress) -> Path:
         """Write report.html into a study's folder."""
@@ -103,7 +104,7 @@ def runs_section(folder: Path, outcomes: Sequence[Outcome]) -> str:
     lines = []
     for o in outcomes:
         cells = (
-            _percent(o.test_accuracy),
+            _percent(o.accuracy),
             "–" if o.training_seconds is None else duration(o.training_seconds),
             escape(", ".join(_dead(dead) for dead in o.dead)),
         )
@@ -111,7 +112,7 @@ def runs_section(folder: Path, outcomes: Sequence[Outcome]) -> str:
         name = run_link(folder, o, f"{o.arm}, seed {o.seed}")
         lines.append(f"<tr><td>{name}</td><td>{o.state}</td>{numbers}<td>{cells[2]}</td></tr>")
     head = (
-        "<tr><th>run</th><th>state</th><th class='n'>test accuracy</th>"
+        "<tr><th>run</th><th>state</th><th class='n'>accuracy</th>"
         "<th class='n'>training time</th><th>dead classes (first epoch)</th></tr>"
     )
     table = f"<table><thead>{head}</thead><tbody>{chr(10).join(lines)}</tbody></table>"
@@ -171,14 +172,14 @@ def learning_curves(panels: Sequence[tuple[str, Sequence[ArmRuns]]]) -> str:
     shown = []
     for title, rows in panels:
         curves = [
-            Curve(row.arm, [[p.test_accuracy for p in o.curve] for o in row.runs if o.curve])
+            Curve(row.arm, [[p.accuracy for p in o.curve] for o in row.runs if o.curve])
             for row in rows
         ]
         shown.append((title, [curve for curve in curves if curve.accuracies]))
     if not any(len(run) > 1 for _, curves in shown for c in curves for run in c.accuracies):
         return ""
     svg = curves_with_bands(shown)
-    caption = "Mean test accuracy after each epoch; the band is one standard deviation each way."
+    caption = "Mean accuracy after each epoch; the band is one standard deviation each way."
     return section("Learning curves", figure(svg, "Learning curves", caption))
 
 

@@ -7,7 +7,6 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from netinnet.data import datasets
 from netinnet.studies import reliability
 from netinnet.studies.outcome import Outcome
 from netinnet.studies.pages import figures
@@ -53,7 +52,7 @@ def write(folder: Path, plan: Plan, outcomes: Sequence[Outcome], state: str) -> 
 
 
 def _arms(rows: Sequence[ArmReliability], threshold: float) -> str:
-    header = ["arm", "converged", "share (95 %)", "test accuracy (%)", "median", "range"]
+    header = ["arm", "converged", "share (95 %)", "accuracy (%)", "median", "range"]
     lost = [state for state in ("diverged", "failed") if any(getattr(row, state) for row in rows)]
     header += ["dead", "all dead", *lost]
     cells = []
@@ -73,9 +72,9 @@ def _arms(rows: Sequence[ArmReliability], threshold: float) -> str:
             ]
         )
     note = (
-        f"A run has converged when its test accuracy is at least {threshold:g} and no class is "
-        "dead: its logit 0 for every test picture. “Dead” counts runs with such a class, “all "
-        "dead” those in which every class is. The interval of a share is Wilson's."
+        f"A run has converged when its accuracy is at least {threshold:g} and no class is "
+        "dead: its logit 0 for every picture that judges. “Dead” counts runs with such a "
+        "class, “all dead” those in which every class is. The interval of a share is Wilson's."
     )
     table = text_table(header, cells, numbers=range(1, len(header)))
     return section("Arms", f'{table}<p class="soft">{note}</p>')
@@ -84,33 +83,31 @@ def _arms(rows: Sequence[ArmReliability], threshold: float) -> str:
 def _accuracies(rows: Sequence[ArmReliability], threshold: float) -> str:
     arms = []
     for row in rows:
-        finished = [
-            (o.test_accuracy, bool(o.dead)) for o in row.runs if o.test_accuracy is not None
-        ]
+        finished = [(o.accuracy, bool(o.dead)) for o in row.runs if o.accuracy is not None]
         arms.append(Dots(row.arm, [a for a, _ in finished], [dead for _, dead in finished]))
     if not any(arm.accuracies for arm in arms):
         return ""
     svg = figures.accuracy_strips(arms, threshold)
-    caption = "Test accuracy of every finished run. The dotted line is the threshold."
-    return section("Accuracy of every run", figure(svg, "Test accuracy of every run", caption))
+    caption = "Accuracy of every finished run. The dotted line is the threshold."
+    return section("Accuracy of every run", figure(svg, "Accuracy of every run", caption))
 
 
 def _dead_classes(plan: Plan, outcomes: Sequence[Outcome]) -> str:
     """Accuracy by the number of dead classes: does one account for the other?"""
     by_count: dict[int, list[float]] = defaultdict(list)
     for o in outcomes:
-        if o.test_accuracy is not None:
-            by_count[len(o.dead)].append(o.test_accuracy)
+        if o.accuracy is not None:
+            by_count[len(o.dead)].append(o.accuracy)
     if not set(by_count) - {0}:
         text = "No finished run has a dead class." if by_count else "No run is finished yet."
         return section("Dead classes", f"<p>{text}</p>")
-    classes = len(datasets.find(plan.arms[0].recipe.dataset).classes)
+    classes = len(plan.facts(plan.arms[0].recipe).classes)
     alive = classes - min(by_count)
     best = statistics.median(by_count[min(by_count)]) * classes / alive if alive else None
     points = [(count, a) for count in sorted(by_count) for a in by_count[count]]
     svg = figures.dead_and_accuracy(points, classes, best)
     caption = (
-        "Each run's test accuracy over its number of dead classes. The dashed line: the median of "
+        "Each run's accuracy over its number of dead classes. The dashed line: the median of "
         "runs with the fewest dead classes, less the share of the pictures of dead classes."
     )
     table = text_table(
@@ -132,11 +129,11 @@ def _dead_classes(plan: Plan, outcomes: Sequence[Outcome]) -> str:
 
 def _recalls(plan: Plan, rows: Sequence[ArmReliability]) -> str:
     """Which classes each run found: a class that is never found is not always a dead one."""
-    classes = datasets.find(plan.arms[0].recipe.dataset).classes
+    classes = plan.facts(plan.arms[0].recipe).classes
     arms = []
     for row in rows:
-        finished = [o for o in row.runs if o.test_accuracy is not None]
-        finished.sort(key=lambda o: -(o.test_accuracy or 0.0))
+        finished = [o for o in row.runs if o.accuracy is not None]
+        finished.sort(key=lambda o: -(o.accuracy or 0.0))
         dead = [[name in {d.name for d in o.dead} for name in classes] for o in finished]
         if finished and len(classes) <= MOST_CLASSES:
             arms.append(Recalls(row.arm, [o.recall for o in finished], dead))
@@ -149,8 +146,8 @@ def _recalls(plan: Plan, rows: Sequence[ArmReliability]) -> str:
     ]
     table = text_table(["median recall (%)", *classes], medians, numbers=range(1, len(classes) + 1))
     caption = (
-        "Recall of each class in every finished run: the share of its test pictures that were "
-        "found. A cross is a dead class; where all ten are dead, every picture is given to the "
+        "Recall of each class in every finished run: the share of its pictures that were "
+        "found. A cross is a dead class; where all are dead, every picture is given to the "
         "first class, which so has a recall of 100 %."
     )
     image = figure(svg, "Recall of each class in every run", caption)
