@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 
 from netinnet.data.source import Indices, Labels, Source
 from netinnet.data.source import Pictures as Images
@@ -77,15 +76,16 @@ def augment(
     count, height, width, _ = images.shape
     # Drawn whether used or not, so the flips don't change when cropping is switched on.
     flipped = rng.random((count,)) < 0.5
+    changed = np.array(images, order="C")
     if crop_padding:
         corners = rng.integers(0, 2 * crop_padding + 1, size=(2, count))
         margin = (crop_padding, crop_padding)
         padded = np.pad(images, ((0, 0), margin, margin, (0, 0)))
-        windows = sliding_window_view(padded, (height, width), axis=(1, 2))
-        images = np.moveaxis(windows[np.arange(count), corners[0], corners[1]], 1, 3)
+        for i, (top, left) in enumerate(corners.T):
+            changed[i] = padded[i, top : top + height, left : left + width]
     if horizontal_flip:
-        return np.where(flipped[:, None, None, None], images[:, :, ::-1], images)
-    return np.array(images, order="C")
+        changed[flipped] = changed[flipped, :, ::-1]
+    return changed
 
 
 def split(count: int, fraction: float, seed: int) -> tuple[Indices, Indices]:

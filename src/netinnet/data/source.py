@@ -266,18 +266,21 @@ def from_arrays(
     if largest >= most or len(shapes) > 1:
         wrong = f"it has label {largest}, pictures {' and '.join(sorted(shapes))}"
         raise DataError(f"{name}: labels must be below {most:,} and pictures of one shape, {wrong}")
-    if classes is None or mean is None or std is None:
-        means, stds = _mean_and_std(splits["train"])
-        classes = classes or [str(i) for i in range(largest + 1)]
-        mean, std = means if mean is None else mean, stds if std is None else std
-        text = f"{len(classes)} classes, mean {_listed(mean)}, std {_listed(std)}"
-        on_progress(f"{name}: taken from the pictures and labels: {text}", 0, None)
+    means, stds = _mean_and_std(splits["train"]) if mean is None or std is None else (mean, std)
     _, height, width, channels = splits["train"].images.shape
     try:
-        numbers = tuple(map(float, mean)), tuple(map(float, std))
-        facts = Facts(tuple(classes), Shape(channels, height, width), *numbers, horizontal_flip)
+        facts = Facts(
+            tuple(map(str, range(largest + 1)) if classes is None else classes),
+            Shape(channels, height, width),
+            tuple(map(float, means if mean is None else mean)),
+            tuple(map(float, stds if std is None else std)),
+            horizontal_flip,
+        )
     except (DataError, TypeError, ValueError) as error:
         raise DataError(f"{name}: {error}") from error
+    if classes is None or mean is None or std is None:
+        known = f"{len(facts.classes)} classes, mean {facts.mean}, std {facts.std}"
+        on_progress(f"{name}: taken from the pictures and labels: {known}", 0, None)
     return Dataset(name, facts, splits["train"], splits["test"], splits.get("validation"))
 
 
@@ -309,10 +312,6 @@ def _mean_and_std(source: Arrays) -> tuple[list[float], list[float]]:
     mean = shares @ values
     std = np.sqrt((shares * (values - mean[:, None]) ** 2).sum(axis=1))
     return [round(float(m), 6) for m in mean], [round(float(s), 6) or 1.0 for s in std]
-
-
-def _listed(numbers: Sequence[float]) -> str:
-    return ", ".join(f"{number:.4g}" for number in numbers)
 
 
 def _times(shape: tuple[int, ...]) -> str:
