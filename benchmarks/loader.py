@@ -26,13 +26,13 @@ from netinnet.training import recipe as recipes
 from netinnet.training.splits import training_batches
 from netinnet.training.start import learner_settings, network_for
 
-ROUND = 10
+ROUND = 5
 """Steps of one kind before the other has its turn."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--rounds", type=int, default=6)
     rounds = parser.parse_args().rounds
     rng = np.random.default_rng(0)
     pictures = rng.integers(0, 256, (2048, 96, 96, 3), np.uint8)

@@ -263,7 +263,7 @@ BAD_FOLDERS: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "folder": (
         lambda f: ((f / "test-images.npy").unlink(), (f / "test-images.npy").mkdir()),
-        "test-images.npy: cannot be read (Is a directory)",
+        "test-images.npy: not a NumPy file of numbers, or damaged ([Errno 21] Is a directory",
     ),
     "unknown fact": (
         lambda f: (f / "dataset.json").write_text('{"classses": ["a"]}'),

@@ -55,17 +55,9 @@ def compare(
 
 def _result(plan: Plan, outcomes: Sequence[Outcome]) -> Result:
     rows = studies.table(plan, outcomes)
+    judged = f"{plan.judged} acc"
     return Result(
-        (
-            "network",
-            "parameters",
-            "MACs",
-            "memory",
-            "file",
-            "images/s",
-            "time",
-            f"{plan.judged} acc",
-        ),
+        ("network", "parameters", "MACs", "memory", "file", "images/s", "time", judged),
         [_row(row) for row in rows],
         right=(1, 2, 3, 4, 5, 6),
         document={"networks": rows},

@@ -94,8 +94,6 @@ def _data(
     model: Model, dataset: str | None, data_dir: Path | None, on_progress: Progress
 ) -> Dataset:
     """The data set that is named, or the one that the model learnt, checked to be that one."""
-    import json
-
     from netinnet.data import datasets
     from netinnet.data.source import DatasetRecord
 
@@ -103,8 +101,8 @@ def _data(
         return datasets.load(dataset, data_dir, on_progress)
     try:
         learnt = tomllib.loads(model.notes.get("recipe", "")).get("dataset", "fashion-mnist")
-        kept = json.loads(model.notes.get("dataset", "null"))
     except ValueError as error:
-        raise ModelError(f"the model's recipe or data set is damaged ({error})") from error
+        raise ModelError(f"the model's recipe is damaged ({error})") from error
+    kept = model.notes.get("dataset")
     record = DatasetRecord.from_dict(kept, "the model's data set") if kept else None
-    return datasets.load(learnt, data_dir, on_progress, record)
+    return datasets.load(str(learnt), data_dir, on_progress, record)

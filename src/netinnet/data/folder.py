@@ -65,10 +65,7 @@ def _array(file: Path) -> npt.NDArray[Any]:
         return open_idx(file)
     try:
         return np.lib.format.open_memmap(file, mode="r")
-    except OSError as error:
-        raise DataError(f"{file}: cannot be read ({error.strerror or error})") from error
-    # NumPy raises almost anything for a damaged header.
-    except Exception as error:
+    except Exception as error:  # NumPy raises almost anything for a damaged header
         reason = " ".join(str(error).split())
         raise DataError(f"{file}: not a NumPy file of numbers, or damaged ({reason})") from error
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import math
+import json
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,8 +18,9 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from netinnet.errors import DataError
+from netinnet.errors import DataError, NetinnetError
 from netinnet.networks.layers import Shape
+from netinnet.networks.network import Preprocessing
 
 Pictures = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.int64]
@@ -102,17 +103,12 @@ class Facts:
     horizontal_flip: bool = True
 
     def __post_init__(self) -> None:
-        numbers = [*self.mean, *self.std]
-        if not (
-            self.classes
-            and all(isinstance(name, str) for name in self.classes)
-            and all(isinstance(n, int | float) and math.isfinite(n) for n in numbers)
-            and len(self.mean) == len(self.std) == (self.shape[0] if self.shape else self.channels)
-            and min(self.std) > 0
-            and isinstance(self.horizontal_flip, bool)
-        ):
+        Preprocessing(self.mean, self.std)  # checks both
+        named = self.classes and all(isinstance(name, str) for name in self.classes)
+        fits = self.shape is None or self.shape.channels == self.channels
+        if not named or not fits or not isinstance(self.horizontal_flip, bool):
             raise DataError(
-                "classes must be names, mean and std a number for each channel (std above 0), "
+                "classes must be names, mean and std a number for each channel, "
                 "horizontal_flip true or false"
             )
 
@@ -145,15 +141,18 @@ class DatasetRecord:
         facts = {k: v for k, v in dataclasses.asdict(self.facts).items() if v is not None}
         return {"name": self.name, **facts, **self.counts, "digest": self.digest}
 
+    def to_json(self, indent: int | None = None) -> str:
+        return json.dumps(self.to_dict(), ensure_ascii=False, indent=indent)
+
     @classmethod
     def from_dict(cls, values: Any, where: str) -> DatasetRecord:
-        """The inverse of `to_dict`. Raises DataError where it is none."""
+        """The inverse of `to_dict`, or of `to_json`. Raises DataError where it is none."""
         try:
-            facts = {**values}
+            facts = json.loads(values) if isinstance(values, str) else {**values}
             counts = {split: int(facts.pop(split)) for split in SPLITS if split in facts}
             name, digest = str(facts.pop("name")), str(facts.pop("digest"))
             return cls(name, Facts.from_dict(facts), counts, digest)
-        except (KeyError, TypeError, ValueError, AttributeError, DataError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, NetinnetError) as error:
             raise DataError(f"{where}: damaged, no record of a data set ({error!r})") from error
 
     def check(self, other: DatasetRecord) -> None:
@@ -276,7 +275,7 @@ def from_arrays(
             tuple(map(float, stds if std is None else std)),
             horizontal_flip,
         )
-    except (DataError, TypeError, ValueError) as error:
+    except (NetinnetError, TypeError, ValueError) as error:
         raise DataError(f"{name}: {error}") from error
     if classes is None or mean is None or std is None:
         known = f"{len(facts.classes)} classes, mean {facts.mean}, std {facts.std}"

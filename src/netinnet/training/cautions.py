@@ -19,12 +19,7 @@ def cautions(recipe: Recipe, network: Network, data: Dataset | None = None) -> l
                 "84 (4 in 10) ended below .80 accuracy; logits_relu = false is the cure"
             )
     if data is not None and recipe.horizontal_flip and not data.facts.horizontal_flip:
-        found.append(
-            f"horizontal_flip mirrors pictures, which changes what they show in {data.name}"
-        )
+        found.append(f"horizontal_flip changes what the pictures of {data.name} show")
     if data is not None and data.validation is not None and recipe.validation:
-        found.append(
-            f"validation = {recipe.validation:g} holds training pictures out; the validation split "
-            f"of {data.name} is not used"
-        )
+        found.append(f"the validation split of {data.name} is not used: validation is above 0")
     return found

@@ -239,9 +239,8 @@ class Training:
         model = weights.Model(self.network, self.learner.weights())
         if not all(np.isfinite(array).all() for array in model.weights.values()):
             raise self._diverged(progress.step)
-        record = json.dumps(self.data.record.to_dict(), ensure_ascii=False)
-        notes = {"recipe": self.recipe.to_toml(), "dataset": record, "netinnet": VERSION}
-        weights.save(self.folder.model_file, model, notes)
+        notes = {"recipe": self.recipe.to_toml(), "dataset": self.data.record.to_json()}
+        weights.save(self.folder.model_file, model, {**notes, "netinnet": VERSION})
         with replacing(self.folder.onnx_file) as file:
             file.write(to_onnx(model))
         wall = round(progress.wall_seconds, 3)

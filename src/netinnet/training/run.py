@@ -76,15 +76,15 @@ class Run:
     def dataset(self) -> DatasetRecord:
         """What the run keeps of its data set; runs of netinnet 0.1.0 had one with a name.
 
-        Raises ModelError where it is damaged.
+        Raises NetinnetError where it is damaged.
         """
-        if not self.dataset_file.exists():
-            return datasets.find(self.recipe().dataset).record()
+        file = self.dataset_file
         try:
-            values = json.loads(self.dataset_file.read_text("utf-8"))
-        except (OSError, ValueError) as error:
-            raise ModelError(f"{self.dataset_file}: damaged ({error})") from error
-        return DatasetRecord.from_dict(values, str(self.dataset_file))
+            return DatasetRecord.from_dict(file.read_text("utf-8", "replace"), str(file))
+        except FileNotFoundError:
+            return datasets.find(self.recipe().dataset).record()
+        except OSError as error:
+            raise ModelError(f"{file}: cannot be read ({error.strerror})") from error
 
     def metrics(self) -> dict[str, Any]:
         """The results of a finished run. Raises ModelError where it has none."""
@@ -194,8 +194,7 @@ def create(recipe: Recipe, network: Network, output: Path | None, data: DatasetR
     except OSError as error:
         raise cannot_write(output, error) from error
     write_text(run.network_file, network.to_json() + "\n")
-    text = json.dumps(data.to_dict(), ensure_ascii=False, indent=1)
-    write_text(run.dataset_file, text + "\n")
+    write_text(run.dataset_file, data.to_json(indent=1) + "\n")
     # The recipe last: a folder with a recipe is a run that can be resumed.
     write_text(run.recipe_file, recipe.to_toml())
     return run
