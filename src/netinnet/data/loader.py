@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -44,5 +45,6 @@ def logits_of(
     size: int = CHUNK,
 ) -> npt.NDArray[np.float32]:
     """`compute(prepare(pictures))` of a whole source, `size` pictures at a time, in its order."""
-    batches = ahead(lambda chunk: prepare(source.pictures(chunk)), chunks(len(source), size))
-    return np.concatenate([compute(batch) for batch in batches])
+    parts = chunks(len(source), size)
+    with closing(ahead(lambda part: prepare(source.pictures(part)), parts)) as batches:
+        return np.concatenate([compute(batch) for batch in batches])

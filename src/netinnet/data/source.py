@@ -29,7 +29,7 @@ Progress = Callable[[str, int, int | None], None]
 """Called with what happens, and bytes done and in all (None: unknown); 0 and None: a message."""
 SPLITS = ("train", "test", "validation")
 MOST_CLASSES = 65_536
-CHUNK = 256
+CHUNK = 250
 """Pictures looked at together where a whole set is gone through."""
 
 
