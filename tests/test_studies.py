@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -305,18 +306,19 @@ def test_only_long_studies_are_timed_before_they_begin() -> None:
 
 
 def test_arms_that_cannot_be_timed_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    def ask(module: str, request: dict[str, object], environment: object) -> list[float]:
-        if request["network"] == "lenet":
+    def ask(module: str, request: dict[str, Any], environment: object) -> list[float]:
+        if request["recipe"]["network"] == "lenet":
             raise FrameworkError("no such device")
         return [0.2, 0.1, 0.3]
 
     monkeypatch.setattr(timing, "ask", ask)
     arms = (Arm("nin", recipes.load("fashion")), Arm("lenet", recipes.load("lenet")))
     both = [ArmCost(name, 0, 1, 0, 1, 12_800, 384) for name in ("nin", "lenet")]
+    plan = Plan("reliability", arms, (0,), {"threshold": 0.8})
     # 12,800 pictures and a third of 384, in batches of 128 at the median of .2 s.
-    assert timing.seconds_of_a_run(arms, both, 2) == {"nin": pytest.approx(20.2, abs=1)}
+    assert timing.seconds_of_a_run(plan, arms, both, 2) == {"nin": pytest.approx(20.2, abs=1)}
     with pytest.raises(FrameworkError, match="no such device"):
-        timing.seconds_of_a_run(arms[1:], both, 2)
+        timing.seconds_of_a_run(plan, arms[1:], both, 2)
 
 
 def test_whole_runs_are_shared_out(tmp_path: Path) -> None:
@@ -368,6 +370,7 @@ def test_first_dead_epoch_is_that_of_the_last_unbroken_row(tmp_path: Path) -> No
     (job,) = dataclasses.replace(made(), arms=made().arms[:1], seeds=(0,)).jobs(tmp_path)
     run = Run(job.folder)
     job.folder.mkdir(parents=True)
+    run.recipe_file.write_text(job.recipe.to_toml())
     recall = [0.0] * 10
     figures = {"loss": 1.0, "accuracy": 0.5, "recall": recall}
     for epoch in (1, 2, 3, 4):

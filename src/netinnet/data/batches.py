@@ -56,7 +56,9 @@ class TrainingBatches:
 @lru_cache(maxsize=2)
 def order(count: int, seed: int, epoch: int) -> Indices:
     """The order of an epoch: a permutation of 0 … count - 1."""
-    return np.random.default_rng([seed, epoch, ORDER]).permutation(count).astype(np.int64)
+    drawn = np.random.default_rng([seed, epoch, ORDER]).permutation(count).astype(np.int64)
+    drawn.setflags(write=False)  # it is kept
+    return drawn
 
 
 def step_seed(seed: int, step: int) -> int:

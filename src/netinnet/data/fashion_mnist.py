@@ -73,6 +73,7 @@ class Status:
     folder: Path | None
     verified: bool
     message: str
+    name: str = NAME
 
 
 def cache_folder() -> Path:
@@ -89,17 +90,10 @@ def locate(data_dir: Path | None = None) -> Path | None:
     Only `data_dir` is looked at when it is given. None where the files are nowhere.
     """
     folders = (cache_folder(), SYSTEM_FOLDER) if data_dir is None else (data_dir,)
-    for folder in folders:
-        if all(file.find(folder) for file in FILES):
-            return folder
-    return None
+    return next((f for f in folders if all(file.find(f) for file in FILES)), None)
 
 
-def load(
-    data_dir: Path | None = None,
-    *,
-    on_progress: Progress = silent,
-) -> Dataset:
+def load(data_dir: Path | None = None, *, on_progress: Progress = silent) -> Dataset:
     """Load Fashion-MNIST: images uint8 (n, 28, 28, 1), labels int64 (n,); 60,000 and 10,000.
 
     With `data_dir` the files must be there. Without it, they are fetched where they are neither in

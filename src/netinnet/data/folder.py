@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from netinnet.data import source
 from netinnet.data.idx import open_idx
-from netinnet.data.source import Dataset, Progress, Source, chunks, silent
+from netinnet.data.source import Dataset, Progress, chunks, silent
 from netinnet.errors import DataError, NetinnetError
 from netinnet.files import cannot_write
 
@@ -103,7 +103,12 @@ def save(dataset: Dataset, folder: str | Path) -> Path:
         try:
             for split, part in dataset.splits.items():
                 np.save(beside / f"{split}-labels.npy", part.labels)
-                _save_pictures(beside / f"{split}-images.npy", part)
+                shape = (len(part), *part.pictures(np.arange(1)).shape[1:])
+                file = beside / f"{split}-images.npy"
+                images = np.lib.format.open_memmap(file, "w+", np.uint8, shape)
+                for chunk in chunks(len(part)):
+                    images[chunk] = part.pictures(chunk)
+                images.flush()
             record = dataset.record.to_dict()
             text = json.dumps({k: record[k] for k in _FACTS}, ensure_ascii=False, indent=1)
             (beside / FACTS_FILE).write_text(text + "\n", "utf-8")
@@ -114,11 +119,3 @@ def save(dataset: Dataset, folder: str | Path) -> Path:
     except OSError as error:
         raise cannot_write(folder, error) from error
     return folder
-
-
-def _save_pictures(file: Path, part: Source) -> None:
-    shape = (len(part), *part.pictures(np.arange(1)).shape[1:])
-    target = np.lib.format.open_memmap(file, mode="w+", dtype=np.uint8, shape=shape)
-    for chunk in chunks(len(part)):
-        target[chunk] = part.pictures(chunk)
-    target.flush()
