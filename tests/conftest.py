@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from netinnet import frameworks
@@ -24,6 +25,9 @@ from netinnet.frameworks import FRAMEWORKS
 ROOT = Path(__file__).parent.parent
 FRAMEWORK = next((name for name, found in FRAMEWORKS.items() if found.is_installed), "pytorch")
 """What tests train with that are about training, not about a framework: the first there is."""
+# Several tests run at a time: how long one example takes says nothing.
+hypothesis.settings.register_profile("tests", deadline=None)
+hypothesis.settings.load_profile("tests")
 # The same sums in every process, on any number of cores. One thread: several tests run at a time,
 # and OpenMP's threads wait for each other at every small step, which takes ten times as long then.
 os.environ["OMP_NUM_THREADS"] = "1"
