@@ -23,7 +23,7 @@ def outputs_and_gradient(net: Network, drawn: weights.Weights, x: np.ndarray) ->
 
     from netinnet.frameworks import pytorch_learner, pytorch_model
 
-    model = pytorch_model.assemble(net, pytorch_learner._module).eval()
+    model = pytorch_model.assemble(net, pytorch_learner.MODULES).eval()
     pytorch_model.load(model, drawn)
     y = model(torch.from_numpy(x).permute(0, 3, 1, 2))
     parameters = dict(model.named_parameters())
