@@ -89,15 +89,15 @@ def nin_block(
     `network.nin_block`: pointwise, norm, bias, last_relu. Raises NetworkError or FrameworkError.
     """
     from netinnet import frameworks, weights
-    from netinnet.networks import network
+    from netinnet.networks import layers, network
 
     block = network.nin_block(channels, kernel, stride, padding, **options)
     size = network.smallest_input((block,), in_channels) or 1
     outputs = channels if isinstance(channels, int) else channels[-1]
     net = network.Network(
         "nin_block",
-        network.Shape(in_channels, size, size),
-        (block, network.Block("head", (network.GlobalAvgPool(), network.Flatten()))),
+        layers.Shape(in_channels, size, size),
+        (block, network.Block("head", (layers.GlobalAvgPool(), layers.Flatten()))),
         tuple(str(i) for i in range(outputs)),
     )
     adapter = frameworks.adapter(framework)

@@ -134,6 +134,12 @@ class Learner(ABC):
                 ),
             )
 
+    def apply(self, gradients: Mapping[str, Any], rate: float, step: int) -> None:
+        """Update every trained tensor and its state."""
+        for name, value, state in self.update(self.values, gradients, self.state, rate, step):
+            self.values[name] = self._put(self.values[name], value)
+            self.state[name] = state
+
 
 class Adapter(Protocol):
     """A framework's module."""

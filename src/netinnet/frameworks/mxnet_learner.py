@@ -112,9 +112,7 @@ class MXNetLearner(Learner):
                 # MXNet's scheduler does not know that this changes the running statistics.
                 npx.waitall()
             gradients = {name: self._parameters[name].grad() for name in self.roles}
-            for name, value, state in self.update(self.values, gradients, self.state, rate, step):
-                self._put(self.values[name], value)
-                self.state[name] = state
+            self.apply(gradients, rate, step)
             npx.waitall()
             return cast(Array, logits.asnumpy())
 

@@ -78,9 +78,7 @@ class PyTorchLearner(Learner):
         trained = [self.values[name] for name in self.roles]
         gradients = dict(zip(self.roles, torch.autograd.grad(loss, trained), strict=True))
         with torch.no_grad():
-            for name, value, state in self.update(self.values, gradients, self.state, rate, step):
-                self.values[name].copy_(value)
-                self.state[name] = state
+            self.apply(gradients, rate, step)
         return cast(Array, logits.detach().cpu().numpy())
 
     def logits(self, images: Array) -> Array:

@@ -24,6 +24,7 @@ from netinnet.inference import class_maps
 from netinnet.networks import layers
 from netinnet.networks.layers import Layer, Shape
 from netinnet.networks.network import Network
+from netinnet.networks.ranks import END, turns
 from netinnet.weights import Model, check, shapes
 
 if TYPE_CHECKING:
@@ -92,8 +93,7 @@ def require(package: str, what: str, requirement: str) -> Any:
 class _Graph:
     """Nodes and constants of a graph that grows, and the value at its end.
 
-    `end` is the name of the newest value of the main line; `flat` says whether it is n×features
-    (else it is n×channels×height×width).
+    `end` is the name of the newest value of the main line.
     """
 
     def __init__(self, weights: Mapping[str, npt.NDArray[np.float32]]) -> None:
@@ -101,7 +101,6 @@ class _Graph:
         self.nodes: list[NodeProto] = []
         self.constants: list[TensorProto] = []
         self.end = INPUT
-        self.flat = False
 
     def constant(self, name: str, value: npt.ArrayLike, dtype: npt.DTypeLike) -> str:
         """Add a constant tensor and return its name."""
@@ -188,19 +187,19 @@ def _resize_matrix(graph: _Graph, name: str, size: str, axis: int, target: int) 
 def _add_layers(graph: _Graph, network: Network) -> None:
     """All layers in order, ending in `logits` and `probabilities`, and `class_maps` on the way."""
     maps = class_maps.of(network)
-    for name, _, layer, shape, output in network.placed_layers():
+    turned = turns(network)
+    for name, _, layer, shape, _ in network.placed_layers():
         if type(layer) not in MAKERS:
             raise ModelError(f"{name}: no ONNX form of {type(layer).__name__}")
-        _make_rank(graph, name, layer)
+        if turn := turned.get(name):
+            _turn(graph, name, turn)
         if maps is not None and name == maps.pool:
             if maps.linear is None:
                 _name_end(graph, CLASS_MAPS)
             features = graph.end
         MAKERS[type(layer)](graph, name, layer, shape)
-        graph.flat = graph.flat if graph.flat else isinstance(layer, layers.Flatten | layers.Linear)
-        assert not graph.flat or (output.height, output.width) == (1, 1)
-    if not graph.flat:
-        graph.then("Flatten", "output.flat", axis=1)
+    if END in turned:
+        _turn(graph, "output", turned[END])
     _name_end(graph, LOGITS)
     graph.node("Softmax", PROBABILITIES, [LOGITS], axis=1)
     if maps is not None and maps.linear is not None:
@@ -216,17 +215,12 @@ def _name_end(graph: _Graph, name: str) -> None:
     graph.nodes[-1].output[0] = graph.end = name
 
 
-def _make_rank(graph: _Graph, name: str, layer: Layer) -> None:
-    """Make the value flat, or not, where the layer needs it so.
-
-    In a description n features and n×1×1 are the same shape; in ONNX they are not.
-    """
-    if isinstance(layer, layers.Linear) and not graph.flat:
+def _turn(graph: _Graph, name: str, turn: str) -> None:
+    """Make the value in front of a layer a vector or a map: see `networks/ranks.py`."""
+    if turn == "flat":
         graph.then("Flatten", f"{name}.flat", axis=1)
-        graph.flat = True
-    elif isinstance(layer, layers.Conv | layers.Pool | layers.GlobalAvgPool) and graph.flat:
+    else:
         graph.then("Unsqueeze", f"{name}.map", [graph.constant(f"{name}.axes", [2, 3], np.int64)])
-        graph.flat = False
 
 
 def _window(layer: Any) -> dict[str, Any]:

@@ -15,46 +15,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
 from netinnet.errors import NetworkError
-from netinnet.networks.layers import (
-    LAYERS,
-    AvgPool,
-    BatchNorm,
-    Conv,
-    DoesNotFit,
-    Dropout,
-    Flatten,
-    GlobalAvgPool,
-    Layer,
-    Linear,
-    MaxPool,
-    ReLU,
-    Shape,
-    Sigmoid,
-)
-
-__all__ = [
-    "LAYERS",
-    "AvgPool",
-    "BatchNorm",
-    "Block",
-    "Conv",
-    "DoesNotFit",
-    "Dropout",
-    "Flatten",
-    "GlobalAvgPool",
-    "Layer",
-    "Linear",
-    "MaxPool",
-    "Network",
-    "PlacedLayer",
-    "Preprocessing",
-    "ReLU",
-    "Shape",
-    "Sigmoid",
-    "conv_block",
-    "nin_block",
-    "smallest_input",
-]
+from netinnet.networks.layers import LAYERS, BatchNorm, Conv, DoesNotFit, Layer, ReLU, Shape
 
 
 @dataclass(frozen=True)
