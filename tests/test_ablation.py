@@ -156,7 +156,7 @@ def test_ablate_command(tmp_path: Path) -> None:
     import netinnet
 
     settings = {"train_examples": 64, "test_examples": 40, "epochs": 2, "batch_size": 32}
-    rows = netinnet.ablate("head", output=folder, seeds=1, quiet=True, **settings)
+    rows = netinnet.ablate("head", output=folder, seeds=1, **settings)
     assert [row["arm"] for row in rows] == [arm["arm"] for arm in found["arms"]]
     assert rows[1]["difference_estimate"] == found["arms"][1]["difference"]["estimate"]
     # Any arm can be trained by nin train alone.

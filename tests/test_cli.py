@@ -187,8 +187,8 @@ def test_narrow_terminals_keep_numbers_whole() -> None:
     assert "nin-cifar100" in shown
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["summary", "nin"]])
-def test_start_up_is_quick(arguments: list[str]) -> None:
+@pytest.mark.parametrize(("arguments", "limit"), [(["--help"], 0.3), (["summary", "nin"], 0.5)])
+def test_start_up_is_quick(arguments: list[str], limit: float) -> None:
     def seconds() -> float:
         """Processor time of one call: on a busy machine the clock would measure the others."""
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -196,10 +196,12 @@ def test_start_up_is_quick(arguments: list[str]) -> None:
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
-    assert min(seconds() for _ in range(3)) < 0.5
+    assert min(seconds() for _ in range(3)) < limit
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["summary"], ["zoo"], ["data"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["train", "--help"], ["resources"], ["summary"], ["zoo"], ["data"]]
+)
 def test_nothing_heavy_is_imported(arguments: list[str]) -> None:
     script = (
         "import sys\nfrom netinnet.cli.main import run\n"

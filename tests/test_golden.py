@@ -11,6 +11,7 @@ import re
 from pathlib import Path
 
 import pytest
+from rich.console import Console, ConsoleDimensions
 
 from tests.conftest import nin
 
@@ -55,8 +56,9 @@ def words(printed: str) -> str:
 @pytest.mark.parametrize("name", COMMANDS)
 def test_output(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # So wide that no text is wrapped: a flag and its description are one line.
-    monkeypatch.setenv("COLUMNS", "1000")
-    monkeypatch.setenv("TERM", "dumb")
+    wide = ConsoleDimensions(1000, 100)
+    monkeypatch.setattr(Console, "size", property(lambda self: wide))
+    monkeypatch.setenv("NO_COLOR", "1")
     done = nin(*COMMANDS[name])
     assert done.returncode == 0, done.stderr
     assert not done.stderr

@@ -251,7 +251,7 @@ def test_figure(tmp_path: Path) -> None:
 MISTAKES = {
     "batch": (["--batch", "0"], "--batch must be from 1 to 65,536, got 0"),
     "optimizer": (["--optimizer", "sdg"], "unknown optimizer 'sdg' (did you mean 'sgd'?)"),
-    "momentum": (["--momentum", "1"], "--momentum must be at least 0 and below 1, got 1"),
+    "momentum": (["--momentum", "1"], "momentum must be at least 0 and below 1, got 1"),
     "precision": (["--precision", "int8"], "unknown precision 'int8'"),
     "measured precision": (
         ["--precision", "float16", "--measure"],

@@ -635,7 +635,7 @@ def test_a_study_is_one_process(tmp_path: Path) -> None:
 def test_python_api(tmp_path: Path) -> None:
     import netinnet
 
-    settings = {"train_examples": 64, "test_examples": 40, "epochs": 1, "quiet": True}
+    settings = {"train_examples": 64, "test_examples": 40, "epochs": 1}
     rows = netinnet.reliability(seeds=1, output=tmp_path / "study", **settings)
     assert [(row["arm"], row["ended"]) for row in rows] == [("fashion", 1)]
     assert not any(isinstance(value, list | tuple | dict) for value in rows[0].values())

@@ -45,7 +45,7 @@ def test_spread_of_initial_weights(initialisation: str, std: float) -> None:
 
 
 def test_unknown_initialisation() -> None:
-    with pytest.raises(NetworkError, match="unknown initialisation 'hi'; known are he, xavier"):
+    with pytest.raises(NetworkError, match=r"'hi' \(did you mean 'he'\?\); known are he, xavier"):
         weights.initial(zoo.network("lenet"), 0, "hi")
 
 

@@ -7,7 +7,7 @@
     model = netinnet.load(run.folder)                          # network and weights
     netinnet.Predictor(model).predict(picture)                 # class names and probabilities
 
-Importing this imports no framework.
+Importing this imports no framework. Nothing is printed: a `listener` hears what happens.
 """
 
 from __future__ import annotations
@@ -16,16 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from netinnet.errors import NetinnetError
+from netinnet.studies.api import ablate, compare, reliability, tune
 from netinnet.version import VERSION
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from netinnet.inference.predictor import Predictor
-    from netinnet.studies.outcome import Outcome
-    from netinnet.studies.plan import Plan
-    from netinnet.studies.study import Report
-    from netinnet.studies.tables import Row
+    from netinnet.training.listening import Listener
     from netinnet.training.recipe import Recipe
     from netinnet.training.run import Run
     from netinnet.weights import Model
@@ -58,11 +56,28 @@ def build(
 ) -> Any:
     """A network of the zoo as the framework's own model object, initialised from the seed.
 
-    It takes preprocessed float input in the framework's own layout: for `pytorch` an
-    `nn.Sequential` and for `mxnet` a Gluon `HybridSequential`, N×C×H×W; for `tensorflow` a
-    `keras.Model` and for `jax` a Flax `nnx.Module`, N×H×W×C. Blocks and layers have the
-    description's names. `options` are those of `zoo.network`: image_size, channels, classes,
-    logits_relu, dropout, pointwise, narrowing, head, width. Raises NetworkError or FrameworkError.
+    It takes preprocessed float input in the framework's own layout: N×C×H×W for `pytorch` and
+    `mxnet`, N×H×W×C for `tensorflow` and `jax`. Blocks and layers have the description's names.
+
+    Args:
+        network: name in the zoo; `nin zoo` lists them.
+        framework: `pytorch`, `tensorflow`, `jax` or `mxnet`.
+        seed: decides the initial weights, the same in every framework.
+        initialisation: `he` or `xavier`.
+        options: those of `zoo.network`: image_size, channels, classes, logits_relu, dropout,
+            pointwise, narrowing, head, width.
+
+    Returns:
+        An `nn.Sequential`, a `keras.Model`, a Flax `nnx.Module` or a Gluon `HybridSequential`.
+
+    Raises:
+        NetworkError: for an unknown network or option.
+        FrameworkError: where the framework is missing.
+
+    Example:
+        >>> net = netinnet.build("nin", framework="pytorch", classes=5)
+        >>> net(torch.zeros(2, 1, 224, 224)).shape
+        torch.Size([2, 5])
     """
     from netinnet import frameworks, weights
     from netinnet.networks import zoo
@@ -85,8 +100,27 @@ def nin_block(
 ) -> Any:
     """A NiN block as the framework's own layer, for networks of your own; any picture size.
 
-    `channels` is one number for all convolutions or one for each; `options` are those of
-    `network.nin_block`: pointwise, norm, bias, last_relu. Raises NetworkError or FrameworkError.
+    Args:
+        in_channels: channels of its input.
+        channels: channels of all its convolutions, or one number for each.
+        kernel: height and width of the first convolution's window, in pixels.
+        stride: of the first convolution, in pixels.
+        padding: zeros around the input, in pixels.
+        framework: `pytorch`, `tensorflow`, `jax` or `mxnet`.
+        seed: decides the initial weights.
+        initialisation: `he` or `xavier`.
+        options: those of `network.nin_block`: pointwise, norm, bias, last_relu.
+
+    Returns:
+        A layer of the framework.
+
+    Raises:
+        NetworkError: for a block that can't be.
+        FrameworkError: where the framework is missing.
+
+    Example:
+        >>> netinnet.nin_block(3, 96, 11, 4)(torch.zeros(1, 3, 224, 224)).shape
+        torch.Size([1, 96, 54, 54])
     """
     from netinnet import frameworks, weights
     from netinnet.networks import layers, network
@@ -106,10 +140,22 @@ def nin_block(
 
 
 def load(path: str | Path | None = None, *, framework: str | None = None) -> Any:
-    """The model in a run folder or model file; the one shipped with the package for None.
+    """The model in a run folder or model file.
 
-    Returns a `weights.Model` (network and weights); with `framework`, that framework's own model
-    object. Raises ModelError where the path is missing or damaged.
+    Args:
+        path: a run folder or a .safetensors file; the model shipped with the package if None.
+        framework: return that framework's own model object.
+
+    Returns:
+        A `weights.Model` (network and weights), or the framework's model object.
+
+    Raises:
+        ModelError: where the path is missing or damaged.
+        FrameworkError: where the framework is missing.
+
+    Example:
+        >>> netinnet.load().network.name
+        'nin-small'
     """
     from netinnet import frameworks
     from netinnet.inference import model_files
@@ -125,212 +171,81 @@ def train(
     *,
     output: str | Path | None = None,
     data_dir: str | Path | None = None,
+    listener: Listener | None = None,
+    live: bool = False,
     **changes: Any,
 ) -> Run:
-    """Train a recipe (a shipped one's name, a TOML file, or a `Recipe`) and return the run.
+    """Train a recipe and return the finished run.
 
-    `changes` override single fields: `train("fashion", epochs=1)`. In a notebook the learning
-    curve is drawn while the training goes on. Raises NetinnetError and its children.
+    Args:
+        recipe: a shipped recipe's name, a TOML file or a `Recipe`.
+        output: the run's folder; runs/DATE-NETWORK-FRAMEWORK if None.
+        data_dir: folder with the data set's files; found or fetched if None.
+        listener: called with each event of the run, a dict; nothing is printed without one.
+        live: draw the learning curve in the notebook while the training goes on.
+        changes: values for single fields of the recipe.
+
+    Returns:
+        The run: its folder, its `metrics()`, its files.
+
+    Raises:
+        NetinnetError: for what can't be trained; Interrupted after a signal: `resume` goes on.
+
+    Example:
+        >>> run = netinnet.train("fashion", epochs=1, live=True)
+        >>> run.metrics()["test"]["accuracy"]
     """
-    from netinnet.reports import html, live
+    from netinnet.reports import html
+    from netinnet.reports import live as live_curve
     from netinnet.training import recipe as recipes
     from netinnet.training import start
 
-    resolved = (
-        recipe.replace(**changes)
-        if isinstance(recipe, recipes.Recipe)
-        else recipes.load(str(recipe), **changes)
-    )
     return start.train(
-        resolved,
+        recipes.resolve(recipe, changes),
         output=None if output is None else Path(output),
         data_dir=None if data_dir is None else Path(data_dir),
-        listener=live.listener(),
+        listener=live_curve.asked_for(live, listener),
         report=html.write,
     )
 
 
-def resume(folder: str | Path, *, data_dir: str | Path | None = None) -> Run:
-    """Go on with an interrupted run, bit for bit, and return it when it is finished."""
-    from netinnet.reports import html, live
+def resume(
+    folder: str | Path,
+    *,
+    data_dir: str | Path | None = None,
+    listener: Listener | None = None,
+    live: bool = False,
+) -> Run | Any:
+    """Go on with an interrupted run, bit for bit, or with the rest of a study.
+
+    Args:
+        folder: the folder of a run or of a study.
+        data_dir: folder with the data set's files; found or fetched if None.
+        listener: called with each event, a dict; nothing is printed without one.
+        live: draw a run's learning curve in the notebook.
+
+    Returns:
+        The finished run; for a study its table, as the function that began it returns.
+
+    Raises:
+        NetinnetError: where there is nothing to go on with; Interrupted after a signal.
+
+    Example:
+        >>> netinnet.resume("runs/2026-01-31-nin-small-pytorch")
+    """
+    from netinnet.reports import html
+    from netinnet.reports import live as live_curve
+    from netinnet.studies import api, plan
     from netinnet.training import start
 
+    if (Path(folder) / plan.PLAN_FILE).exists():
+        return api.conduct(plan.load(Path(folder)), folder, None, data_dir, listener)
     return start.resume(
         Path(folder),
         data_dir=None if data_dir is None else Path(data_dir),
-        listener=live.listener(),
+        listener=live_curve.asked_for(live, listener),
         report=html.write,
     )
-
-
-def reliability(
-    recipe: str | Path | Recipe = "fashion",
-    *,
-    vary: Mapping[str, Sequence[Any]] | None = None,
-    seeds: int = 10,
-    first_seed: int = 0,
-    threshold: float = 0.8,
-    output: str | Path | None = None,
-    workers: int | None = None,
-    data_dir: str | Path | None = None,
-    quiet: bool = False,
-    **changes: Any,
-) -> list[Row]:
-    """Train a recipe over many seeds; a plain table with a row for each arm.
-
-    `vary` maps fields of the recipe to values, an arm for each combination:
-    {"logits_relu": [True, False]}. A run has converged when no class is dead and its test accuracy
-    is at least `threshold`. With the `output` of an earlier call the study goes on.
-    """
-    from netinnet.studies import plan as plans
-    from netinnet.studies import reliability as studies
-    from netinnet.studies import tables
-    from netinnet.studies.pages import reliability as page
-
-    plan = studies.plan(
-        _recipe(recipe, changes),
-        name=recipe.network if not isinstance(recipe, str | Path) else Path(recipe).stem,
-        vary=vary or {},
-        seeds=plans.seeds(seeds, first_seed),
-        threshold=threshold,
-    )
-    found = _conduct(plan, page.write, output, workers, data_dir, quiet)
-    return tables.plain(studies.table(*found))
-
-
-def ablate(
-    *questions: str,
-    recipe: str | Path | Recipe = "fashion",
-    seeds: int = 5,
-    first_seed: int = 0,
-    output: str | Path | None = None,
-    workers: int | None = None,
-    data_dir: str | Path | None = None,
-    quiet: bool = False,
-    **changes: Any,
-) -> list[Row]:
-    """Change one thing of a NiN at a time; a plain table, a row for each arm, the baseline first.
-
-    `questions` are those of `nin ablate`: "pointwise", "last-step", "dropout", "logits-relu",
-    "head"; all if none is named. With the `output` of an earlier call the study goes on.
-    """
-    from netinnet.studies import ablation as studies
-    from netinnet.studies import plan as plans
-    from netinnet.studies import tables
-    from netinnet.studies.pages import ablation as page
-
-    plan = studies.plan(
-        _recipe(recipe, changes), questions=questions, seeds=plans.seeds(seeds, first_seed)
-    )
-    found = _conduct(plan, page.write, output, workers, data_dir, quiet)
-    return tables.plain(studies.table(*found))
-
-
-def compare(
-    *networks: str,
-    seeds: int = 3,
-    first_seed: int = 0,
-    output: str | Path | None = None,
-    workers: int | None = None,
-    data_dir: str | Path | None = None,
-    quiet: bool = False,
-    **changes: Any,
-) -> list[Row]:
-    """Compare networks, each trained by its own recipe; a plain table with a row for each.
-
-    `changes`, such as `epochs=2`, are the budget, the same for all. With the `output` of an earlier
-    call the study goes on.
-    """
-    from netinnet.studies import comparison as studies
-    from netinnet.studies import plan as plans
-    from netinnet.studies import tables
-    from netinnet.studies.pages import comparison as page
-
-    plan = studies.plan(networks, seeds=plans.seeds(seeds, first_seed), **changes)
-    found = _conduct(plan, page.write, output, workers, data_dir, quiet)
-    return tables.plain(studies.table(*found))
-
-
-def tune(
-    recipe: str | Path | Recipe = "fashion",
-    *,
-    search: Sequence[str] = (),
-    trials: int | None = 20,
-    minutes: float | None = None,
-    pruner: str = "median",
-    storage: str | None = None,
-    name: str = "tune",
-    output: str | Path | None = None,
-    workers: int | None = None,
-    data_dir: str | Path | None = None,
-    quiet: bool = False,
-    **changes: Any,
-) -> list[Row]:
-    """Search for a better recipe on a validation split; a plain table with a row for each trial.
-
-    `search` is what may be tried, as in ["learning_rate=0.01..0.5:log", "batch_size=64,128"], all
-    that `nin tune` searches if empty. The best recipe is best.toml in the study's folder, which
-    `train` takes. With the `output` of an earlier call the search goes on; searches that name one
-    `storage` (the URL of an SQL database) share their trials.
-    """
-    from netinnet.cli.study_progress import StudyProgress
-    from netinnet.studies import search as searches
-    from netinnet.studies import search_space, tables, tuning
-    from netinnet.studies.pages import tuning as page
-
-    plan = tuning.plan(
-        _recipe(recipe, changes),
-        space=search_space.parse(search) if search else None,
-        trials=trials,
-        pruner=pruner,
-        storage=storage,
-        name=name,
-    )
-    with StudyProgress(quiet=quiet) as progress:
-        found = searches.conduct(
-            plan,
-            output=None if output is None else Path(output),
-            minutes=minutes,
-            workers=workers,
-            storage=storage,
-            data_dir=None if data_dir is None else Path(data_dir),
-            listener=progress,
-            report=page.write,
-        )
-    return tables.plain(found.trials)
-
-
-def _recipe(recipe: str | Path | Recipe, changes: dict[str, Any]) -> Recipe:
-    """The recipe named or given, with single fields changed."""
-    from netinnet.training import recipe as recipes
-
-    if isinstance(recipe, recipes.Recipe):
-        return recipe.replace(**changes)
-    return recipes.load(str(recipe), **changes)
-
-
-def _conduct(
-    plan: Plan,
-    report: Report,
-    output: str | Path | None,
-    workers: int | None,
-    data_dir: str | Path | None,
-    quiet: bool,
-) -> tuple[Plan, list[Outcome]]:
-    """Run a study with its progress on standard error."""
-    from netinnet.cli.study_progress import StudyProgress
-    from netinnet.studies import study
-
-    with StudyProgress(quiet=quiet) as progress:
-        plan, _, outcomes = study.conduct(
-            plan,
-            output=None if output is None else Path(output),
-            workers=workers,
-            data_dir=None if data_dir is None else Path(data_dir),
-            listener=progress,
-            report=report,
-        )
-    return plan, outcomes
 
 
 def __getattr__(name: str) -> Any:

@@ -22,6 +22,10 @@ class RecipeError(NetinnetError):
     """A recipe that names an unknown field or a value out of range."""
 
 
+class RecipeWarning(UserWarning):
+    """A recipe file that says less than it seems to."""
+
+
 class DataError(NetinnetError):
     """A data set that is missing, damaged or unreadable."""
 
@@ -46,3 +50,18 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """Return " (did you mean 'nin'?)" when something in `known` is close to `name`, else ""."""
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f" (did you mean '{close[0]}'?)" if close else ""
+
+
+def check_name(
+    what: str,
+    value: str,
+    known: Iterable[str],
+    error: type[NetinnetError] = NetinnetError,
+    more: str = "",
+) -> None:
+    """Raise `error` where `value` is none of the known names; `more` ends its text."""
+    names = tuple(known)
+    if value not in names:
+        raise error(
+            f"unknown {what} '{value}'{nearest(value, names)}; known are {', '.join(names)}{more}"
+        )

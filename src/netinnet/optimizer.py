@@ -14,9 +14,12 @@ Weight decay is for the weights of convolutions and linear layers; biases and ba
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+
+from netinnet.errors import NetinnetError, check_name
 
 Array = Any
 State = tuple[Array, ...]
@@ -56,12 +59,34 @@ class TensorRole:
 
 @dataclass(frozen=True)
 class Optimizer:
-    """One optimiser with its fixed settings; the learning rate comes with each step."""
+    """One optimiser with its fixed settings; the learning rate comes with each step.
+
+    Args:
+        kind: one of KINDS.
+        momentum: of SGD, and of what Muon leaves to SGD; from 0 to below 1.
+        nesterov: whether that momentum is Nesterov's; needs one above 0.
+        weight_decay: of the weights of convolutions and linear layers; from 0.
+
+    Raises:
+        NetinnetError: for an unknown kind or a value out of range.
+
+    Example:
+        >>> Optimizer("muon", momentum=0.9, nesterov=True, weight_decay=5e-4)
+    """
 
     kind: str = "sgd"
     momentum: float = 0.0
     nesterov: bool = False
     weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_name("optimizer", self.kind, KINDS)
+        if not 0 <= self.momentum < 1:
+            raise NetinnetError(f"momentum must be at least 0 and below 1, got {self.momentum:g}")
+        if not 0 <= self.weight_decay < math.inf:
+            raise NetinnetError(f"weight_decay must be at least 0, got {self.weight_decay:g}")
+        if self.nesterov and not self.momentum:
+            raise NetinnetError("nesterov needs a momentum above 0")
 
     def state_size(self, role: TensorRole) -> int:
         """How many arrays of the tensor's shape the optimiser keeps for it."""

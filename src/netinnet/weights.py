@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from netinnet.errors import ModelError, NetworkError
+from netinnet.errors import ModelError, NetworkError, check_name
 from netinnet.files import replacing
 from netinnet.networks.layers import Tensor
 from netinnet.networks.network import Network
@@ -54,10 +54,7 @@ def initial(network: Network, seed: int, initialisation: str = "he") -> Weights:
     Biases and running means are 0, batch norm's scale and running variances 1. Each tensor is drawn
     from its own stream (seed and name), so changing one layer leaves the others' weights alone.
     """
-    if initialisation not in INITIALISATIONS:
-        raise NetworkError(
-            f"unknown initialisation '{initialisation}'; known are {', '.join(INITIALISATIONS)}"
-        )
+    check_name("initialisation", initialisation, INITIALISATIONS, NetworkError)
     weights: Weights = {}
     for name, tensor in tensors(network).items():
         shape = tensor.shape

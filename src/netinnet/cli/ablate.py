@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from netinnet import units
-from netinnet.cli import recipe_flags, study
+from netinnet.cli import study
 from netinnet.cli.console import WholeNumber
 from netinnet.cli.recipe_flags import RecipeFlags
-from netinnet.cli.study import NO_FLAGS, Result, StudyFlags
-from netinnet.studies import ablation as studies
-from netinnet.studies import plan as plans
-from netinnet.studies.ablation import ArmEffect
-from netinnet.studies.outcome import Outcome
-from netinnet.studies.pages import ablation as page
+from netinnet.cli.study import NO_FLAGS, StudyFlags
+from netinnet.studies import ablation
 from netinnet.studies.pages.page import difference
-from netinnet.studies.plan import Plan
 from netinnet.training import recipe as recipes
 
 
@@ -46,36 +39,22 @@ def ablate(
     first_seed
         The first of them.
     """
-    changes = recipe_flags.given(overrides)
-    recipe_flags.refuse_seed(changes)
-    if flags.resume is not None:
-        decided = {"recipe": recipe, "questions": questions}
-        plan = study.resumed(flags, studies.KIND, {**decided, **changes}, seeds, first_seed)
-    else:
-        plan = studies.plan(
-            recipes.load(recipe or "fashion", **changes),
-            questions=questions,
-            seeds=plans.seeds(5 if seeds is None else seeds, first_seed),
-        )
-    study.carry_out(plan, flags, page.write, _result)
-
-
-def _result(plan: Plan, outcomes: Sequence[Outcome]) -> Result:
-    rows = studies.table(plan, outcomes)
-    return Result(
-        ("arm", "test acc", "against baseline (95 %)", "parameters", "MACs", "time"),
-        [_row(row) for row in rows],
+    study.run(
+        ablation,
+        flags,
+        overrides,
+        decided={"recipe": recipe, "questions": questions},
+        seeds=(seeds, first_seed, 5),
+        plan=lambda changes, seeds: ablation.plan(
+            recipes.load(recipe or "fashion", **changes), questions=questions, seeds=seeds
+        ),
+        headers={
+            "arm": lambda row: row.arm,
+            "test acc": study.accuracy,
+            "against baseline (95 %)": lambda row: difference(row.difference),
+            "parameters": lambda row: units.count(row.parameters),
+            "MACs": lambda row: units.operations(row.macs),
+            "time": study.seconds,
+        },
         right=(3, 4, 5),
-        document={"arms": rows},
-    )
-
-
-def _row(row: ArmEffect) -> tuple[str, ...]:
-    return (
-        row.arm,
-        study.accuracy(row.accuracy, len(row.runs)),
-        difference(row.difference),
-        units.count(row.parameters),
-        units.operations(row.macs),
-        units.duration(row.seconds.mean if row.seconds else None),
     )

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from netinnet import units
-from netinnet.cli import recipe_flags, study
+from netinnet.cli import study
 from netinnet.cli.console import WholeNumber
 from netinnet.cli.recipe_flags import RecipeFlags
-from netinnet.cli.study import NO_FLAGS, Result, StudyFlags
-from netinnet.studies import comparison as studies
-from netinnet.studies import plan as plans
-from netinnet.studies.comparison import NetworkFigures
-from netinnet.studies.outcome import Outcome
-from netinnet.studies.pages import comparison as page
-from netinnet.studies.plan import Plan
+from netinnet.cli.study import NO_FLAGS, StudyFlags
+from netinnet.studies import comparison
 
 
 def compare(
@@ -42,36 +35,26 @@ def compare(
     first_seed
         The first of them.
     """
-    changes = recipe_flags.given(overrides)
-    recipe_flags.refuse_seed(changes)
-    if flags.resume is not None:
-        decided = {"networks": networks}
-        plan = study.resumed(flags, studies.KIND, {**decided, **changes}, seeds, first_seed)
-    else:
-        count = plans.seeds(3 if seeds is None else seeds, first_seed)
-        plan = studies.plan(networks, seeds=count, **changes)
-    study.carry_out(plan, flags, page.write, _result)
-
-
-def _result(plan: Plan, outcomes: Sequence[Outcome]) -> Result:
-    rows = studies.table(plan, outcomes)
-    return Result(
-        ("network", "parameters", "MACs", "memory", "file", "images/s", "time", "test acc"),
-        [_row(row) for row in rows],
+    study.run(
+        comparison,
+        flags,
+        overrides,
+        decided={"networks": networks},
+        seeds=(seeds, first_seed, 3),
+        plan=lambda changes, seeds: comparison.plan(networks, seeds=seeds, **changes),
+        headers={
+            "network": lambda row: row.arm,
+            "parameters": lambda row: units.count(row.parameters),
+            "MACs": lambda row: units.operations(row.macs),
+            # That of one picture's activations, and that of model.safetensors.
+            "memory": lambda row: units.size(row.activation_bytes),
+            "file": lambda row: units.size(row.file_bytes),
+            "images/s": lambda row: units.rate(
+                row.images_per_second.mean if row.images_per_second else None
+            ),
+            "time": study.seconds,
+            "test acc": study.accuracy,
+        },
         right=(1, 2, 3, 4, 5, 6),
-        document={"networks": rows},
-    )
-
-
-def _row(row: NetworkFigures) -> tuple[str, ...]:
-    """`memory` is that of one picture's activations, `file` that of model.safetensors."""
-    return (
-        row.arm,
-        units.count(row.parameters),
-        units.operations(row.macs),
-        units.size(row.activation_bytes),
-        units.size(row.file_bytes),
-        units.rate(row.images_per_second.mean if row.images_per_second else None),
-        units.duration(row.seconds.mean if row.seconds else None),
-        study.accuracy(row.accuracy, len(row.runs)),
+        rows="networks",
     )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any
 
 from cyclopts import Parameter
@@ -22,6 +23,16 @@ def _whole_number(_kind: Any, tokens: Sequence[Any]) -> int:
 WholeNumber = Annotated[int, Parameter(converter=_whole_number)]
 """The type of every flag that counts something."""
 
+Switch = Annotated[bool, Parameter(negative=(), show_default=False)]
+"""The type of every flag that only turns something on."""
+
+
+def choice(names: Iterable[str], about: str) -> Any:
+    """A parameter that is one of some names, if any: its help shows them behind the text."""
+    shown = " | ".join(names)
+    return Parameter(help=f"{about} [{shown}]" if shown else about, show_default=False)
+
+
 WIDE = 200
 """Columns where the output is no terminal: nothing is wrapped or cut in a file or a pipe."""
 
@@ -36,8 +47,15 @@ def console(stderr: bool = False) -> Any:
 
 
 def print_json(value: Any) -> None:
-    """One JSON document on standard output."""
-    print(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False))
+    """One JSON document on standard output; dataclasses and paths may be in it."""
+    text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False, default=_plain)
+    print(text)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return dict(value)
+    return vars(value) if dataclasses.is_dataclass(value) else str(value)
 
 
 def print_table(

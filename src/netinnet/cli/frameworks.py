@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
-from cyclopts import Parameter
-
-from netinnet.cli.console import print_json, print_table
+from netinnet.cli.console import Switch, print_json, print_table
 
 
-def frameworks(*, json: Annotated[bool, Parameter(negative=())] = False) -> None:
+def frameworks(*, json: Switch = False) -> None:
     """List the frameworks: version and devices, or why one can't be used and what puts it right.
 
     Each one is imported to see whether it works, which takes a few seconds.

@@ -2,68 +2,69 @@
 
 from __future__ import annotations
 
+import functools
 import sys
+import warnings
+from collections.abc import Callable
+from typing import Any
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, Group
 
-from netinnet.errors import NetinnetError
+from netinnet.errors import NetinnetError, RecipeWarning
 from netinnet.version import VERSION
 
-app = App(
-    name="nin",
-    version=f"netinnet {VERSION}",
-    help="Network in Network: train it, measure it, use it.",
-    help_format="markdown",
-    result_action="return_value",
-)
-# Named by text, so that a subcommand's module is imported only when it is used.
-app.command("netinnet.cli.train:train", name="train", help="Train a network and watch it learn.")
-app.command(
-    "netinnet.cli.evaluate:evaluate", name="evaluate", help="Measure a trained model on a data set."
-)
-app.command("netinnet.cli.predict:predict", name="predict", help="Say what is in pictures.")
-app.command(
-    "netinnet.cli.summary:summary",
-    name="summary",
-    help="Show a network's layers and what they cost.",
-)
-app.command(
-    "netinnet.cli.resources:resources",
-    name="resources",
-    help="Show what a network costs: computation and memory, computed and measured.",
-)
-app.command(
-    "netinnet.cli.convert:convert",
-    name="convert",
-    help="Convert a model between frameworks' own files.",
-)
-app.command(
-    "netinnet.cli.frameworks:frameworks",
-    name="frameworks",
-    help="List the frameworks: which are installed, and how to get the others.",
-)
-app.command("netinnet.cli.zoo:zoo", name="zoo", help="List the networks.")
-app.command("netinnet.cli.data:data", name="data", help="List the data sets and check their files.")
-app.command(
-    "netinnet.cli.reliability:reliability",
-    name="reliability",
-    help="Train a recipe over many seeds and say how often it learns.",
-)
-app.command(
-    "netinnet.cli.ablate:ablate",
-    name="ablate",
-    help="Change one thing of a NiN at a time and compare.",
-)
-app.command(
-    "netinnet.cli.tune:tune",
-    name="tune",
-    help="Search for a better recipe, judged on a validation split.",
-)
-app.command(
-    "netinnet.cli.compare:compare",
-    name="compare",
-    help="Compare networks: size, speed and accuracy.",
-)
+COMMANDS = {
+    "Start": {
+        "train": "Train a network and watch it learn.",
+        "frameworks": "List the frameworks: which are installed, and how to get the others.",
+    },
+    "Look": {
+        "zoo": "List the networks.",
+        "summary": "Show what a network is and what it costs, layer by layer.",
+        "resources": "The same with a batch: computation and memory, computed and measured.",
+        "data": "List the data sets and check their files.",
+    },
+    "Use": {
+        "evaluate": "Measure a trained model on a data set.",
+        "predict": "Say what is in pictures.",
+    },
+    "Study": {
+        "reliability": "Train a recipe over many seeds and say how often it learns.",
+        "ablate": "Change one thing of a NiN at a time and compare.",
+        "tune": "Search for a better recipe, judged on a validation split.",
+        "compare": "Compare networks: size, speed and accuracy.",
+    },
+    "Convert": {"convert": "Convert a model between frameworks' own files."},
+}
+"""Every command and its line of help, by the group that it is shown in."""
+MODULES = {"resources": "summary"}
+"""Where a command's function is in another module than the one of its name."""
+
+
+def _app(wanted: str) -> App:
+    """The command with all subcommands, named by text: only the one wanted is imported.
+
+    A subcommand's own help is its function's docstring, not the line that the list shows.
+    """
+    app = App(
+        name="nin",
+        version=f"netinnet {VERSION}",
+        help="Network in Network: train it, measure it, use it.",
+        help_format="markdown",
+        result_action="return_value",
+        group_commands=Group("Options", sort_key=len(COMMANDS)),
+    )
+    for place, (title, commands) in enumerate(COMMANDS.items()):
+        group = Group(title, sort_key=place)
+        for order, (name, about) in enumerate(commands.items()):
+            app.command(
+                f"netinnet.cli.{MODULES.get(name, name)}:{name}",
+                name=name,
+                help=None if name == wanted else about,
+                group=group,
+                sort_key=order,
+            )
+    return app
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -73,8 +74,25 @@ def main(arguments: list[str] | None = None) -> None:
 
 def run(arguments: list[str]) -> int:
     """Run one command and return its exit status. Mistakes are one line on standard error."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("always", category=RecipeWarning)
+        warnings.showwarning = functools.partial(_show_warning, warnings.showwarning)
+        return _run(arguments)
+
+
+def _show_warning(
+    others: Callable[..., None], message: Warning | str, category: type[Warning], *place: Any
+) -> None:
+    """A warning of ours as one line, those of `others` as they are shown without us."""
+    if issubclass(category, RecipeWarning):
+        _fail(str(message))
+    else:
+        others(message, category, *place)
+
+
+def _run(arguments: list[str]) -> int:
     try:
-        app(arguments, exit_on_error=False, print_error=False)
+        _app(arguments[0] if arguments else "")(arguments, exit_on_error=False, print_error=False)
     except CycloptsError as error:
         return _fail(" ".join(str(error).split()))
     except NetinnetError as error:

@@ -5,23 +5,31 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator
-from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from netinnet import units
 from netinnet.cli.console import console
-
-PLAIN_SECONDS = 15.0
-"""Seconds between plain progress lines."""
-ESTIMATE_SECONDS = 2.0
-"""Seconds of steps from which the whole is estimated."""
+from netinnet.training.pace import Pace
 
 
 @contextlib.contextmanager
 def show_data_progress(screen: Any) -> Iterator[Callable[[str, int, int | None], None]]:
     """A listener for data that is being fetched: a bar on a terminal, a line for each new text."""
-    with _DataProgress(screen) as listener:
-        yield listener
+    data = _DataProgress(screen)
+    try:
+        yield data
+    finally:
+        data.close()
+
+
+def _bar(screen: Any, *columns: Any) -> Any:
+    """A started bar with a description before it and the given columns behind it."""
+    from rich import progress
+
+    first = (progress.TextColumn("{task.description}"), progress.BarColumn())
+    bar = progress.Progress(*first, *columns, console=screen)
+    bar.start()
+    return bar
 
 
 class _DataProgress:
@@ -29,12 +37,6 @@ class _DataProgress:
         self.screen = screen
         self.bar: Any = None
         self.tasks: dict[str, Any] = {}
-
-    def __enter__(self) -> _DataProgress:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def close(self) -> None:
         if self.bar is not None:
@@ -48,51 +50,34 @@ class _DataProgress:
                 self.screen.print(what)
             return
         if self.bar is None:
-            self.bar = _data_bar(self.screen)
-            self.bar.start()
+            from rich import progress
+
+            self.bar = _bar(self.screen, progress.DownloadColumn(), progress.TimeRemainingColumn())
         if self.tasks.get(what) is None:
             self.tasks[what] = self.bar.add_task(what, total=total)
         self.bar.update(self.tasks[what], completed=done, total=total)
 
 
-def _data_bar(screen: Any) -> Any:
-    from rich import progress
+class Progress:
+    """Listens to events and shows them: the method `_on_NAME` shows the event of that name."""
 
-    return progress.Progress(
-        progress.TextColumn("{task.description}"),
-        progress.BarColumn(),
-        progress.DownloadColumn(),
-        progress.TimeRemainingColumn(),
-        console=screen,
-    )
+    plain_seconds = 15.0
+    """Seconds between plain progress lines."""
 
-
-class TrainingProgress:
-    """Listens to a training's events and shows them."""
-
-    def __init__(self, *, quiet: bool, stderr: bool) -> None:
+    def __init__(self, *, quiet: bool, stderr: bool = True) -> None:
         self.quiet = quiet
         self.screen = console(stderr=stderr)
         self.warnings = console(stderr=True)
         self.data = _DataProgress(self.screen)
         self.bar: Any = None
         self.task: Any = None
-        self.start: dict[str, Any] = {}
-        self.first_step: int | None = None
-        self.began = 0.0
+        self.shown = time.monotonic()
         self.estimated = False
-        self.shown = 0.0
-        self.loss = self.accuracy = 0.0
 
-    def __enter__(self) -> TrainingProgress:
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.data.close()
         if self.bar is not None:
             self.bar.stop()
@@ -108,19 +93,58 @@ class TrainingProgress:
         try:
             self.screen.print(text)
         except (BrokenPipeError, SystemExit):
-            # Whoever read the output has gone (rich exits then); the training need not end.
+            # Whoever read the output has gone (rich exits then); the work need not end.
             self.quiet = True
+
+    def _open(self, what: str, total: int | None, *columns: str, **fields: str) -> None:
+        """Begin the bar, on a terminal."""
+        self.data.close()
+        if self.quiet or not self.screen.is_terminal:
+            return
+        from rich import progress
+
+        self.bar = _bar(self.screen, *map(progress.TextColumn, columns))
+        self.task = self.bar.add_task(what, total=total, **fields)
+
+    def _estimate(self, seconds: float) -> None:
+        """Say once what the whole will cost."""
+        if not self.estimated:
+            self.estimated = True
+            self._say(f"this will take about {units.estimate(seconds)} here")
+
+    def _is_time(self) -> bool:
+        """Whether the next plain line is due."""
+        if time.monotonic() - self.shown < self.plain_seconds:
+            return False
+        self.shown = time.monotonic()
+        return True
 
     def _on_data(self, event: dict[str, Any]) -> None:
         if not self.quiet:
             self.data(event["what"], event["done"], event["total"])
+
+    def _on_onnx_failed(self, event: dict[str, Any]) -> None:
+        self.warnings.print(f"warning: model.onnx could not be written: {event['reason']}")
+
+    def _on_checkpoints_kept(self, event: dict[str, Any]) -> None:
+        self.warnings.print(f"warning: the checkpoints could not be removed: {event['reason']}")
+
+    def _on_report_failed(self, event: dict[str, Any]) -> None:
+        self.warnings.print(f"warning: the report could not be written: {event['reason']}")
+
+
+class TrainingProgress(Progress):
+    """Shows a training."""
+
+    start: dict[str, Any]
+    pace: Pace
 
     def _on_resume(self, event: dict[str, Any]) -> None:
         self._say(f"going on from step {event['step']}")
 
     def _on_start(self, event: dict[str, Any]) -> None:
         self.data.close()
-        self.start = event
+        self.start, self.pace = event, Pace(event)
         self._say(
             f"{event['network']} ({event['parameters']:,} parameters), {event['framework']} on "
             f"{event['device']}, {event['epochs']} epochs of {event['steps_per_epoch']:,} steps"
@@ -129,66 +153,23 @@ class TrainingProgress:
         self.shown = time.monotonic()
         for caution in event["cautions"]:
             self.warnings.print(f"caution: {caution}")
-        if self.quiet or not self.screen.is_terminal:
-            return
-        from rich import progress
-
-        self.bar = progress.Progress(
-            progress.TextColumn("{task.description}"),
-            progress.BarColumn(),
-            progress.TaskProgressColumn(),
-            progress.TextColumn("{task.fields[figures]}"),
-            progress.TimeRemainingColumn(),
-            console=self.screen,
-        )
-        self.bar.start()
-        self.task = self.bar.add_task(
-            "epoch 1", total=event["steps_per_epoch"] * event["epochs"], figures=""
-        )
+        columns = ("{task.percentage:>3.0f}%", "{task.fields[figures]}", "{task.fields[left]}")
+        self._open("epoch 1", self.pace.steps, *columns, figures="", left="")
 
     def _on_progress(self, event: dict[str, Any]) -> None:
-        step = event["step"]
-        if self.first_step is None:
-            # A short first step is mostly the framework's warming up; a long one is a fair sample.
-            warming_up = event["seconds_of_step"] < ESTIMATE_SECONDS
-            self.first_step = step if warming_up else step - 1
-            self.began = time.monotonic() - (0.0 if warming_up else event["seconds_of_step"])
-            self.loss, self.accuracy = event["loss"], event["accuracy"]
-        # A running mean over some fifty steps: single batches jump about.
-        self.loss += (event["loss"] - self.loss) / 50
-        self.accuracy += (event["accuracy"] - self.accuracy) / 50
-        self._estimate(step)
-        epoch = -(-step // self.start["steps_per_epoch"])
-        figures = (
-            f"loss {self.loss:.3f}  acc {self.accuracy:.3f}  "
-            f"{event['images_per_second']:.0f} images/s"
-        )
+        pace = self.pace
+        pace.take(event)
+        if pace.is_known:
+            self._estimate(pace.seconds_left)
+        epoch = f"epoch {pace.epoch}/{self.start['epochs']}"
+        figures = f"loss {pace.loss:.3f}  acc {pace.accuracy:.3f}"
+        figures += f"  {event['images_per_second']:.0f} images/s"
+        left = f"{units.estimate(pace.seconds_left)} left"
         if self.bar is not None:
-            self.bar.update(
-                self.task,
-                completed=step,
-                description=f"epoch {epoch}/{self.start['epochs']}",
-                figures=figures,
-            )
-        elif time.monotonic() - self.shown >= PLAIN_SECONDS:
-            self.shown = time.monotonic()
-            total = self.start["steps_per_epoch"] * self.start["epochs"]
-            self._say(
-                f"epoch {epoch}/{self.start['epochs']}  step {step}/{total}  {figures}  "
-                f"{units.estimate(self._seconds_left(step))} left"
-            )
-
-    def _seconds_left(self, step: int) -> float:
-        assert self.first_step is not None
-        total = self.start["steps_per_epoch"] * self.start["epochs"]
-        done = max(1, step - self.first_step)
-        return float((time.monotonic() - self.began) / done * (total - step))
-
-    def _estimate(self, step: int) -> None:
-        """Say once, after two seconds of steps, what the whole will cost."""
-        if not self.estimated and time.monotonic() - self.began >= ESTIMATE_SECONDS:
-            self.estimated = True
-            self._say(f"this will take about {units.estimate(self._seconds_left(step))} here")
+            fields = {"figures": figures, "left": left if pace.is_known else ""}
+            self.bar.update(self.task, completed=pace.step, description=epoch, **fields)
+        elif self._is_time():
+            self._say(f"{epoch}  step {pace.step}/{pace.steps}  {figures}  {left}")
 
     def _on_evaluation(self, event: dict[str, Any]) -> None:
         text = (
@@ -199,15 +180,6 @@ class TrainingProgress:
             if split in event:
                 text += f", {split} acc {event[split]['accuracy']:.4f}"
         self._say(text)
-
-    def _on_onnx_failed(self, event: dict[str, Any]) -> None:
-        self.warnings.print(f"warning: model.onnx could not be written: {event['reason']}")
-
-    def _on_checkpoints_kept(self, event: dict[str, Any]) -> None:
-        self.warnings.print(f"warning: the checkpoints could not be removed: {event['reason']}")
-
-    def _on_report_failed(self, event: dict[str, Any]) -> None:
-        self.warnings.print(f"warning: the report could not be written: {event['reason']}")
 
     def _on_dead_class(self, event: dict[str, Any]) -> None:
         self.warnings.print(

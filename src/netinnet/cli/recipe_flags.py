@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 from docstring_parser import parse_from_object
 
-from netinnet.cli.console import WholeNumber
+from netinnet.cli.console import WholeNumber, choice
 from netinnet.errors import RecipeError
 from netinnet.training import recipe as recipes
 from netinnet.training.recipe import Recipe
@@ -25,11 +25,12 @@ def _overrides() -> Any:
 
     Recipe stays the one place where a field, its type and its help are written.
     """
+    known = recipes.choices()
     helps = {p.arg_name: p.description for p in parse_from_object(Recipe).params}
     fields = [
         (
             name,
-            Annotated[_flag_type(hint) | None, Parameter(help=helps[name], show_default=False)],
+            Annotated[_flag_type(hint) | None, choice(known.get(name, ()), helps[name] or "")],
             dataclasses.field(default=None),
         )
         for name, hint in recipes.field_types().items()

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from netinnet.cli import recipe_flags, study
+from netinnet.cli import study
 from netinnet.cli.console import WholeNumber
 from netinnet.cli.recipe_flags import RecipeFlags
-from netinnet.cli.study import NO_FLAGS, Result, StudyFlags
-from netinnet.studies import plan as plans
+from netinnet.cli.study import NO_FLAGS, StudyFlags
 from netinnet.studies import reliability as studies
 from netinnet.studies.fields import parse_vary
-from netinnet.studies.outcome import Outcome
-from netinnet.studies.pages import reliability as page
 from netinnet.studies.plan import Plan
-from netinnet.studies.reliability import ArmReliability
 from netinnet.training import recipe as recipes
 
 
@@ -53,42 +48,37 @@ def reliability(
     threshold
         Test accuracy that a converged run has at least; 0.8 if not given.
     """
-    changes = recipe_flags.given(overrides)
-    recipe_flags.refuse_seed(changes)
-    if flags.resume is not None:
-        decided = {"recipe": recipe, "vary": vary, "threshold": threshold}
-        plan = study.resumed(flags, studies.KIND, {**decided, **changes}, seeds, first_seed)
-    else:
-        name = recipe or "fashion"
-        plan = studies.plan(
+    name = recipe or "fashion"
+
+    def plan(changes: dict[str, Any], seeds: tuple[int, ...]) -> Plan:
+        return studies.plan(
             recipes.load(name, **changes),
             name=Path(name).stem,
             vary=parse_vary(vary or ()),
-            seeds=plans.seeds(10 if seeds is None else seeds, first_seed),
+            seeds=seeds,
             threshold=studies.THRESHOLD if threshold is None else threshold,
         )
-    study.carry_out(plan, flags, page.write, _result)
 
-
-def _result(plan: Plan, outcomes: Sequence[Outcome]) -> Result:
-    rows = studies.table(plan, outcomes)
-    return Result(
-        ("arm", "converged", "95 %", "median acc", "range", "dead", "lost"),
-        [_row(row) for row in rows],
+    study.run(
+        studies,
+        flags,
+        overrides,
+        decided={"recipe": recipe, "vary": vary, "threshold": threshold},
+        seeds=(seeds, first_seed, 10),
+        plan=plan,
+        headers={
+            "arm": lambda row: row.arm,
+            "converged": lambda row: f"{row.converged}/{row.ended}",
+            "95 %": lambda row: (
+                f"{row.share.low:.2f} to {row.share.high:.2f}" if row.share else "–"
+            ),
+            "median acc": lambda row: f"{row.accuracy.median:.4f}" if row.accuracy else "–",
+            "range": lambda row: (
+                f"{row.accuracy.minimum:.4f} to {row.accuracy.maximum:.4f}" if row.accuracy else "–"
+            ),
+            # Runs with dead classes, and those that diverged or failed.
+            "dead": lambda row: str(row.runs_with_dead_classes),
+            "lost": lambda row: str(row.lost),
+        },
         right=(1, 3, 5, 6),
-        document={**plan.settings, "arms": rows},
-    )
-
-
-def _row(row: ArmReliability) -> tuple[str, ...]:
-    """`dead` counts runs with dead classes, `lost` those that diverged or failed."""
-    share, accuracy = row.share, row.accuracy
-    return (
-        row.arm,
-        f"{row.converged}/{row.ended}",
-        f"{share.low:.2f} to {share.high:.2f}" if share else "–",
-        f"{accuracy.median:.4f}" if accuracy else "–",
-        f"{accuracy.minimum:.4f} to {accuracy.maximum:.4f}" if accuracy else "–",
-        str(row.runs_with_dead_classes),
-        str(row.diverged + row.failed),
     )

@@ -5,23 +5,24 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 from cyclopts import Parameter
 
-from netinnet.cli.console import WholeNumber, print_json, print_table
+from netinnet.cli import recipe_flags
+from netinnet.cli.console import Switch, WholeNumber, print_json, print_table
+from netinnet.cli.recipe_flags import RecipeFlags
 from netinnet.cli.study_progress import StudyProgress
-from netinnet.errors import FrameworkError, NetinnetError, RecipeError
+from netinnet.errors import NetinnetError, RecipeError
+from netinnet.studies import forecast, study
 from netinnet.studies import plan as plans
-from netinnet.studies import study, timing, workload
-from netinnet.studies.outcome import Outcome
+from netinnet.studies.forecast import Forecast
 from netinnet.studies.pages.page import mean_and_spread
 from netinnet.studies.plan import Plan, SearchPlan
 from netinnet.studies.statistics import Summary
-from netinnet.studies.workers import workers_for
-from netinnet.studies.workload import Workload
-from netinnet.units import counted, estimate
+from netinnet.units import counted, duration, estimate
 
 
 @Parameter(name="*")
@@ -38,68 +39,67 @@ class StudyFlags:
     """Go on with the study in this folder."""
     data_dir: Path | None = None
     """Folder with the data set's files; found or fetched if not given."""
-    dry_run: Annotated[bool, Parameter(negative=())] = False
+    dry_run: Switch = False
     """Only print the plan, and how long it will take here."""
-    quiet: Annotated[bool, Parameter(negative=())] = False
+    quiet: Switch = False
     """No progress, only the result."""
-    json: Annotated[bool, Parameter(negative=())] = False
+    json: Switch = False
     """Print the result as JSON."""
 
 
 NO_FLAGS = StudyFlags()
 
 
-@dataclass(frozen=True)
-class Result:
-    """What a finished study prints: a table, or `document` as JSON."""
-
-    headers: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    right: Sequence[int]
-    """Columns of numbers."""
-    document: Mapping[str, Any]
-
-
-def carry_out(
-    plan: Plan,
+def run(
+    module: Any,
     flags: StudyFlags,
-    report: study.Report,
-    result: Callable[[Plan, Sequence[Outcome]], Result],
+    overrides: RecipeFlags,
+    *,
+    decided: dict[str, Any],
+    seeds: tuple[int | None, int, int],
+    plan: Callable[[dict[str, Any], tuple[int, ...]], Plan],
+    headers: Mapping[str, Callable[[Any], str]],
+    right: Sequence[int],
+    rows: str = "arms",
 ) -> None:
-    """Print the plan of a study of arms and seeds, or run it and print its result."""
+    """Print the plan of a study of arms and seeds, or run it and print its table.
+
+    `module` has the study's KIND and `table`. `decided` are the arguments that a study which is
+    gone on with has already; `seeds` are their number, the first one and the number if not given;
+    `plan` makes the plan of the changes and the seeds. `headers` are the table's, each with the
+    text of a row; `rows` names the rows in JSON.
+    """
+    changes = recipe_flags.given(overrides)
+    recipe_flags.refuse_seed(changes)
+    number, first, default = seeds
+    if flags.resume is None:
+        made = plan(changes, plans.seeds(default if number is None else number, first))
+    else:
+        there = load_own(flags, module.KIND, {**decided, **changes})
+        assert isinstance(there, Plan)
+        more = () if number is None else plans.seeds(number, first)
+        made = dataclasses.replace(there, seeds=tuple(dict.fromkeys((*there.seeds, *more))))
     if flags.dry_run:
-        _show_plan(plan, flags)
+        _show_plan(made, flags)
         return
+    page = import_module(module.__name__.replace(".studies.", ".studies.pages."))
     with StudyProgress(quiet=flags.quiet) as progress:
-        plan, folder, outcomes = study.conduct(
-            plan,
-            output=flags.resume or flags.output,
-            workers=flags.workers,
-            data_dir=flags.data_dir,
-            listener=progress,
-            report=report,
+        made, folder, outcomes = study.conduct(
+            made, output=flags.resume or flags.output, report=page.write, **options(flags, progress)
         )
-    found = result(plan, outcomes)
+    table = module.table(made, outcomes)
     if flags.json:
-        print_json({"study": str(folder), **as_json(found.document)})
+        print_json({"study": folder, **made.settings, rows: table})
         return
-    print_table(found.headers, found.rows, right=found.right)
+    print_table(
+        list(headers), [[text(row) for text in headers.values()] for row in table], right=right
+    )
     print(f"study: {folder}  (report: {folder / 'report.html'})")
 
 
-def resumed(
-    flags: StudyFlags, kind: str, given: dict[str, Any], seeds: int | None, first_seed: int
-) -> Plan:
-    """The plan of the study that --resume names, with more seeds if some are given.
-
-    Raises NetinnetError where it is another kind of study, or where `given` has what it decides.
-    """
-    plan = load_own(flags, kind, given)
-    assert isinstance(plan, Plan)
-    if seeds is None:
-        return plan
-    more = plans.seeds(seeds, first_seed)
-    return dataclasses.replace(plan, seeds=tuple(dict.fromkeys((*plan.seeds, *more))))
+def options(flags: StudyFlags, progress: StudyProgress) -> dict[str, Any]:
+    """The arguments that everything about a study takes."""
+    return {"workers": flags.workers, "data_dir": flags.data_dir, "listener": progress}
 
 
 def load_own(flags: StudyFlags, kind: str, given: dict[str, Any]) -> Plan | SearchPlan:
@@ -115,84 +115,60 @@ def load_own(flags: StudyFlags, kind: str, given: dict[str, Any]) -> Plan | Sear
         words = taken[-1] if taken[-1] in ("networks", "questions") else f"--{taken[-1]}"
         words = words.replace("_", "-")
         raise RecipeError(f"--resume goes on with the study's own plan; leave out {words}")
-    found = plans.load(folder)
-    if found.kind != kind:
-        raise NetinnetError(f"{folder}: this study goes on with nin {found.kind} --resume")
-    return found
+    plan = plans.load(folder)
+    if plan.kind != kind:
+        raise NetinnetError(f"{folder}: this study goes on with nin {plan.kind} --resume")
+    return plan
 
 
 def _show_plan(plan: Plan, flags: StudyFlags) -> None:
     """Print the plan of a study: arms, sizes, steps, and how long it will take."""
-    workloads = workload.of_arms(plan, flags.data_dir)
-    runs = len(plan.arms) * len(plan.seeds)
-    count = workers_for(plan, flags.workers)
-    seconds, time_text = time_needed(plan, workloads, count, flags.quiet, flags.resume)
+    expected = foretell(plan, flags)
     if flags.json:
-        print_json(
-            {
-                "kind": plan.kind,
-                **plan.settings,
-                "runs": runs,
-                "seeds": list(plan.seeds),
-                "workers": count,
-                "seconds": seconds,
-                "arms": [dataclasses.asdict(cost) for cost in workloads],
-            }
-        )
+        fields = ("runs", "workers", "seconds", "arms")
+        chosen = {name: getattr(expected, name) for name in fields}
+        print_json({"kind": plan.kind, **plan.settings, "seeds": plan.seeds, **chosen})
         return
     print_table(
         ("arm", "parameters", "MACs", "steps a run", "pictures a run"),
         [
             (c.arm, f"{c.parameters:,}", f"{c.macs:,}", f"{c.steps:,}", f"{c.images:,}")
-            for c in workloads
+            for c in expected.arms
         ],
         right=(1, 2, 3, 4),
     )
-    total = sum(c.training_macs for c in workloads) * len(plan.seeds)
     print(
-        f"{counted(runs, 'run')}: {counted(len(plan.arms), 'arm')}, "
-        f"{counted(len(plan.seeds), 'seed')}, {count} at a time; "
-        f"about {total:.2g} multiply-accumulates.\n"
-        f"{time_text}."
+        f"{counted(expected.runs, 'run')}: {counted(len(plan.arms), 'arm')}, "
+        f"{counted(len(plan.seeds), 'seed')}, {expected.workers} at a time; "
+        f"about {expected.macs:.2g} multiply-accumulates.\n"
+        f"{time_needed(expected, flags.resume)}."
     )
 
 
-def time_needed(
-    plan: Plan,
-    workloads: Sequence[Workload],
-    workers: int,
-    quiet: bool,
-    folder: Path | None = None,
-) -> tuple[float | None, str]:
-    """Seconds that a study will take, or the rest of the one in `folder`, by steps timed now, and
-    a sentence that says it.
-
-    None where they can't be timed, or nothing is left to do.
-    """
-    try:
-        with StudyProgress(quiet=quiet) as progress:
-            seconds = timing.seconds_needed(plan, workloads, workers, folder, progress)
-    except FrameworkError as error:
-        return None, f"How long that takes here is not known: {error}"
-    if seconds is None:
-        return None, "All of it is done"
-    what = "the rest of it" if folder else "this"
-    return seconds, f"By the time of a few steps, {what} will take about {estimate(seconds)} here"
+def foretell(plan: Plan | SearchPlan, flags: StudyFlags, **search: Any) -> Forecast:
+    """What a study, or a `search` with its limits, will take."""
+    with StudyProgress(quiet=flags.quiet) as progress:
+        return forecast.of(plan, folder=flags.resume, **options(flags, progress), **search)
 
 
-def accuracy(found: Summary | None, runs: int) -> str:
-    """ "0.9213 ± 0.0015", and of how many of the runs where some are missing."""
-    text = mean_and_spread(found)
-    done = found.count if found else 0
+def time_needed(expected: Forecast, folder: Path | None = None) -> str:
+    """A sentence that says how long a study, or the rest of the one in `folder`, takes."""
+    if expected.reason:
+        return f"How long that takes here is not known: {expected.reason}"
+    if expected.seconds_of_runs is None:
+        return "All of it is done"
+    what, time = "the rest of it" if folder else "this", estimate(expected.seconds_of_runs)
+    return f"By the time of a few steps, {what} will take about {time} here"
+
+
+def accuracy(row: Any) -> str:
+    """ "0.9213 ± 0.0015" of a row's runs, and of how many where some are missing."""
+    summary: Summary | None = row.accuracy
+    text, runs = mean_and_spread(summary), len(row.runs)
+    done = summary.count if summary else 0
     return text if done == runs else f"{text} ({done} of {runs} runs)"
 
 
-def as_json(value: Any) -> Any:
-    """Dataclasses and paths as plain data."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: as_json(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    if isinstance(value, list | tuple):
-        return [as_json(item) for item in value]
-    if isinstance(value, dict):
-        return {key: as_json(item) for key, item in value.items()}
-    return str(value) if isinstance(value, Path) else value
+def seconds(row: Any) -> str:
+    """The mean time of a row's trainings."""
+    return duration(row.seconds.mean if row.seconds else None)

@@ -1,34 +1,62 @@
-"""`nin summary`: the chapter's shape table for any network."""
+"""`nin summary`: what a network is and what it costs; `nin resources` is its other name."""
 
 from __future__ import annotations
 
-import dataclasses
-from typing import Annotated
+import functools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
-from cyclopts import Parameter
-
-from netinnet import units
-from netinnet.cli.console import WholeNumber, print_json, print_table
+from netinnet import frameworks, units
+from netinnet import optimizer as rules
+from netinnet.cli import console
+from netinnet.cli.console import Switch, WholeNumber, choice, print_table
 from netinnet.cli.networks import described
-from netinnet.costs import counts
+from netinnet.costs import counts, table
+from netinnet.costs.counts import LayerCost
+from netinnet.costs.table import Costs
+from netinnet.errors import NetinnetError
+from netinnet.networks.network import Network
+from netinnet.optimizer import Optimizer
+from netinnet.reports import figures
+
+if TYPE_CHECKING:
+    from netinnet.costs.measure import Measurement
 
 
 def summary(
     network: str = "nin-small",
     /,
     *,
-    layers: Annotated[bool, Parameter(negative=())] = False,
+    layers: Switch = False,
     image_size: WholeNumber | None = None,
     channels: WholeNumber | None = None,
     classes: WholeNumber | None = None,
     logits_relu: bool | None = None,
     dropout: float | None = None,
-    json: Annotated[bool, Parameter(negative=())] = False,
+    batch: WholeNumber | None = None,
+    optimizer: Annotated[
+        str | None, choice(rules.KINDS, "Optimiser of the training step; sgd if not given.")
+    ] = None,
+    momentum: float | None = None,
+    precision: Annotated[
+        str | None, choice(table.PRECISIONS, "Precision of all values; float32 if not given.")
+    ] = None,
+    measure: Switch = False,
+    framework: Annotated[
+        str | None, choice(frameworks.FRAMEWORKS, "What to measure with; pytorch if not given.")
+    ] = None,
+    figure: Path | None = None,
+    json: Switch = False,
 ) -> None:
-    """Show a network's layers: output shape, parameters, multiply-accumulates, activation memory.
+    """Show what a network is and what it costs: layers, shapes, parameters, computation, memory.
 
-    Everything is computed from the description; no framework is needed. Multiply-accumulates are
-    those of convolutions and fully connected layers, memory is float32, both for one picture.
+    Everything is computed from the description; no framework is needed. The first table is for one
+    picture: multiply-accumulates (MACs) are those of convolutions and fully connected layers, one
+    is two FLOPs; activations are float32. With `--batch`, a table of computation and memory in
+    training and in prediction follows: "stored" is what a layer makes and leaves for the backward
+    pass, "live" is everything in memory while it runs. `nin resources NETWORK` is `nin summary
+    NETWORK --batch 128`.
 
     Parameters
     ----------
@@ -46,62 +74,163 @@ def summary(
         Whether a ReLU stands behind the logits.
     dropout
         Dropout rate.
+    batch
+        Pictures in a batch, already of the input's size; 128 if not given where a flag below is.
+        Memory is that of the step of `nin train` in PyTorch on a CPU: activations run behind max
+        pools, ReLU in place.
+    momentum
+        Momentum of SGD, and of what Muon leaves to SGD; 0 if not given.
+    measure
+        Let a fresh process predict and train on the CPU, and show its figures beside the computed
+        ones: FLOPs as PyTorch counts them, the peak of live bytes in PyTorch's allocator and the
+        batch, pictures a second; with other frameworks speed and the process's peak alone.
+    figure
+        Write a figure of memory and MACs by layer to this .svg or .png file.
     json
         Print JSON.
     """
-    net = described(
-        network,
-        image_size=image_size,
-        channels=channels,
-        classes=classes,
-        logits_relu=logits_relu,
-        dropout=dropout,
-    )
+    if measure and (precision or "float32") != "float32":
+        raise NetinnetError(f"--measure measures float32; leave out --precision {precision}")
+    title = frameworks.framework(framework or "pytorch").title
+    if framework is not None and not measure:
+        raise NetinnetError(f"--framework {framework} is what to measure with: add --measure")
+    if figure is not None:
+        if figure.suffix not in (".svg", ".png"):
+            raise NetinnetError(f"--figure {figure}: the name must end in .svg or .png")
+        figures.require()
+    options = {"image_size": image_size, "channels": channels, "classes": classes}
+    net = described(network, **options, logits_relu=logits_relu, dropout=dropout)
+    if batch is None and (measure or {optimizer, momentum, precision, figure} != {None}):
+        batch = table.BATCH
+    costs, measured = None, None
+    if batch is not None:
+        update = Optimizer(optimizer or "sgd", momentum or 0.0)
+        costs = table.costs(net, batch, update, precision or "float32")
+        if measure:
+            from netinnet.costs.measure import in_fresh_process
+
+            console.console(stderr=True).print(
+                f"measuring {net.name} in {title}, batch {batch}: predictions, then training steps"
+            )
+            measured = in_fresh_process(net, batch, update, framework or "pytorch")
+        if figure is not None:
+            from netinnet.files import replacing
+            from netinnet.reports.resource_figure import resource_bars
+
+            drawn = resource_bars(costs, "png" if figure.suffix == ".png" else "svg")
+            with replacing(figure) as file:
+                file.write(drawn)
     rows = counts.layer_costs(net) if layers else counts.block_costs(net)
-    total = counts.total_cost(net)
     if json:
-        print_json(
-            {
-                "network": net.name,
-                "input": list(net.input),
-                "rows": [dataclasses.asdict(row) for row in rows],
-                "total": {
-                    key: dataclasses.asdict(total)[key]
-                    for key in ("parameters", "macs", "activation_bytes")
-                },
-            }
-        )
+        console.print_json(_document(net, rows, costs, measured))
         return
-    table = [_row("input", "", str(net.input))]
-    table += [
-        _row(
-            row.name,
-            row.description,
-            str(row.output),
-            row.parameters,
-            row.macs,
-            row.activation_bytes,
-        )
-        for row in rows
-    ]
-    table.append(_row("total", "", "", total.parameters, total.macs, total.activation_bytes))
-    print_table(
-        (
-            "layer" if layers else "block",
-            "what",
-            "output C×H×W",
-            "parameters",
-            "MACs",
-            "activations",
-        ),
-        table,
-        right=(2, 3, 4, 5),
-        totals=1,
+    _print_shapes(net, rows, "layer" if layers else "block")
+    if costs is not None:
+        _print_costs(costs)
+        _print_totals(costs, measured)
+
+
+resources = functools.partial(summary, batch=table.BATCH)
+resources.__doc__ = summary.__doc__
+
+
+def _document(
+    net: Network, rows: Sequence[LayerCost], costs: Costs | None, measured: Measurement | None
+) -> dict[str, Any]:
+    total = counts.total_cost(net)
+    sums = {key: getattr(total, key) for key in ("parameters", "macs", "activation_bytes")}
+    more = {} if costs is None else {**vars(costs), "measured": measured, "network": net.name}
+    return {"network": net.name, "input": net.input, "rows": rows, "total": sums, **more}
+
+
+def _print_shapes(net: Network, rows: Sequence[LayerCost], kind: str) -> None:
+    table = [("input", "", str(net.input), "", "", "")]
+    table += [(row.name, row.description, str(row.output), *_numbers(row)) for row in rows]
+    table.append(("total", "", "", *_numbers(counts.total_cost(net))))
+    headers = (kind, "what", "output C×H×W", "parameters", "MACs", "activations")
+    print_table(headers, table, right=(2, 3, 4, 5), totals=1)
+
+
+def _numbers(row: LayerCost) -> tuple[str, str, str]:
+    return units.count(row.parameters), units.count(row.macs), units.size(row.activation_bytes)
+
+
+_PARTS = {
+    "weights": "weights",
+    "gradients": "gradients of weights",
+    "optimizer_state": "optimiser state",
+    "input": "batch of pictures",
+    "stored": "stored activations",
+    "passing": "activations and gradients passing",
+    "workspace": "workspace",
+    "total": "total",
+}
+
+
+def _print_costs(costs: Costs) -> None:
+    """Each layer's computation and memory, and what is live at the two peaks."""
+    update = costs.optimizer
+    momentum = f" with momentum {update.momentum:g}" if update.momentum else ""
+    print(
+        f"{costs.network.name}, input {costs.network.input}, batch {costs.batch:,}, "
+        f"{update.kind}{momentum}, {costs.precision}\n"
+        "MACs and FLOPs of a layer are for one picture, memory is for the batch."
     )
+    work, memory = ("parameters", "macs", "training_flops"), ("stored", "training", "prediction")
+    sums = [f"{costs.layer_sum(field):,}" for field in work]
+    sums += [units.size(costs.layer_sum("stored_bytes")), "", ""]
+    table = [
+        [row.name, str(row.output)]
+        + [f"{getattr(row, field):,}" for field in work]
+        + [units.size(getattr(row, f"{field}_bytes")) for field in memory]
+        for row in costs.layers
+    ]
+    headers = ["layer", "output C×H×W", "parameters", "MACs", "FLOPs of a step"]
+    headers += ["stored", "live, training", "live, prediction"]
+    print_table(headers, [*table, ["total", "", *sums]], right=range(1, 8), totals=1)
+    peaks = training, prediction = costs.training_peak, costs.prediction_peak
+    at = f"training ({training.phase} of {training.at})", f"prediction ({prediction.at})"
+    live = [
+        (words, *(units.size(getattr(moment, part)) for moment in peaks))
+        for part, words in _PARTS.items()
+    ]
+    print_table(("live at the peak of", *at), live, right=(1, 2), totals=1)
 
 
-def _row(
-    name: str, what: str, output: str, parameters: int = -1, macs: int = -1, activation: int = -1
-) -> tuple[str, ...]:
-    numbers = [units.count(n) if n >= 0 else "" for n in (parameters, macs)]
-    return (name, what, output, *numbers, units.size(activation) if activation >= 0 else "")
+_TOTALS: dict[str, tuple[str, Callable[[float | None], str]]] = {
+    "parameters": ("parameters", units.count),
+    "prediction_flops": ("FLOPs, prediction of the batch", units.operations),
+    "training_flops": ("FLOPs, training step", units.operations),
+    "prediction_bytes": ("peak memory, prediction", units.size),
+    "training_bytes": ("peak memory, training step", units.size),
+}
+_PROCESS = {
+    "process_bytes": "before the network",
+    "process_prediction_bytes": "after predictions",
+    "process_training_bytes": "after training steps",
+}
+
+
+def _print_totals(costs: Costs, measured: Measurement | None) -> None:
+    """The network's figures, and the measured ones beside them."""
+    computed = {k: form(getattr(costs.total, k)) for k, (_, form) in _TOTALS.items()}
+    if measured is None:
+        rows = [(words, computed[key]) for key, (words, _) in _TOTALS.items()]
+        print_table(("", "computed"), rows, right=(1,))
+        return
+    table: list[tuple[str, str, str, str]] = []
+    for key, (words, form) in _TOTALS.items():
+        value, ratio = getattr(measured, key), costs.ratio(key, measured)
+        shown = units.MISSING if ratio is None else f"{ratio:.3f}"
+        table.append((words, computed[key], form(value), shown))
+    for key, words in _PROCESS.items():
+        shown = units.size(getattr(measured, key))
+        table.append((f"peak memory of the process, {words}", "", shown, ""))
+    for speed in costs.speeds(measured):
+        rate = f"{units.operations(speed.flops_per_second)}FLOP/s"
+        share = f"{rate}, {speed.percent_of_peak:.0f} % of the peak"
+        table.append((f"images/s, {speed.phase}", "", units.rate(speed.images_per_second), share))
+    peak = f"{units.operations(measured.peak_flops_per_second)}FLOP/s"
+    table.append(("matrix-multiply peak", "", peak, ""))
+    headers = (f"{measured.framework} {measured.version}", "computed", "measured")
+    print_table((*headers, "measured/computed"), table, right=(1, 2, 3))

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
-
-from cyclopts import Parameter
 
 from netinnet import units
 from netinnet.cli import recipe_flags
-from netinnet.cli.console import print_json
+from netinnet.cli.console import Switch, print_json
 from netinnet.cli.recipe_flags import RecipeFlags
 from netinnet.errors import RecipeError
 from netinnet.training import recipe as recipes
@@ -21,8 +18,8 @@ def train(
     output: Path | None = None,
     resume: Path | None = None,
     data_dir: Path | None = None,
-    quiet: Annotated[bool, Parameter(negative=())] = False,
-    json: Annotated[bool, Parameter(negative=())] = False,
+    quiet: Switch = False,
+    json: Switch = False,
     overrides: RecipeFlags = None,
 ) -> None:
     """Train a network and watch it learn.

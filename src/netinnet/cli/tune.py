@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from netinnet.cli import recipe_flags
 from netinnet.cli.console import WholeNumber, print_json, print_table
 from netinnet.cli.recipe_flags import RecipeFlags
-from netinnet.cli.study import NO_FLAGS, StudyFlags, as_json, load_own, time_needed
+from netinnet.cli.study import NO_FLAGS, StudyFlags, foretell, load_own, options, time_needed
 from netinnet.cli.study_progress import StudyProgress
 from netinnet.errors import NetinnetError
 from netinnet.studies.fields import short_text
@@ -72,7 +72,6 @@ def tune(
     from netinnet.studies import search as searches
     from netinnet.studies import search_space, tuning
     from netinnet.studies.pages import tuning as page
-    from netinnet.studies.tuning import BEST_FILE
 
     changes = recipe_flags.given(overrides)
     if flags.resume is not None:
@@ -97,45 +96,43 @@ def tune(
         _show_plan(plan, minutes, storage, flags)
         return
     with StudyProgress(quiet=flags.quiet) as progress:
-        found = searches.conduct(
+        tuned = searches.conduct(
             plan,
             output=flags.resume or flags.output,
             minutes=minutes,
-            workers=flags.workers,
             storage=storage,
-            data_dir=flags.data_dir,
-            listener=progress,
             report=page.write,
+            **options(flags, progress),
         )
-    if found.best is None:
-        raise NetinnetError(f"no trial has finished; {found.folder} says what became of them")
-    best_file = found.folder / BEST_FILE
+    if tuned.best is None:
+        raise NetinnetError(f"no trial has finished; {tuned.folder} says what became of them")
+    best_file = tuned.folder / tuning.BEST_FILE
     if flags.json:
-        result = {
-            "study": str(found.folder),
-            "best": as_json(found.best),
-            "as_given": as_json(found.as_given),
-            "best_recipe": str(best_file),
-            "importances": dict(found.importances),
-            "trials": as_json(found.trials),
+        document = {
+            "study": tuned.folder,
+            "best": tuned.best,
+            "as_given": tuned.as_given,
+            "best_recipe": best_file,
+            "importances": tuned.importances,
+            "trials": tuned.trials,
         }
-        print_json(result)
+        print_json(document)
         return
     given = plan.recipe
     print_table(
         ("field", "best", "as given"),
         [
             (n, short_text(value), short_text(getattr(given, n)))
-            for n, value in found.best.values.items()
+            for n, value in tuned.best.values.items()
         ],
         right=(1, 2),
     )
-    text = f"best: trial {found.best.number}, validation accuracy {found.best.accuracy:.4f}"
-    if found.as_given is not None:
-        text += f" (as given {found.as_given.accuracy:.4f})"
-    print(f"{text}, of {counted(len(found.trials), 'trial')}")
+    text = f"best: trial {tuned.best.number}, validation accuracy {tuned.best.accuracy:.4f}"
+    if tuned.as_given is not None:
+        text += f" (as given {tuned.as_given.accuracy:.4f})"
+    print(f"{text}, of {counted(len(tuned.trials), 'trial')}")
     print(f"recipe: {best_file}  (nin train --recipe {best_file})")
-    print(f"study: {found.folder}  (report: {found.folder / 'report.html'})")
+    print(f"study: {tuned.folder}  (report: {tuned.folder / 'report.html'})")
 
 
 def _require_optuna() -> None:
@@ -148,27 +145,13 @@ def _require_optuna() -> None:
 def _show_plan(
     plan: SearchPlan, minutes: float | None, storage: str | None, flags: StudyFlags
 ) -> None:
-    from netinnet.studies import tuning, workload
-    from netinnet.studies.workers import workers_for
 
-    trials = plan.trials or 0
-    over = 0
-    if flags.resume is not None:
-        over = sum(trial.is_over for trial in tuning.load(flags.resume, storage).trials)
-    alike = plan.as_study(trials - over)
-    given = alike.arms[0].recipe
-    count = workers_for(alike, flags.workers)
-    seconds, time_text = None if minutes is None else 60 * minutes, ""
-    if trials > over:
-        workloads = workload.of_arms(alike, flags.data_dir)
-        needed, time_text = time_needed(alike, workloads, count, flags.quiet)
-        known = [s for s in (seconds, needed) if s is not None]
-        seconds = min(known, default=None)
-        time_text += " if each trial takes as long as the recipe as given.\n" if needed else ".\n"
+    expected = foretell(plan, flags, minutes=minutes, storage=storage)
     if flags.json:
-        found = {"minutes": minutes, "workers": count, "over": over, "seconds": seconds}
-        print_json({"kind": plan.kind, **plan.settings, **found})
+        limits = {name: getattr(expected, name) for name in ("workers", "over", "seconds")}
+        print_json({"kind": plan.kind, **plan.settings, "minutes": minutes, **limits})
         return
+    given = plan.trial_recipe({})
     print_table(
         ("field", "searched", "as given"),
         [
@@ -177,12 +160,17 @@ def _show_plan(
         ],
         right=(1, 2),
     )
-    ends = [counted(trials, "trial")] if trials else []
+    ends = [counted(plan.trials, "trial")] if plan.trials else []
     ends += [f"{minutes:g} minutes"] if minutes else []
+    over = f" ({expected.over} over)" if expected.over else ""
+    time = ""
+    if expected.runs:
+        known = expected.seconds_of_runs is not None
+        if_alike = " if each trial takes as long as the recipe as given" if known else ""
+        time = f"{time_needed(expected)}{if_alike}.\n"
     print(
-        f"{' or '.join(ends)} of {counted(given.epochs, 'epoch')} each"
-        f"{f' ({over} over)' if over else ''}; "
-        f"judged on {100 * given.validation:g}% of the training pictures, held out; "
-        f"pruner: {plan.pruner}.\n{time_text}",
+        f"{' or '.join(ends)} of {counted(given.epochs, 'epoch')} each{over}; "
+        f"judged on {expected.percent_held_out:g}% of the training pictures, held out; "
+        f"pruner: {plan.pruner}.\n{time}",
         end="",
     )

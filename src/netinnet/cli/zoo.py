@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from cyclopts import Parameter
-
-from netinnet.cli.console import print_json, print_table
+from netinnet.cli.console import Switch, print_json, print_table
 from netinnet.costs import counts
 from netinnet.networks import zoo as networks
 
 
-def zoo(*, json: Annotated[bool, Parameter(negative=())] = False) -> None:
+def zoo(*, json: Switch = False) -> None:
     """List the networks with their size and what they are from.
 
     Parameters

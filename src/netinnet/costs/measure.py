@@ -1,4 +1,4 @@
-"""What `nin resources --measure` reads: memory and speed of one network in a fresh process.
+"""What `nin summary --measure` reads: memory and speed of one network in a fresh process.
 
     python -m netinnet.costs.measure < request.json
 
@@ -111,12 +111,12 @@ def measure(network: Network, batch: int, optimizer: Optimizer, framework: str) 
     trained = _run(training(), framework)
     gc.collect()
     allocated = _allocated({"prediction": prediction, "training": training}, framework)
-    found = learner(Optimizer())
+    started = learner(Optimizer())
     return Measurement(
         framework=framework,
         version=adapter.version(),
-        threads=found.threads,
-        parameters=sum(array.size for n, array in found.weights().items() if n in found.roles),
+        threads=started.threads,
+        parameters=sum(array.size for n, array in started.weights().items() if n in started.roles),
         prediction_flops=predicting.flops,
         training_flops=trained.flops,
         prediction_bytes=allocated["prediction"] + images.nbytes if allocated else None,
@@ -202,7 +202,7 @@ def main() -> int:
     """Read a request from standard input and print the measurement as one line of JSON."""
     request = json.load(sys.stdin)
     try:
-        found = measure(
+        measurement = measure(
             Network.from_dict(request["network"]),
             request["batch"],
             Optimizer(**request["optimizer"]),
@@ -211,7 +211,7 @@ def main() -> int:
     except NetinnetError as error:
         print(error, file=sys.stderr)
         return 2
-    print(json.dumps(dataclasses.asdict(found)))
+    print(json.dumps(dataclasses.asdict(measurement)))
     return 0
 
 

@@ -209,12 +209,15 @@ def _forward(flow: list[_Place], resting: Moment) -> Iterator[Moment]:
 def _backward(
     flow: list[_Place], resting: Moment, gradients: Mapping[str, int], logits: int
 ) -> Iterator[Moment]:
-    """From the loss back to the first layer with weights. The logits stay: a step returns them."""
+    """From the loss back to the first layer with weights, if there is one.
+
+    The logits stay: a step returns them.
+    """
     own = [
         sum(size for name, size in gradients.items() if name.startswith(f"{place.layer.name}."))
         for place in flow
     ]
-    first = next(i for i, size in enumerate(own) if size)
+    first = next((i for i, size in enumerate(own) if size), len(own))
     arriving = logits
     for i in range(len(flow) - 1, first - 1, -1):
         needs = flow[i].needs

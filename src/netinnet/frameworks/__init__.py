@@ -11,7 +11,7 @@ import importlib.util
 from dataclasses import dataclass
 from typing import cast
 
-from netinnet.errors import FrameworkError, nearest
+from netinnet.errors import FrameworkError, check_name
 from netinnet.frameworks.learner import Adapter
 
 
@@ -61,11 +61,7 @@ FRAMEWORKS: dict[str, Framework] = {
 
 def framework(name: str) -> Framework:
     """The table's entry. Raises FrameworkError with the nearest name."""
-    if name not in FRAMEWORKS:
-        raise FrameworkError(
-            f"unknown framework '{name}'{nearest(name, FRAMEWORKS)}; "
-            f"known are {', '.join(FRAMEWORKS)}"
-        )
+    check_name("framework", name, FRAMEWORKS, FrameworkError)
     return FRAMEWORKS[name]
 
 

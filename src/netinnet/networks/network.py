@@ -83,6 +83,8 @@ class Network:
                 f"{self.name}: the input must be from 1×1×1 to {LARGEST_INPUT} each way, "
                 f"got {self.input}"
             )
+        if not self.blocks or not all(block.layers for block in self.blocks):
+            raise NetworkError(f"{self.name}: it needs a block, and each block a layer")
         names = [block.name for block in self.blocks]
         for name in names:
             if not name.isidentifier():

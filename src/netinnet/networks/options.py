@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from netinnet.errors import NetworkError, nearest
+from netinnet.errors import NetworkError, check_name
 
 HEADS = ("gap", "dense", "dense-dropout")
 """Global average pooling; or a fully connected layer in its place, without and with dropout (.5) in
@@ -32,11 +32,7 @@ class Options:
         return tuple(max(1, round(count * self.width)) for count in channels)
 
     def __post_init__(self) -> None:
-        if self.head not in HEADS:
-            raise NetworkError(
-                f"unknown head '{self.head}'{nearest(self.head, HEADS)}; "
-                f"known are {', '.join(HEADS)}"
-            )
+        check_name("head", self.head, HEADS, NetworkError)
         if self.pointwise is not None and self.pointwise < 0:
             raise NetworkError(f"pointwise must be at least 0, got {self.pointwise}")
         if not (math.isfinite(self.width) and self.width > 0):

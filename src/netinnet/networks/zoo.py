@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from netinnet.errors import NetworkError, nearest
+from netinnet.errors import NetworkError, check_name
 from netinnet.networks.layers import (
     AvgPool,
     Conv,
@@ -293,10 +293,7 @@ ZOO: dict[str, Entry] = {
 
 def entry(name: str) -> Entry:
     """The zoo's entry of that name. Raises NetworkError with the nearest name."""
-    if name not in ZOO:
-        raise NetworkError(
-            f"unknown network '{name}'{nearest(name, ZOO)}; known are {', '.join(ZOO)}"
-        )
+    check_name("network", name, ZOO, NetworkError)
     return ZOO[name]
 
 

@@ -5,17 +5,18 @@ from __future__ import annotations
 import sys
 import time
 import warnings
-from collections.abc import Callable
 from typing import Any
 
+from netinnet.errors import NetinnetError
 from netinnet.reports import figures
+from netinnet.training.listening import Listener
+from netinnet.training.run import Event
 
-Event = dict[str, Any]
 SECONDS = 5.0
 """At most one drawing in so many seconds: drawing must not slow the training."""
 
 
-def listener() -> Callable[[Event], None]:
+def listener() -> Listener:
     """A live curve inside a notebook, silence elsewhere; a warning where matplotlib is missing."""
     if _in_notebook():
         if figures.are_available():
@@ -25,6 +26,25 @@ def listener() -> Callable[[Event], None]:
         )
         warnings.warn(hint, stacklevel=2)
     return lambda event: None
+
+
+def asked_for(live: bool, other: Listener | None) -> Listener:
+    """What `netinnet.train` calls with its events: the live curve, the `other` listener, or both.
+
+    Raises NetinnetError where a live curve is wanted and this is no notebook.
+    """
+    if live and not _in_notebook():
+        raise NetinnetError("live=True draws in a Jupyter notebook, and this is none; leave it out")
+    if live:
+        figures.require()
+    curve = NotebookCurve() if live else None
+
+    def emit(event: Event) -> None:
+        for listener in (curve, other):
+            if listener is not None:
+                listener(event)
+
+    return emit
 
 
 def _in_notebook() -> bool:

@@ -1,32 +1,26 @@
-"""The figure of `nin resources`: memory and multiply-accumulates, layer by layer."""
+"""The figure of `nin summary --figure`: memory and multiply-accumulates, layer by layer."""
 
 from __future__ import annotations
 
-from netinnet.costs import counts
-from netinnet.costs import memory as memory_model
-from netinnet.costs.memory import MemoryModel
-from netinnet.networks.network import Network
+from netinnet.costs.table import Costs
 from netinnet.reports.figures import GREY, Format, image_bytes, new_figure, tidy
 
 _DARK, _LIGHT = "#2f5f8f", "#d9c39a"
 """Two colours that differ in lightness, so that they do in grey too."""
 
 
-def resource_bars(
-    network: Network, memory: MemoryModel, batch: int, precision: str, form: Format = "svg"
-) -> bytes:
+def resource_bars(costs: Costs, form: Format = "svg") -> bytes:
     """Three columns with a row a layer, the first at the top: what it keeps, what is live, MACs.
 
-    Memory is for the batch and precision that `memory` was made for, MACs are for one picture.
+    Memory is for the batch and the precision of `costs`, MACs are for one picture.
     """
-    rows = counts.layer_costs(memory_model.executed(network))
-    value = memory_model.VALUE_BYTES[precision]
-    stored = [layer.stored / 1e6 for layer in memory.layers]
-    weights = [2 * value * row.parameters / 1e6 for row in rows]
+    rows = costs.layers
+    stored = [row.stored_bytes / 1e6 for row in rows]
+    weights = [row.weight_bytes / 1e6 for row in rows]
     places = range(len(rows))
     with_weights = [i for i in places if weights[i]]
     figure = new_figure(10.0, 1.8 + 0.21 * len(rows))
-    figure.suptitle(f"{network.name}, batch {batch:,}, {precision}", fontsize=10)
+    figure.suptitle(f"{costs.network.name}, batch {costs.batch:,}, {costs.precision}", fontsize=10)
     kept, live, macs = figure.subplots(1, 3, sharey=True)
 
     kept.barh(places, stored, height=0.7, color=_DARK, label="activations for the backward pass")
@@ -47,7 +41,7 @@ def resource_bars(
 
     for name, line, marker in (("training", "-", "o"), ("prediction", "--", "s")):
         live.plot(
-            [getattr(layer, name) / 1e6 for layer in memory.layers],
+            [getattr(row, f"{name}_bytes") / 1e6 for row in rows],
             places,
             color=GREY if name == "training" else _DARK,
             linestyle=line,

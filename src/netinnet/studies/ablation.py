@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from netinnet.costs import counts
-from netinnet.errors import NetinnetError, nearest
+from netinnet.errors import NetinnetError, check_name
 from netinnet.networks import zoo
 from netinnet.networks.network import Network
 from netinnet.studies.outcome import Outcome, by_arm
@@ -100,11 +100,7 @@ def plan(recipe: Recipe, *, questions: Sequence[str], seeds: Sequence[int]) -> P
     own = network_for(base)
     arms = [Arm(BASELINE, base)]
     for name in dict.fromkeys(questions or QUESTIONS):
-        if name not in QUESTIONS:
-            raise NetinnetError(
-                f"unknown question '{name}'{nearest(name, QUESTIONS)}; "
-                f"known are {', '.join(QUESTIONS)}"
-            )
+        check_name("question", name, QUESTIONS)
         question = QUESTIONS[name]
         for value in question.values(base, own):
             changed = base.replace(**{question.field: value})

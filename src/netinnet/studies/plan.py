@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-from netinnet.errors import NetinnetError, RecipeError, nearest
+from netinnet.errors import NetinnetError, RecipeError, check_name
 from netinnet.files import cannot_write, new_dated_folder
 from netinnet.studies import search_space
 from netinnet.studies.fields import value_text
@@ -123,11 +123,7 @@ class SearchPlan:
     kind: ClassVar[str] = "tune"
 
     def __post_init__(self) -> None:
-        if self.pruner not in PRUNERS:
-            raise NetinnetError(
-                f"unknown pruner '{self.pruner}'{nearest(self.pruner, PRUNERS)}; "
-                f"known are {', '.join(PRUNERS)}"
-            )
+        check_name("pruner", self.pruner, PRUNERS)
         if self.trials is not None and self.trials < 1:
             raise NetinnetError(f"--trials must be at least 1, got {self.trials}")
 

@@ -39,6 +39,11 @@ class ArmReliability:
     diverged: int
     failed: int
 
+    @property
+    def lost(self) -> int:
+        """Runs that diverged or failed."""
+        return self.diverged + self.failed
+
 
 def plan(
     recipe: Recipe,

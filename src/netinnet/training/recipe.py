@@ -9,6 +9,7 @@ import dataclasses
 import json
 import tomllib
 import typing
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -20,7 +21,7 @@ import numpy as np
 
 from netinnet import optimizer
 from netinnet.data.datasets import DATASETS
-from netinnet.errors import RecipeError, nearest
+from netinnet.errors import RecipeError, RecipeWarning, check_name, nearest
 from netinnet.frameworks import FRAMEWORKS
 from netinnet.networks import zoo
 from netinnet.weights import INITIALISATIONS
@@ -63,7 +64,7 @@ class Recipe:
     batch_size: int = 64
     """Pictures in one optimiser step."""
     optimizer: str = "sgd"
-    """Update rule: `sgd`, `adamw` or `muon`."""
+    """Update rule."""
     learning_rate: float = 0.15
     """Learning rate; the highest one where the schedule changes it."""
     momentum: float = 0.0
@@ -107,13 +108,9 @@ class Recipe:
         for name in ("dropout", "momentum", "validation", "label_smoothing"):
             if (getattr(self, name) or 0.0) >= 1:
                 raise RecipeError(f"{name} must be below 1, got {getattr(self, name):g}")
-        for name, choices in _choices().items():
-            value = getattr(self, name)
-            if value is not None and value not in choices:
-                raise RecipeError(
-                    f"unknown {name} '{value}'{nearest(value, choices)}; "
-                    f"known are {', '.join(choices)}"
-                )
+        for name, known in choices().items():
+            if (value := getattr(self, name)) is not None:
+                check_name(name, value, known, RecipeError)
         if self.nesterov and not self.momentum:
             raise RecipeError("nesterov needs a momentum above 0")
 
@@ -153,7 +150,8 @@ _RANGES: dict[str, tuple[float, float]] = {
 }
 
 
-def _choices() -> dict[str, tuple[str, ...]]:
+def choices() -> dict[str, tuple[str, ...]]:
+    """The names that a field may have, for those that have such: what is checked, and shown."""
     return {
         "network": tuple(zoo.ZOO),
         "dataset": tuple(DATASETS),
@@ -179,16 +177,19 @@ def field_kinds(name: str) -> tuple[type, ...]:
 
 def from_mapping(values: Mapping[str, Any], where: str) -> Recipe:
     """Make a recipe from plain data, checking names and types. `where` begins the error's text."""
-    hints = field_types()
-    checked: dict[str, Any] = {}
-    for name, value in values.items():
-        if name not in hints:
-            raise RecipeError(f"{where}: unknown field '{name}'{nearest(name, hints)}")
-        checked[name] = _checked(name, value, where)
+    checked = _check_fields(values, where)
     try:
         return Recipe(**checked)
     except RecipeError as error:
         raise RecipeError(f"{where}: {error}") from None
+
+
+def _check_fields(values: Mapping[str, Any], where: str) -> dict[str, Any]:
+    hints = field_types()
+    for name in values:
+        if name not in hints:
+            raise RecipeError(f"{where}: unknown field '{name}'{nearest(name, hints)}")
+    return {name: _checked(name, value, where) for name, value in values.items()}
 
 
 def _checked(name: str, value: Any, where: str) -> Any:
@@ -214,21 +215,72 @@ def shipped() -> dict[str, Path]:
 
 
 def load(name: str, **changes: Any) -> Recipe:
-    """A shipped recipe by name, or one from a TOML file; `changes` override single fields.
+    """A recipe by name or from a file, with single fields changed.
 
-    Raises RecipeError for an unknown name or field, an unreadable file, a value out of range.
+    A file may say `extends = "fashion"`: the fields that it leaves out are then those of a shipped
+    recipe, or of another file, by a path relative to itself. Where it does not, a RecipeWarning
+    says what they become.
+
+    Args:
+        name: a shipped recipe's name, or the path of a TOML file.
+        changes: values for single fields.
+
+    Raises:
+        RecipeError: for an unknown name or field, an unreadable file, a value out of range.
+
+    Example:
+        >>> load("fashion", epochs=1).epochs
+        1
     """
+    path = _file(name)
+    own = read_toml(path)
+    values = {**_extended(own, path, f"recipe {name}", ()), **changes}
+    recipe = from_mapping(values, f"recipe {name}")
+    if name not in shipped() and "extends" not in own:
+        left = {n: getattr(recipe, n) for n in read_toml(shipped()["fashion"]) if n not in values}
+        if left:
+            became = ", ".join(f"{field} = {json.dumps(value)}" for field, value in left.items())
+            text = f"recipe {name} leaves fields out, so {became}"
+            warnings.warn(f'{text}; extends = "fashion" takes fashion\'s', RecipeWarning, 2)
+    return recipe
+
+
+def resolve(recipe: str | Path | Recipe, changes: Mapping[str, Any]) -> Recipe:
+    """A recipe that is named or given, with single fields changed. Raises RecipeError."""
+    if isinstance(recipe, Recipe):
+        return recipe.replace(**changes)
+    return load(str(recipe), **changes)
+
+
+def _file(name: str, folder: Path = Path(), what: str = "recipe") -> Path:
+    """The file of a recipe's name, or the path, which is relative to `folder`."""
     files = shipped()
-    if name in files:
-        path = files[name]
-    elif name.endswith(".toml"):
-        path = Path(name)
-    else:
-        raise RecipeError(
-            f"unknown recipe '{name}'{nearest(name, files)}; known are {', '.join(files)}, "
-            f"or the path of a .toml file"
-        )
-    return from_mapping({**read_toml(path), **changes}, f"recipe {name}")
+    if not name.endswith(".toml"):
+        more = ", or the path of a .toml file"
+        check_name(what, name, files, RecipeError, more)
+        return files[name]
+    return folder / name
+
+
+def _extended(
+    own: dict[str, Any], path: Path, where: str, before: tuple[Path, ...]
+) -> dict[str, Any]:
+    """A file's values over those of the recipe that it extends; `before` are the files so far."""
+    own = dict(own)
+    base = own.pop("extends", None)
+    _check_fields(own, where)
+    if base is None:
+        return own
+    if not isinstance(base, str):
+        raise RecipeError(f"{where}: extends must be a recipe's name or path, got {base!r}")
+    file, files = (
+        _file(base, path.parent, f"recipe in extends of {path}"),
+        (*before, path.resolve()),
+    )
+    if file.resolve() in files:
+        names = " → ".join(p.name for p in (*files, file))
+        raise RecipeError(f"{where}: extends goes in a circle: {names}")
+    return {**_extended(read_toml(file), file, f"recipe {base}", files), **own}
 
 
 def read_toml(path: Path) -> dict[str, Any]:

@@ -1,0 +1,243 @@
+"""The studies as Python functions: each asks a question of many runs and returns a plain table."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from netinnet.studies.plan import Plan, SearchPlan
+    from netinnet.studies.tables import Row
+    from netinnet.training.listening import Listener
+    from netinnet.training.recipe import Recipe
+
+MODULES = {"reliability": "reliability", "ablate": "ablation", "compare": "comparison"}
+"""The module of each kind of study of arms and seeds, here and in `pages`."""
+
+
+def reliability(
+    recipe: str | Path | Recipe = "fashion",
+    *,
+    vary: Mapping[str, Sequence[Any]] | None = None,
+    seeds: int = 10,
+    first_seed: int = 0,
+    threshold: float = 0.8,
+    output: str | Path | None = None,
+    workers: int | None = None,
+    data_dir: str | Path | None = None,
+    listener: Listener | None = None,
+    **changes: Any,
+) -> list[Row]:
+    """Train a recipe over many seeds and say how often it learns.
+
+    A run has converged when no class is dead and its test accuracy is at least the threshold.
+
+    Args:
+        recipe: a shipped recipe's name, a TOML file or a `Recipe`.
+        vary: fields of the recipe and their values; each combination is an arm.
+        seeds: number of seeds.
+        first_seed: the first of them.
+        threshold: least test accuracy of a run that has converged, from 0 to 1.
+        output: the study's folder, studies/DATE-reliability if None; that of an earlier call is
+            gone on with.
+        workers: runs at a time; by the number of cores if None.
+        data_dir: folder with the data set's files; found or fetched if None.
+        listener: called with each event of the study, a dict; nothing is printed without one.
+        changes: values for single fields of the recipe.
+
+    Returns:
+        A row for each arm: a dict of numbers and texts.
+
+    Raises:
+        NetinnetError: for what cannot be run; Interrupted after a signal, with all runs saved.
+
+    Example:
+        >>> reliability("book", vary={"logits_relu": [True, False]}, seeds=3, epochs=1)
+    """
+    from netinnet.studies import plan as plans
+    from netinnet.studies import reliability as studies
+    from netinnet.training import recipe as recipes
+
+    plan = studies.plan(
+        recipes.resolve(recipe, changes),
+        name=Path(recipe).stem if isinstance(recipe, str | Path) else recipe.network,
+        vary=vary or {},
+        seeds=plans.seeds(seeds, first_seed),
+        threshold=threshold,
+    )
+    return conduct(plan, output, workers, data_dir, listener)
+
+
+def ablate(
+    *questions: str,
+    recipe: str | Path | Recipe = "fashion",
+    seeds: int = 5,
+    first_seed: int = 0,
+    output: str | Path | None = None,
+    workers: int | None = None,
+    data_dir: str | Path | None = None,
+    listener: Listener | None = None,
+    **changes: Any,
+) -> list[Row]:
+    """Change one thing of a NiN at a time and compare over the same seeds.
+
+    Args:
+        questions: what to change: "pointwise", "last-step", "dropout", "logits-relu", "head"; all
+            of them if none is named.
+        recipe: a shipped recipe's name, a TOML file or a `Recipe`.
+        seeds: number of seeds.
+        first_seed: the first of them.
+        output: the study's folder, studies/DATE-ablate if None; that of an earlier call is gone on
+            with.
+        workers: runs at a time; by the number of cores if None.
+        data_dir: folder with the data set's files; found or fetched if None.
+        listener: called with each event of the study, a dict; nothing is printed without one.
+        changes: values for single fields of the recipe.
+
+    Returns:
+        A row for each arm, the baseline first: a dict of numbers and texts.
+
+    Raises:
+        NetinnetError: for what cannot be run; Interrupted after a signal, with all runs saved.
+
+    Example:
+        >>> ablate("head", seeds=2, epochs=1)
+    """
+    from netinnet.studies import ablation as studies
+    from netinnet.studies import plan as plans
+    from netinnet.training import recipe as recipes
+
+    base = recipes.resolve(recipe, changes)
+    plan = studies.plan(base, questions=questions, seeds=plans.seeds(seeds, first_seed))
+    return conduct(plan, output, workers, data_dir, listener)
+
+
+def compare(
+    *networks: str,
+    seeds: int = 3,
+    first_seed: int = 0,
+    output: str | Path | None = None,
+    workers: int | None = None,
+    data_dir: str | Path | None = None,
+    listener: Listener | None = None,
+    **changes: Any,
+) -> list[Row]:
+    """Compare networks, each trained by its own recipe.
+
+    Args:
+        networks: networks of the zoo, shipped recipes or TOML files; `nin-small`, `lenet`,
+            `alexnet` and `vgg11-quarter` if none is named.
+        seeds: number of seeds.
+        first_seed: the first of them.
+        output: the study's folder, studies/DATE-compare if None; that of an earlier call is gone on
+            with.
+        workers: runs at a time; by the number of cores if None.
+        data_dir: folder with the data set's files; found or fetched if None.
+        listener: called with each event of the study, a dict; nothing is printed without one.
+        changes: the budget, the same for all: values for single fields of every recipe.
+
+    Returns:
+        A row for each network: a dict of numbers and texts.
+
+    Raises:
+        NetinnetError: for what cannot be run; Interrupted after a signal, with all runs saved.
+
+    Example:
+        >>> compare("nin-small", "lenet", seeds=2, epochs=1)
+    """
+    from netinnet.studies import comparison as studies
+    from netinnet.studies import plan as plans
+
+    plan = studies.plan(networks, seeds=plans.seeds(seeds, first_seed), **changes)
+    return conduct(plan, output, workers, data_dir, listener)
+
+
+def tune(
+    recipe: str | Path | Recipe = "fashion",
+    *,
+    search: Sequence[str] = (),
+    trials: int | None = 20,
+    minutes: float | None = None,
+    pruner: str = "median",
+    storage: str | None = None,
+    name: str = "tune",
+    output: str | Path | None = None,
+    workers: int | None = None,
+    data_dir: str | Path | None = None,
+    listener: Listener | None = None,
+    **changes: Any,
+) -> list[Row]:
+    """Search for a better recipe, judged on a validation split.
+
+    The best recipe is best.toml in the study's folder, which `train` takes.
+
+    Args:
+        recipe: a shipped recipe's name, a TOML file or a `Recipe`: the first trial.
+        search: what may be tried, as in ["learning_rate=0.01..0.5:log", "batch_size=64,128"]; all
+            that `nin tune` searches if empty.
+        trials: number of trials of all searchers; None where only time ends the search.
+        minutes: no trial is started after so long.
+        pruner: which trials are stopped early: "median", "hyperband" or "none".
+        storage: the URL of an SQL database; searches that name the same one share their trials.
+        name: the search's name there.
+        output: the study's folder, studies/DATE-tune if None; that of an earlier call is gone on
+            with.
+        workers: trials at a time; by the number of cores if None.
+        data_dir: folder with the data set's files; found or fetched if None.
+        listener: called with each event of the search, a dict; nothing is printed without one.
+        changes: values for single fields of the recipe.
+
+    Returns:
+        A row for each trial: a dict of numbers and texts.
+
+    Raises:
+        NetinnetError: for what cannot be searched; Interrupted after a signal, with all saved.
+
+    Example:
+        >>> tune(search=["learning_rate=0.01..0.5:log"], trials=5, epochs=1)
+    """
+    from netinnet.studies import search_space, tuning
+    from netinnet.training import recipe as recipes
+
+    plan = tuning.plan(
+        recipes.resolve(recipe, changes),
+        space=search_space.parse(search) if search else None,
+        trials=trials,
+        pruner=pruner,
+        storage=storage,
+        name=name,
+    )
+    more = {"minutes": minutes, "storage": storage}
+    return conduct(plan, output, workers, data_dir, listener, **more)
+
+
+def conduct(
+    plan: Plan | SearchPlan,
+    output: str | Path | None,
+    workers: int | None = None,
+    data_dir: str | Path | None = None,
+    listener: Listener | None = None,
+    **search: Any,
+) -> list[Row]:
+    """Run what is left of a study, or of a `search` with its limits, and return its table."""
+    from netinnet.studies import study, tables
+    from netinnet.studies.plan import SearchPlan
+
+    common: dict[str, Any] = {
+        "output": None if output is None else Path(output),
+        "workers": workers,
+        "data_dir": None if data_dir is None else Path(data_dir),
+        "listener": listener or (lambda event: None),
+    }
+    if isinstance(plan, SearchPlan):
+        from netinnet.studies import search as searches
+        from netinnet.studies.pages import tuning as page
+
+        return tables.plain(searches.conduct(plan, **common, **search, report=page.write).trials)
+    module = MODULES[plan.kind]
+    write = import_module(f"netinnet.studies.pages.{module}").write
+    plan, _, outcomes = study.conduct(plan, **common, report=write)
+    return tables.plain(import_module(f"netinnet.studies.{module}").table(plan, outcomes))

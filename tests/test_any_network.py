@@ -1,0 +1,121 @@
+"""Any valid network, not the zoo's alone: costs, JSON, the memory model and the ONNX graph."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, find, given, settings
+from hypothesis import strategies as st
+
+from netinnet import weights
+from netinnet.costs import counts
+from netinnet.costs import memory as memory_model
+from netinnet.errors import NetinnetError, NetworkError
+from netinnet.inference import onnx_graph
+from netinnet.networks.layers import LAYERS, Flatten, Layer, Linear, Shape
+from netinnet.networks.network import Block, Network
+from netinnet.optimizer import Optimizer
+from tests.strategies import networks
+
+OPTIMIZERS = [Optimizer("sgd"), Optimizer("sgd", 0.9), Optimizer("adamw"), Optimizer("muon", 0.9)]
+quick = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+
+
+@pytest.mark.parametrize("kind", LAYERS.values())
+def test_the_strategy_makes_every_layer(kind: type[Layer]) -> None:
+    def has(net: Network) -> bool:
+        return any(type(placed.layer) is kind for placed in net.placed_layers())
+
+    assert find(networks(), has)
+
+
+@pytest.mark.parametrize("several", [False, True], ids=["no weights", "several Linears"])
+def test_the_strategy_makes_the_odd_ones(several: bool) -> None:
+    def odd(net: Network) -> bool:
+        if several:
+            return any(
+                sum(isinstance(layer, Linear) for layer in block.layers) > 1 for block in net.blocks
+            )
+        return not weights.shapes(net)
+
+    assert find(networks(), odd)
+
+
+@quick
+@given(networks())
+def test_tables_add_up(net: Network) -> None:
+    total = counts.total_cost(net)
+    for rows in (counts.layer_costs(net), counts.block_costs(net)):
+        for field in ("parameters", "macs", "activation_bytes"):
+            assert sum(getattr(row, field) for row in rows) == getattr(total, field)
+        assert rows[-1].output == net.output
+        assert all(row.description for row in rows)
+    trained = [tensor.shape for tensor in weights.tensors(net).values() if tensor.role]
+    assert total.parameters == sum(map(math.prod, trained))
+
+
+@quick
+@given(networks(flat=False))
+def test_json_round_trip(net: Network) -> None:
+    assert Network.from_json(net.to_json()) == net
+
+
+@quick
+@given(networks(flat=False), st.integers(1, 5), st.sampled_from(OPTIMIZERS))
+def test_memory_of_any_network(net: Network, batch: int, optimizer: Optimizer) -> None:
+    memory = memory_model.model(net, batch, optimizer)
+    assert [row.name for row in memory.layers] == [
+        placed.name for placed in memory_model.executed(net).placed_layers()
+    ]
+    assert memory.prediction_peak.total <= memory.training_peak.total
+    for row in memory.layers:
+        assert 0 <= row.prediction <= memory.prediction_peak.total
+        assert row.prediction <= row.training <= memory.training_peak.total
+
+
+@settings(quick, max_examples=25)
+@given(networks(flat=False), st.integers(0, 99))
+def test_onnx_graph_of_any_network(net: Network, seed: int) -> None:
+    import onnx
+    import onnxruntime
+
+    graph = onnx_graph.to_onnx(weights.Model(net, weights.initial(net, seed)))
+    onnx.checker.check_model(onnx.load_from_string(graph), full_check=True)
+    shape = (2, net.input.height, net.input.width, net.input.channels)
+    pictures = np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
+    logits, shares = onnxruntime.InferenceSession(graph).run(
+        ["logits", "probabilities"], {"pictures": pictures}
+    )
+    assert logits.shape == shares.shape == (2, len(net.classes))
+    np.testing.assert_allclose(shares.sum(axis=1), 1, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "blocks", [(), (Block("a", (Flatten(),)), Block("b", ()))], ids=["no block", "no layer"]
+)
+def test_a_network_of_nothing_is_refused(blocks: tuple[Block, ...]) -> None:
+    with pytest.raises(NetworkError, match="net: it needs a block, and each block a layer"):
+        Network("net", Shape(2, 1, 1), blocks, ("a", "b"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            {"kind": "lion"},
+            "unknown optimizer 'lion' (did you mean 'muon'?); known are sgd, adamw, muon",
+        ),
+        ({"kind": "adam"}, "unknown optimizer 'adam' (did you mean 'adamw'?)"),
+        ({"momentum": 1.0}, "momentum must be at least 0 and below 1, got 1"),
+        ({"momentum": math.nan}, "momentum must be at least 0 and below 1, got nan"),
+        ({"weight_decay": -0.1}, "weight_decay must be at least 0, got -0.1"),
+        ({"nesterov": True}, "nesterov needs a momentum above 0"),
+    ],
+)
+def test_an_impossible_optimizer_is_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(NetinnetError) as caught:
+        Optimizer(**settings)
+    assert message in str(caught.value)
