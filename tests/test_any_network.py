@@ -53,7 +53,7 @@ def test_tables_add_up(net: Network) -> None:
             assert sum(getattr(row, field) for row in rows) == getattr(total, field)
         assert rows[-1].output == net.output
         assert all(row.description for row in rows)
-    trained = [tensor.shape for tensor in weights.tensors(net).values() if tensor.role]
+    trained = [tensor.shape for tensor in weights.tensors(net).values() if tensor.is_trained]
     assert total.parameters == sum(map(math.prod, trained))
 
 
@@ -97,7 +97,7 @@ def test_onnx_graph_of_any_network(net: Network, seed: int) -> None:
     "blocks", [(), (Block("a", (Flatten(),)), Block("b", ()))], ids=["no block", "no layer"]
 )
 def test_a_network_of_nothing_is_refused(blocks: tuple[Block, ...]) -> None:
-    with pytest.raises(NetworkError, match="net: it needs a block, and each block a layer"):
+    with pytest.raises(NetworkError, match="net: a block has at least one layer"):
         Network("net", Shape(2, 1, 1), blocks, ("a", "b"))
 
 

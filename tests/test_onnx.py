@@ -135,7 +135,7 @@ def _assert_close(got: np.ndarray, want: np.ndarray) -> None:
 @pytest.mark.parametrize("name", zoo.ZOO)
 def test_every_zoo_network_gives_the_logits_of_its_description(name: str) -> None:
     network = zoo.network(name, image_size=SIZES.get(name), logits_relu=None)
-    model = _trained(zoo.with_preprocessing(network, Preprocessing((0.3,), (0.4,))))
+    model = _trained(dataclasses.replace(network, preprocessing=Preprocessing((0.3,), (0.4,))))
     images = _pictures(2, network.input.height, network.input.width, network.input.channels)
     want = _expected_logits(model, images)
     assert np.abs(want).max() > 0

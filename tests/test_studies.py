@@ -308,8 +308,8 @@ def test_only_long_studies_are_timed_before_they_begin() -> None:
 
 
 def test_arms_that_cannot_be_timed_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    def ask(module: str, request: dict[str, object], environment: object) -> list[float]:
-        if request["network"] == "lenet":
+    def ask(module: str, request: dict[str, dict[str, object]], environment: object) -> list[float]:
+        if request["recipe"]["network"] == "lenet":
             raise FrameworkError("no such device")
         return [0.2, 0.1, 0.3]
 

@@ -277,7 +277,6 @@ def test_python_api(searched: Path, tmp_path: Path) -> None:
         trials=4,
         pruner="none",
         output=shutil.copytree(searched, tmp_path / "study"),
-        quiet=True,
         framework=FRAMEWORK,
         train_examples=200,
         test_examples=40,

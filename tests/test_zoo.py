@@ -149,7 +149,7 @@ def test_options_change_the_parameters(case: str) -> None:
     )
 
 
-@pytest.mark.parametrize("name", [name for name in zoo.ZOO if zoo.ZOO[name].is_nin])
+@pytest.mark.parametrize("name", [name for name in zoo.ZOO if name.startswith("nin")])
 def test_fewer_pointwise_convolutions_keep_the_blocks_outputs(name: str) -> None:
     blocks = [row.output for row in counts.block_costs(zoo.network(name))]
     for pointwise in range(4):

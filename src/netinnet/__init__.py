@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from netinnet.inference.predictor import Predictor
+    from netinnet.networks import Named
     from netinnet.training.listening import Listener
     from netinnet.training.recipe import Recipe
     from netinnet.training.run import Run
@@ -47,24 +48,25 @@ __all__ = [
 
 
 def build(
-    network: str,
+    network: Named,
     *,
     framework: str = "pytorch",
     seed: int = 0,
     initialisation: str = "he",
     **options: Any,
 ) -> Any:
-    """A network of the zoo as the framework's own model object, initialised from the seed.
+    """A network as the framework's own model object, initialised from the seed.
 
     It takes preprocessed float input in the framework's own layout: N×C×H×W for `pytorch` and
     `mxnet`, N×H×W×C for `tensorflow` and `jax`. Blocks and layers have the description's names.
 
     Args:
-        network: name in the zoo; `nin zoo` lists them.
+        network: a name of the zoo or a registered one, the path of a .toml or .json file, or a
+            `networks.Network`.
         framework: `pytorch`, `tensorflow`, `jax` or `mxnet`.
         seed: decides the initial weights, the same in every framework.
         initialisation: `he` or `xavier`.
-        options: those of `zoo.network`: image_size, channels, classes, logits_relu, dropout,
+        options: those of `networks.resolve`: image_size, channels, classes, logits_relu, dropout,
             pointwise, narrowing, head, width.
 
     Returns:
@@ -80,9 +82,9 @@ def build(
         torch.Size([2, 5])
     """
     from netinnet import frameworks, weights
-    from netinnet.networks import zoo
+    from netinnet.networks import resolve
 
-    net = zoo.network(network, **options)
+    net = resolve(network, **options)
     return frameworks.adapter(framework).build(net, weights.initial(net, seed, initialisation))
 
 
@@ -169,6 +171,7 @@ def load(path: str | Path | None = None, *, framework: str | None = None) -> Any
 def train(
     recipe: str | Path | Recipe = "fashion",
     *,
+    network: Named | None = None,
     output: str | Path | None = None,
     data_dir: str | Path | None = None,
     listener: Listener | None = None,
@@ -179,6 +182,8 @@ def train(
 
     Args:
         recipe: a shipped recipe's name, a TOML file or a `Recipe`.
+        network: what is trained instead of the recipe's: a name, the path of a description, or a
+            `networks.Network`.
         output: the run's folder; runs/DATE-NETWORK-FRAMEWORK if None.
         data_dir: folder with the data set's files; found or fetched if None.
         listener: called with each event of the run, a dict; nothing is printed without one.
@@ -200,8 +205,10 @@ def train(
     from netinnet.training import recipe as recipes
     from netinnet.training import start
 
+    resolved, known = recipes.resolve(recipe, changes, network)
     return start.train(
-        recipes.resolve(recipe, changes),
+        resolved,
+        network=known,
         output=None if output is None else Path(output),
         data_dir=None if data_dir is None else Path(data_dir),
         listener=live_curve.asked_for(live, listener),

@@ -7,6 +7,7 @@ import datetime
 import errno
 import itertools
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -84,6 +85,11 @@ def _sync_folder(folder: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def folder_name(name: str) -> str:
+    """A name as that of a folder, on any system."""
+    return re.sub(r"[^\w.=,+-]", "-", name).strip(".") or "unnamed"
 
 
 def new_dated_folder(parent: Path, name: str) -> Path:

@@ -28,8 +28,8 @@ def compare(
     Parameters
     ----------
     networks
-        Networks of the zoo, shipped recipes or paths of TOML files; nin-small, lenet, alexnet and
-        vgg11-quarter if none is named.
+        Networks of the zoo, shipped recipes, paths of recipes or of networks' descriptions (.toml,
+        .json); nin-small, lenet, alexnet and vgg11-quarter if none is named.
     seeds
         Number of seeds, 3 if not given.
     first_seed

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from netinnet.cli.console import WholeNumber, print_json, print_table
-from netinnet.cli.networks import described
+from netinnet.cli.networks import described, is_model
 from netinnet.errors import ModelError
 from netinnet.networks.network import Network
 
@@ -45,16 +45,16 @@ def convert(
     target
         The file to write.
     network
-        What a framework's own file belongs to: a network of the zoo, or a run folder or model file
-        whose network it is.
+        What a framework's own file belongs to: a network of the zoo, the path of a description
+        (.toml, .json), or a run folder or model file whose network it is.
     dataset
-        Take the class names and channels from this data set (with a network of the zoo).
+        Take the class names and channels from this data set (not with a run or model).
     image_size
-        Height and width of the network's input in pixels (with a network of the zoo).
+        Height and width of the network's input in pixels (not with a run or model).
     channels
-        Input channels (with a network of the zoo).
+        Input channels (not with a run or model).
     classes
-        Number of classes (with a network of the zoo).
+        Number of classes (not with a run or model).
     source_format
         Format of the source, where its name leaves it open.
     target_format
@@ -100,7 +100,6 @@ def _network(
     classes: int | None,
 ) -> Network | None:
     from netinnet.data import datasets
-    from netinnet.networks import zoo
 
     options = {
         "--dataset": dataset,
@@ -109,17 +108,15 @@ def _network(
         "--classes": classes,
     }
     given = [flag for flag, value in options.items() if value is not None]
-    if name is None or name not in zoo.ZOO:
-        if given:
-            raise ModelError(f"{given[0]} goes with --network and a network of the zoo")
-        if name is None:
-            return None
-        return described(name)
-    if dataset is not None and (channels is not None or classes is not None):
-        raise ModelError("--dataset says what the channels and classes are; leave those out")
+    if given and (name is None or is_model(name)):
+        raise ModelError(f"{given[0]} goes with --network and a network of the zoo or of a file")
+    if name is None:
+        return None
     if dataset is None:
-        return zoo.network(name, image_size=image_size, channels=channels, classes=classes)
+        return described(name, image_size=image_size, channels=channels, classes=classes)
+    if channels is not None or classes is not None:
+        raise ModelError("--dataset says what the channels and classes are; leave those out")
     found = datasets.find(dataset)
-    return zoo.network(
+    return described(
         name, image_size=image_size, channels=found.shape.channels, classes=found.classes
     )

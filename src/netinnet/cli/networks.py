@@ -6,17 +6,23 @@ from pathlib import Path
 from typing import Any
 
 from netinnet.errors import NetinnetError
-from netinnet.networks import zoo
+from netinnet.networks.description_file import SUFFIXES
 from netinnet.networks.network import Network
+from netinnet.networks.zoo import KNOWN, resolve
+
+
+def is_model(name: str) -> bool:
+    """Whether the name is that of a run folder or model file."""
+    return not (name in KNOWN or name.endswith(SUFFIXES)) and Path(name).exists()
 
 
 def described(name: str, **options: Any) -> Network:
-    """A network of the zoo with the options given, or the one in a run folder or model file.
+    """The network named, with the options given, or the one in a run folder or model file.
 
-    Raises NetinnetError for an unknown name, and for options that a network from a file can't have.
+    Raises NetinnetError for an unknown name, and for options with a run folder or model file.
     """
-    if name in zoo.ZOO or not Path(name).exists():
-        return zoo.network(name, **options)
+    if not is_model(name):
+        return resolve(name, **options)
     from netinnet.inference import model_files
 
     given = [option for option, value in options.items() if value is not None]

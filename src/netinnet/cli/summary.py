@@ -61,7 +61,8 @@ def summary(
     Parameters
     ----------
     network
-        A network of the zoo (`nin zoo` lists them), a run folder or a model file.
+        A network of the zoo (`nin zoo` lists them), the path of a description (.toml, .json), a run
+        folder or a model file.
     layers
         A row for each layer instead of each block.
     image_size

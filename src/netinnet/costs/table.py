@@ -102,7 +102,7 @@ def costs(network: Network, batch: int, optimizer: Optimizer, precision: str = "
         NetinnetError: for a batch or a precision that can't be.
 
     Example:
-        >>> costs(zoo.network("lenet"), 256, Optimizer("sgd", 0.9)).total.training_bytes
+        >>> costs(resolve("lenet"), 256, Optimizer("sgd", 0.9)).total.training_bytes
         16003592
     """
     if not 1 <= batch <= LARGEST_BATCH:

@@ -10,20 +10,31 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Iterator, Sequence
+import reprlib
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
-from netinnet.errors import NetworkError
+from netinnet.errors import NetworkError, check_name, nearest
 from netinnet.networks.layers import LAYERS, BatchNorm, Conv, DoesNotFit, Layer, ReLU, Shape
 
 
 @dataclass(frozen=True)
 class Block:
-    """A named run of layers; `block1`, `pool1`, `head`."""
+    """A named run of layers; `block1`, `pool1`, `head`.
+
+    Args:
+        name: A word, unlike the other blocks' names.
+        layers: At least one layer.
+
+    Example: `Block("pool1", (MaxPool(3, 2),))`.
+    """
 
     name: str
     layers: tuple[Layer, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "layers", tuple(self.layers))
 
     def named_layers(self) -> Iterator[tuple[str, Layer]]:
         """Each layer with its name in the block: `conv1`, `norm1`, `relu1`, `conv2`, …"""
@@ -55,6 +66,11 @@ class Preprocessing:
 
 LARGEST_INPUT = 4096
 """Largest height, width and channels of an input: a file can't ask for more memory than that."""
+MOST_LAYERS = 1000
+LARGEST_COUNT = 2**20
+"""Largest whole number (channels, features, windows) in a network from a file."""
+FORMAT = 1
+"""Of a network's JSON: written into it; a larger one was made by a newer netinnet."""
 
 
 class PlacedLayer(NamedTuple):
@@ -69,7 +85,24 @@ class PlacedLayer(NamedTuple):
 
 @dataclass(frozen=True)
 class Network:
-    """A complete network: what it takes, what it is made of, what its outputs mean."""
+    """A complete network: what it takes, what it is made of, what its outputs mean.
+
+    It is checked when it is made.
+
+    Args:
+        name: Names the network in tables, reports and folders.
+        input: Channels, height and width.
+        blocks: Named runs of layers; the last one's output has a value for each class.
+        classes: The classes' names.
+        preprocessing: What turns a picture into the input.
+
+    Raises:
+        NetworkError: The layers do not fit the input, each other, or the classes.
+
+    Example:
+        blocks = (nin_block((32, 16), 3, pointwise=1), Block("head", (GlobalAvgPool(), Flatten())))
+        Network("tiny", Shape(1, 28, 28), blocks, tuple("abcdefghijklmnop"))
+    """
 
     name: str
     input: Shape
@@ -78,19 +111,28 @@ class Network:
     preprocessing: Preprocessing = Preprocessing()
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "input", Shape(*self.input))
+        object.__setattr__(self, "blocks", tuple(self.blocks))
+        object.__setattr__(self, "classes", tuple(self.classes))
+        for text in (self.name, *self.classes):
+            if not isinstance(text, str) or not text or not text.isprintable():
+                raise NetworkError(f"names of networks and classes are printable, got {text!r}")
         if min(self.input) < 1 or max(self.input) > LARGEST_INPUT:
             raise NetworkError(
                 f"{self.name}: the input must be from 1×1×1 to {LARGEST_INPUT} each way, "
                 f"got {self.input}"
             )
-        if not self.blocks or not all(block.layers for block in self.blocks):
-            raise NetworkError(f"{self.name}: it needs a block, and each block a layer")
         names = [block.name for block in self.blocks]
         for name in names:
-            if not name.isidentifier():
+            if not isinstance(name, str) or not name.isidentifier():
                 raise NetworkError(f"{self.name}: a block's name must be a word, got {name!r}")
         if len(set(names)) != len(names):
             raise NetworkError(f"{self.name}: two blocks have the same name: {names}")
+        counts = [len(block.layers) for block in self.blocks]
+        if not all(counts) or not 1 <= sum(counts) <= MOST_LAYERS:
+            raise NetworkError(
+                f"{self.name}: a block has at least one layer, a network at most {MOST_LAYERS:,}"
+            )
         if len(self.preprocessing.mean) not in (1, self.input.channels):
             raise NetworkError(
                 f"{self.name}: preprocessing has {len(self.preprocessing.mean)} means "
@@ -124,25 +166,21 @@ class Network:
         return shape
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON; `from_dict` is its inverse."""
+        """Plain data for JSON, without what equals its default; `from_dict` is its inverse."""
+        preprocessing = {name: list(value) for name, value in _given(self.preprocessing).items()}
         return {
+            "format": FORMAT,
             "name": self.name,
             "input": list(self.input),
             "blocks": [
                 {
                     "name": block.name,
-                    "layers": [
-                        {"layer": type(layer).__name__, **dataclasses.asdict(layer)}
-                        for layer in block.layers
-                    ],
+                    "layers": [{"layer": type(x).__name__, **_given(x)} for x in block.layers],
                 }
                 for block in self.blocks
             ],
             "classes": list(self.classes),
-            "preprocessing": {
-                "mean": list(self.preprocessing.mean),
-                "std": list(self.preprocessing.std),
-            },
+            **({"preprocessing": preprocessing} if preprocessing else {}),
         }
 
     def to_json(self) -> str:
@@ -150,24 +188,27 @@ class Network:
 
     @classmethod
     def from_dict(cls, data: Any) -> Network:
-        """Build a network from `to_dict`'s data. Raises NetworkError where it is malformed."""
+        """Build a network from `to_dict`'s data, that of netinnet 0.1.0 (no format) included.
+
+        Raises NetworkError where it is malformed, or made by a newer netinnet.
+        """
         try:
+            if (made := _expect(int, data.get("format", FORMAT))) > FORMAT:
+                raise Unknown(f"its format is {made}, this netinnet reads up to {FORMAT}")
+            check_names(data, ("format", *(f.name for f in dataclasses.fields(cls))), "it")
+            scaling = data.get("preprocessing", {})
+            check_names(scaling, ("mean", "std"), "preprocessing")
             return cls(
                 name=_expect(str, data["name"]),
                 input=Shape(*(_expect(int, n) for n in data["input"])),
-                blocks=tuple(
-                    Block(
-                        _expect(str, block["name"]),
-                        tuple(_layer_from_dict(layer) for layer in block["layers"]),
-                    )
-                    for block in data["blocks"]
-                ),
+                blocks=tuple(map(_block_from_dict, data["blocks"])),
                 classes=tuple(_expect(str, name) for name in data["classes"]),
                 preprocessing=Preprocessing(
-                    tuple(float(x) for x in data["preprocessing"]["mean"]),
-                    tuple(float(x) for x in data["preprocessing"]["std"]),
+                    **{key: tuple(float(x) for x in values) for key, values in scaling.items()}
                 ),
             )
+        except Unknown as error:
+            raise NetworkError(f"made by a newer netinnet, or misspelt: {error}") from error
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise NetworkError(f"not a network description: {error!r}") from error
 
@@ -180,27 +221,63 @@ class Network:
         return cls.from_dict(data)
 
 
+class Unknown(NetworkError):
+    """A field or layer that this version does not know."""
+
+
 T = TypeVar("T")
 
 
 def _expect(kind: type[T], value: object) -> T:
     if type(value) is not kind:
-        raise TypeError(f"expected {kind.__name__}, got {value!r}")
+        raise TypeError(f"expected {kind.__name__}, got {reprlib.repr(value)}")
     return value
 
 
-def _layer_from_dict(data: dict[str, Any]) -> Layer:
-    fields = dict(data)
-    name = fields.pop("layer")
-    if name not in LAYERS:
-        raise NetworkError(f"unknown layer '{name}'; known are {', '.join(LAYERS)}")
-    layer = LAYERS[name](**fields)
-    for field in dataclasses.fields(layer):
-        value = getattr(layer, field.name)
-        wanted = {"int": int, "float": float, "bool": bool}[str(field.type)]
-        if type(value) is not wanted:
-            raise NetworkError(f"{name}: {field.name} must be a {field.type}, got {value!r}")
-    return layer
+def _given(thing: Any) -> dict[str, Any]:
+    """The fields of a dataclass that do not equal their defaults."""
+    fields = dataclasses.fields(thing)
+    return {f.name: value for f in fields if (value := getattr(thing, f.name)) != f.default}
+
+
+def check_names(data: dict[str, Any], known: Iterable[str], what: str) -> None:
+    """Raise Unknown where there is another field than the known ones."""
+    for name in data:
+        if name not in known:
+            raise Unknown(f"{what} has an unknown field {name!r}{nearest(str(name), known)}")
+
+
+def _block_from_dict(data: dict[str, Any]) -> Block:
+    check_names(data, ("name", "layers"), "a block")
+    return Block(_expect(str, data["name"]), tuple(map(layer_from_dict, data["layers"])))
+
+
+def layer_from_dict(data: dict[str, Any]) -> Layer:
+    """A layer from {"layer": its class, …}, its fields checked. Raises NetworkError."""
+    fields = dict(data) if isinstance(data, dict) else {}
+    name = fields.pop("layer", None)
+    if not isinstance(name, str):
+        raise NetworkError(
+            f'a layer is a table such as {{"layer": "ReLU"}}, got {reprlib.repr(data)}'
+        )
+    check_name("layer", name, LAYERS, Unknown)
+    known = {field.name: str(field.type) for field in dataclasses.fields(LAYERS[name])}
+    check_names(fields, known, name)
+    return LAYERS[name](
+        **{
+            field: checked_value(f"{name}: {field}", value, known[field])
+            for field, value in fields.items()
+        }
+    )
+
+
+def checked_value(what: str, value: Any, kind: str) -> Any:
+    """The value of a field whose type is named `kind`; a whole number serves as a float."""
+    types = {"int": (int,), "float": (int, float), "bool": (bool,)}[kind]
+    if type(value) not in types or not abs(value) <= LARGEST_COUNT:  # NaN is refused, too
+        text = {"int": f"whole number up to {LARGEST_COUNT:,}", "float": "number"}.get(kind, kind)
+        raise NetworkError(f"{what} must be a {text}, got {reprlib.repr(value)}")
+    return float(value) if kind == "float" else value
 
 
 def _place(block: Block, layer_name: str) -> str:
@@ -241,6 +318,8 @@ def conv_block(
     """Convolutions, each followed by batch norm (if `norm`) and ReLU.
 
     With `last_relu` False, nothing follows the last convolution: its outputs are logits.
+
+    Example: `conv_block("block1", [Conv(64, 3, padding=1)] * 2)`.
     """
     layers: list[Layer] = []
     for i, conv in enumerate(convs):
@@ -265,8 +344,26 @@ def nin_block(
     """The NiN block: a convolution, then `pointwise` 1×1 convolutions, ReLU after each.
 
     The 1×1 convolutions are a small fully connected network at every pixel (Lin, Chen, Yan 2013,
-    section 3.1). `channels` is one number for all convolutions, or one number for each.
+    section 3.1).
+
+    Args:
+        channels: One number for all convolutions, or one for each.
+        kernel: Height and width of the first convolution's window.
+        stride: Its step in pixels.
+        padding: Zeros around its input in pixels.
+        pointwise: Number of 1×1 convolutions.
+        name: The block's name in the network.
+        norm: Batch norm behind every convolution.
+        bias: Whether the convolutions have biases; batch norm makes them superfluous.
+        last_relu: With False, nothing follows the last convolution: its outputs are logits.
+
+    Raises:
+        NetworkError: As many channel numbers as convolutions are needed.
+
+    Example: `nin_block((48, 32, 32), 3, padding=1, name="block1", norm=True, bias=False)`.
     """
+    if pointwise < 0:
+        raise NetworkError(f"nin_block: pointwise must be at least 0, got {pointwise}")
     widths = [channels] * (1 + pointwise) if isinstance(channels, int) else list(channels)
     if len(widths) != 1 + pointwise:
         raise NetworkError(

@@ -14,13 +14,12 @@ import numpy as np
 
 from netinnet.costs import counts
 from netinnet.errors import NetinnetError, check_name
-from netinnet.networks import zoo
 from netinnet.networks.network import Network
+from netinnet.networks.variations import HEADS, is_nin
 from netinnet.studies.outcome import Outcome, by_arm
 from netinnet.studies.plan import Arm, Plan, with_threads
 from netinnet.studies.statistics import Interval, Summary, paired_difference, summary
 from netinnet.training.recipe import Recipe
-from netinnet.training.start import network_for
 
 KIND = "ablate"
 BASELINE = "baseline"
@@ -62,7 +61,7 @@ QUESTIONS: dict[str, Question] = {
     "head": Question(
         "Global average pooling or a fully connected layer?",
         "head",
-        lambda recipe, network: zoo.HEADS,
+        lambda recipe, network: HEADS,
     ),
 }
 
@@ -88,24 +87,32 @@ class ArmEffect:
     seconds: Summary | None
 
 
-def plan(recipe: Recipe, *, questions: Sequence[str], seeds: Sequence[int]) -> Plan:
+def plan(
+    recipe: Recipe,
+    *,
+    questions: Sequence[str],
+    seeds: Sequence[int],
+    network: Network | None = None,
+) -> Plan:
     """A study of the recipe as it is (`baseline`) and with one thing changed at a time.
 
-    Values that leave the network as it is are no arms of their own. Raises NetinnetError for an
-    unknown question or a network that is no NiN.
+    `network` is what the recipe's name for it stands for, if that need not be looked up. Values
+    that leave the network as it is are no arms of their own. Raises NetinnetError for an unknown
+    question or a network that is no NiN.
     """
-    if not zoo.entry(recipe.network).is_nin:
-        raise NetinnetError(f"{recipe.network} is no NiN: it has none of what is left out here")
     base = with_threads(recipe)
-    own = network_for(base)
-    arms = [Arm(BASELINE, base)]
+    arms = [baseline := Arm(BASELINE, base, network)]
+    own = baseline.network
+    if not is_nin(own.blocks, len(own.classes)):
+        raise NetinnetError(f"{own.name} is no NiN: it has none of what is left out here")
     for name in dict.fromkeys(questions or QUESTIONS):
         check_name("question", name, QUESTIONS)
         question = QUESTIONS[name]
         for value in question.values(base, own):
             changed = base.replace(**{question.field: value})
-            if network_for(changed) != own:
-                arms.append(Arm(f"{name}={_text(value)}", changed))
+            arm = Arm(f"{name}={_text(value)}", changed, baseline.base)
+            if arm.network != own:
+                arms.append(arm)
     return Plan(KIND, tuple(arms), tuple(seeds))
 
 
@@ -126,7 +133,7 @@ def table(plan: Plan, outcomes: Sequence[Outcome]) -> list[ArmEffect]:
     for arm in plan.arms:
         found = runs[arm.name]
         accuracies = _accuracies(found)
-        total = counts.total_cost(network_for(arm.recipe))
+        total = counts.total_cost(arm.network)
         rows.append(
             ArmEffect(
                 arm=arm.name,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from netinnet.networks import Named
     from netinnet.studies.plan import Plan, SearchPlan
     from netinnet.studies.tables import Row
     from netinnet.training.listening import Listener
@@ -21,6 +22,7 @@ MODULES = {"reliability": "reliability", "ablate": "ablation", "compare": "compa
 def reliability(
     recipe: str | Path | Recipe = "fashion",
     *,
+    network: Named | None = None,
     vary: Mapping[str, Sequence[Any]] | None = None,
     seeds: int = 10,
     first_seed: int = 0,
@@ -37,6 +39,7 @@ def reliability(
 
     Args:
         recipe: a shipped recipe's name, a TOML file or a `Recipe`.
+        network: what is trained instead of the recipe's network.
         vary: fields of the recipe and their values; each combination is an arm.
         seeds: number of seeds.
         first_seed: the first of them.
@@ -61,9 +64,11 @@ def reliability(
     from netinnet.studies import reliability as studies
     from netinnet.training import recipe as recipes
 
+    resolved, known = recipes.resolve(recipe, changes, network)
     plan = studies.plan(
-        recipes.resolve(recipe, changes),
-        name=Path(recipe).stem if isinstance(recipe, str | Path) else recipe.network,
+        resolved,
+        network=known,
+        name=Path(recipe).stem if isinstance(recipe, str | Path) else resolved.network,
         vary=vary or {},
         seeds=plans.seeds(seeds, first_seed),
         threshold=threshold,
@@ -74,6 +79,7 @@ def reliability(
 def ablate(
     *questions: str,
     recipe: str | Path | Recipe = "fashion",
+    network: Named | None = None,
     seeds: int = 5,
     first_seed: int = 0,
     output: str | Path | None = None,
@@ -88,6 +94,7 @@ def ablate(
         questions: what to change: "pointwise", "last-step", "dropout", "logits-relu", "head"; all
             of them if none is named.
         recipe: a shipped recipe's name, a TOML file or a `Recipe`.
+        network: what is trained instead of the recipe's network.
         seeds: number of seeds.
         first_seed: the first of them.
         output: the study's folder, studies/DATE-ablate if None; that of an earlier call is gone on
@@ -110,13 +117,14 @@ def ablate(
     from netinnet.studies import plan as plans
     from netinnet.training import recipe as recipes
 
-    base = recipes.resolve(recipe, changes)
-    plan = studies.plan(base, questions=questions, seeds=plans.seeds(seeds, first_seed))
+    base, known = recipes.resolve(recipe, changes, network)
+    count = plans.seeds(seeds, first_seed)
+    plan = studies.plan(base, questions=questions, seeds=count, network=known)
     return conduct(plan, output, workers, data_dir, listener)
 
 
 def compare(
-    *networks: str,
+    *networks: Named,
     seeds: int = 3,
     first_seed: int = 0,
     output: str | Path | None = None,
@@ -128,8 +136,9 @@ def compare(
     """Compare networks, each trained by its own recipe.
 
     Args:
-        networks: networks of the zoo, shipped recipes or TOML files; `nin-small`, `lenet`,
-            `alexnet` and `vgg11-quarter` if none is named.
+        networks: names, paths of descriptions or of recipes, or `networks.Network` objects; one
+            that has no recipe of its own learns by `fashion`. `nin-small`, `lenet`, `alexnet` and
+            `vgg11-quarter` if none is named.
         seeds: number of seeds.
         first_seed: the first of them.
         output: the study's folder, studies/DATE-compare if None; that of an earlier call is gone on
@@ -158,6 +167,7 @@ def compare(
 def tune(
     recipe: str | Path | Recipe = "fashion",
     *,
+    network: Named | None = None,
     search: Sequence[str] = (),
     trials: int | None = 20,
     minutes: float | None = None,
@@ -176,6 +186,7 @@ def tune(
 
     Args:
         recipe: a shipped recipe's name, a TOML file or a `Recipe`: the first trial.
+        network: what is trained instead of the recipe's network.
         search: what may be tried, as in ["learning_rate=0.01..0.5:log", "batch_size=64,128"]; all
             that `nin tune` searches if empty.
         trials: number of trials of all searchers; None where only time ends the search.
@@ -202,8 +213,10 @@ def tune(
     from netinnet.studies import search_space, tuning
     from netinnet.training import recipe as recipes
 
+    resolved, known = recipes.resolve(recipe, changes, network)
     plan = tuning.plan(
-        recipes.resolve(recipe, changes),
+        resolved,
+        network=known,
         space=search_space.parse(search) if search else None,
         trials=trials,
         pruner=pruner,

@@ -9,13 +9,13 @@ from typing import Any
 
 from netinnet.costs import counts
 from netinnet.errors import NetinnetError, nearest
-from netinnet.networks import zoo
+from netinnet.networks.network import Network
+from netinnet.networks.zoo import KNOWN, Named, is_path
 from netinnet.studies.outcome import Outcome, by_arm
 from netinnet.studies.plan import Arm, Plan, with_threads
 from netinnet.studies.statistics import Summary, summary
 from netinnet.training import recipe as recipes
 from netinnet.training.recipe import Recipe
-from netinnet.training.start import network_for
 
 KIND = "compare"
 NETWORKS = ("nin-small", "lenet", "alexnet", "vgg11-quarter")
@@ -52,26 +52,33 @@ class NetworkFigures:
 def recipe_of(name: str, **changes: Any) -> Recipe:
     """The recipe that a network is compared with: its own, where one is shipped.
 
-    `name` may also be that of a shipped recipe or the path of a TOML file. Raises RecipeError or
+    `name` may also be that of a shipped recipe or the path of one. Raises RecipeError or
     NetinnetError for a name that is neither.
     """
-    if name in recipes.shipped() or name.endswith(".toml"):
+    is_recipe = name.endswith(".toml") and "blocks" not in recipes.read_toml(Path(name))
+    if name in recipes.shipped() or is_recipe:
         return recipes.load(name, **changes)
-    if name in zoo.ZOO:
+    if name in KNOWN or is_path(name):
         return recipes.load(_RECIPES.get(name, "fashion"), **{"network": name, **changes})
-    known = (*zoo.ZOO, *recipes.shipped())
     raise NetinnetError(
-        f"unknown network '{name}'{nearest(name, known)}; known are {', '.join(zoo.ZOO)}, "
-        f"or the path of a recipe"
+        f"unknown network '{name}'{nearest(name, (*KNOWN, *recipes.shipped()))}; known are "
+        f"{', '.join(KNOWN)}, or the path of a network or a recipe"
     )
 
 
-def plan(names: Sequence[str], *, seeds: Sequence[int], **changes: Any) -> Plan:
+def plan(names: Sequence[Named], *, seeds: Sequence[int], **changes: Any) -> Plan:
     """A study of networks, each with its own recipe; `changes` (the budget) are for all of them."""
-    arms = [
-        Arm(Path(name).stem, with_threads(recipe_of(name, **changes))) for name in names or NETWORKS
-    ]
-    return Plan(KIND, tuple(arms), tuple(seeds))
+    arms = tuple(_arm(name, changes) for name in names or NETWORKS)
+    return Plan(KIND, arms, tuple(seeds))
+
+
+def _arm(network: Named, changes: dict[str, Any]) -> Arm:
+    if isinstance(network, Network):
+        recipe = recipes.load("fashion", **{"network": network.name, **changes})
+        return Arm(network.name, with_threads(recipe), network)
+    name = str(network)
+    label = Path(name).stem if is_path(name) else name
+    return Arm(label, with_threads(recipe_of(name, **changes)))
 
 
 def table(plan: Plan, outcomes: Sequence[Outcome]) -> list[NetworkFigures]:
@@ -79,7 +86,7 @@ def table(plan: Plan, outcomes: Sequence[Outcome]) -> list[NetworkFigures]:
     runs = by_arm(plan, outcomes)
     rows = []
     for arm in plan.arms:
-        network = network_for(arm.recipe)
+        network = arm.network
         total = counts.total_cost(network)
         found = [outcome for outcome in runs[arm.name] if outcome.state == "finished"]
         rows.append(

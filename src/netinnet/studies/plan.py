@@ -1,30 +1,35 @@
 """The plan of a study: arms over seeds (`Plan`), or a search around a recipe (`SearchPlan`).
 
-A study is a folder: `study.toml` (the plan), `runs/ARM/seed-N` (ordinary run folders; of a search
-`runs/trial-N/seed-S`), `logs/` (what the processes of runs said on standard error, if anything),
-`report.html`.
+A study is a folder: `study.toml` (the plan), `networks/ARM.json` (what the arm's name for a
+network stood for, before the recipe's own changes), `runs/ARM/seed-N` (ordinary run folders; of a
+search `runs/trial-N/seed-S`), `logs/` (what the processes of runs said on standard error, if
+anything), `report.html`.
 """
 
 from __future__ import annotations
 
 import itertools
 import json
-import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import InitVar, dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 from netinnet.errors import NetinnetError, RecipeError, check_name
-from netinnet.files import cannot_write, new_dated_folder
+from netinnet.files import cannot_write, folder_name, new_dated_folder, write_text
+from netinnet.networks import description_file
+from netinnet.networks.network import Network
+from netinnet.networks.variations import Variations
 from netinnet.studies import search_space
 from netinnet.studies.fields import value_text
 from netinnet.studies.search_space import SearchSpace
 from netinnet.training import recipe as recipes
 from netinnet.training.recipe import Recipe
+from netinnet.training.start import network_for
 
 PLAN_FILE = "study.toml"
+NETWORKS = "networks"
 MOST_RUNS = 10_000
 LARGEST_SEED = 2**31 - 1
 RELIABILITY = "reliability"
@@ -35,10 +40,23 @@ VALIDATION = 0.1
 
 @dataclass(frozen=True)
 class Arm:
-    """One recipe of a study. Its seed is that of each run in turn."""
+    """One recipe of a study. Its seed is that of each run in turn.
+
+    `known` is what the recipe's name for the network stands for, if that need not be looked up.
+    """
 
     name: str
     recipe: Recipe
+    known: InitVar[Network | None] = None
+    base: Network = field(init=False)
+    """The network before the recipe's own changes, such as its width."""
+    network: Network = field(init=False)
+    """The network that is trained."""
+
+    def __post_init__(self, known: Network | None) -> None:
+        plain = self.recipe.replace(**dict.fromkeys(vars(Variations())))
+        object.__setattr__(self, "base", network_for(plain, known))
+        object.__setattr__(self, "network", network_for(self.recipe, self.base))
 
 
 @dataclass(frozen=True)
@@ -48,13 +66,14 @@ class Job:
     arm: str
     seed: int
     recipe: Recipe
+    network: Network
     folder: Path
 
 
-def job(study: Path, arm: str, recipe: Recipe) -> Job:
+def job(study: Path, arm: str, recipe: Recipe, network: Network) -> Job:
     """The run of a recipe, which has its seed, in the study's folder."""
     folder = study / "runs" / folder_name(arm) / f"seed-{recipe.seed}"
-    return Job(arm, recipe.seed, recipe, folder)
+    return Job(arm, recipe.seed, recipe, network, folder)
 
 
 @dataclass(frozen=True)
@@ -89,7 +108,7 @@ class Plan:
     def jobs(self, folder: Path) -> list[Job]:
         """Every run, seed by seed: with some of the seeds all arms can be compared already."""
         return [
-            job(folder, arm.name, arm.recipe.replace(seed=seed))
+            job(folder, arm.name, arm.recipe.replace(seed=seed), arm.network)
             for seed in self.seeds
             for arm in self.arms
         ]
@@ -141,10 +160,20 @@ class SearchPlan:
         """The recipe of one trial. Raises RecipeError where the values make none."""
         return self.recipe.replace(validation=self.recipe.validation or VALIDATION, **values)
 
+    @property
+    def arms(self) -> tuple[Arm, ...]:
+        """The recipe as given, as a study's only arm."""
+        return (self.given,)
+
+    def trial(self, values: Mapping[str, Any], name: str = "") -> Arm:
+        """A trial. Raises RecipeError or NetworkError where the values make none."""
+        recipe = self.trial_recipe(values)
+        is_given = recipe.network == self.recipe.network
+        return Arm(name or self.given.name, recipe, self.given.base if is_given else None)
+
     def as_study(self, trials: int) -> Plan:
         """So many trials of the recipe as given: what they cost, a search costs about."""
-        arm = replace(self.given, recipe=self.trial_recipe({}))
-        return Plan(self.kind, (arm,), tuple(range(max(trials, 1))))
+        return Plan(self.kind, (self.trial({}),), tuple(range(max(trials, 1))))
 
     def continuing(self, there: Plan | SearchPlan) -> SearchPlan | None:
         """This search, whose end may be another than that of the one that is there, or None."""
@@ -175,15 +204,25 @@ _SETTINGS: dict[str, dict[str, type]] = {
 }
 
 
-def from_toml(text: str, where: str) -> Plan | SearchPlan:
-    """The inverse of both `to_toml`. Raises RecipeError where the text is no plan."""
+def from_toml(
+    text: str, where: str, networks: Mapping[str, Network] | None = None
+) -> Plan | SearchPlan:
+    """The inverse of both `to_toml`. Raises RecipeError where the text is no plan.
+
+    `networks` are the arms' by the names of their folders; others are looked up.
+    """
+    known = networks or {}
     try:
         data = tomllib.loads(text)
         kind, seeds, tables = str(data.pop("kind")), data.pop("seeds"), data.pop("arms")
         if not all(type(seed) is int for seed in seeds):
             raise RecipeError(f"{where}: seeds must be whole numbers, got {seeds}")
         arms = tuple(
-            Arm(name, recipes.from_mapping(values, f"{where}, arm {name}"))
+            Arm(
+                name,
+                recipes.from_mapping(values, f"{where}, arm {name}"),
+                known.get(folder_name(name)),
+            )
             for name, values in tables.items()
         )
         settings = _SETTINGS.get(kind, {})
@@ -207,13 +246,23 @@ def from_toml(text: str, where: str) -> Plan | SearchPlan:
 def load(folder: Path) -> Plan | SearchPlan:
     """The plan of the study in a folder. Raises NetinnetError where there is none."""
     file = folder / PLAN_FILE
+    networks: dict[str, Network] = {}
     try:
         text = file.read_text("utf-8")
+        for path in (folder / NETWORKS).glob("*.json"):
+            networks[path.stem] = description_file.read(path).network()
     except OSError as error:
         raise NetinnetError(f"{folder}: no study here, it has no {PLAN_FILE}") from error
     except UnicodeDecodeError as error:
         raise RecipeError(f"{file}: not a TOML file ({error})") from error
-    return from_toml(text, str(file))
+    return from_toml(text, str(file), networks)
+
+
+def write(plan: Plan | SearchPlan, folder: Path) -> None:
+    """Write a plan into its study's folder, the networks first: with a plan, it is a study."""
+    for arm in plan.arms:
+        write_text(folder / NETWORKS / f"{folder_name(arm.name)}.json", arm.base.to_json() + "\n")
+    write_text(folder / PLAN_FILE, plan.to_toml())
 
 
 def settle(plan: AnyPlan, output: Path | None) -> tuple[AnyPlan, Path]:
@@ -230,17 +279,12 @@ def settle(plan: AnyPlan, output: Path | None) -> tuple[AnyPlan, Path]:
         return continued, folder
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        # A study that was killed before its plan was written leaves a lock.
-        if any(path.name != ".lock" for path in folder.iterdir()):
+        # A study that was killed before its plan was written leaves a lock and networks.
+        if any(path.name not in (".lock", NETWORKS) for path in folder.iterdir()):
             raise NetinnetError(f"{folder} is not empty; choose another --output")
     except OSError as error:
         raise cannot_write(folder, error) from error
     return plan, folder
-
-
-def folder_name(arm: str) -> str:
-    """An arm's name as the name of a folder, on any system."""
-    return re.sub(r"[^\w.=,+-]", "-", arm).strip(".") or "arm"
 
 
 def seeds(count: int, first: int = 0) -> tuple[int, ...]:
@@ -259,16 +303,23 @@ def with_threads(recipe: Recipe) -> Recipe:
     return recipe if recipe.threads else recipe.replace(threads=1)
 
 
-def grid(name: str, base: Recipe, vary: Mapping[str, Sequence[Any]]) -> tuple[Arm, ...]:
+def grid(
+    name: str,
+    base: Recipe,
+    vary: Mapping[str, Sequence[Any]],
+    network: Network | None = None,
+) -> tuple[Arm, ...]:
     """An arm for every combination of the values; one arm of that name where nothing varies.
 
-    `vary` maps fields of the recipe to values: {"logits_relu": [True, False]}.
+    `vary` maps fields of the recipe to values: {"logits_relu": [True, False]}. `network` is what
+    the base's name for it stands for, if that need not be looked up.
     """
     if not vary:
-        return (Arm(name, base),)
+        return (Arm(name, base, network),)
     arms = []
     for combination in itertools.product(*vary.values()):
         changes = dict(zip(vary, combination, strict=True))
         label = ", ".join(f"{name}={value_text(value)}" for name, value in changes.items())
-        arms.append(Arm(label, base.replace(**changes)))
+        known = None if "network" in vary else network
+        arms.append(Arm(label, base.replace(**changes), known))
     return tuple(arms)

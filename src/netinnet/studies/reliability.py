@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from netinnet.data import datasets
+from netinnet.networks.network import Network
 from netinnet.studies import plan as plans
 from netinnet.studies.outcome import Outcome, by_arm
 from netinnet.studies.plan import Plan, with_threads
@@ -52,9 +53,14 @@ def plan(
     vary: Mapping[str, Sequence[Any]],
     seeds: Sequence[int],
     threshold: float = THRESHOLD,
+    network: Network | None = None,
 ) -> Plan:
-    """A study of one recipe, or of a grid of arms, over seeds. `name` is that of a single arm."""
-    return Plan(KIND, plans.grid(name, with_threads(recipe), vary), tuple(seeds), threshold)
+    """A study of one recipe, or of a grid of arms, over seeds. `name` is that of a single arm.
+
+    `network` is what the recipe's name for it stands for, if that need not be looked up.
+    """
+    arms = plans.grid(name, with_threads(recipe), vary, network)
+    return Plan(KIND, arms, tuple(seeds), threshold)
 
 
 def table(plan: Plan, outcomes: Sequence[Outcome]) -> list[ArmReliability]:

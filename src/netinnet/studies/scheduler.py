@@ -18,7 +18,6 @@ from typing import Protocol, TypeVar
 
 from netinnet import frameworks
 from netinnet.errors import NetinnetError
-from netinnet.files import write_text
 from netinnet.studies import outcome, timing, workload
 from netinnet.studies import plan as plans
 from netinnet.studies.estimate import Estimate
@@ -30,7 +29,6 @@ from netinnet.training import run as runs
 from netinnet.training.interruption import Interrupted, StopRequest, stop_request
 from netinnet.training.listening import Listener, write_report
 from netinnet.training.run import Event, Run
-from netinnet.training.start import network_for
 
 KILLED_BEFORE_FAILED = 3
 """A run whose process was killed is started again; killed so often, it has failed."""
@@ -110,7 +108,7 @@ def run(
     workers, listener = setup.workers, setup.listener
     with Run(folder).claimed():
         policy = make(plan, folder)
-        write_text(folder / plans.PLAN_FILE, plan.to_toml())
+        plans.write(plan, folder)
         timed = timing.before_a_long_study(
             setup.arms, setup.workloads, policy.untimed(), workers, listener
         )
@@ -159,7 +157,7 @@ class Scheduler:
     def _start(self, job: Job) -> None:
         run = Run(job.folder)
         if not run.recipe_file.exists():
-            runs.create(job.recipe, network_for(job.recipe), job.folder)
+            runs.create(job.recipe, job.network, job.folder)
         elif run.recipe() != job.recipe:
             raise NetinnetError(
                 f"{run.recipe_file} is not the study's; undo the change or remove the run's folder"

@@ -8,7 +8,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,12 +18,10 @@ from netinnet.studies import plan as plans
 from netinnet.studies import scheduler, tuning
 from netinnet.studies.estimate import Estimate
 from netinnet.studies.outcome import Outcome
-from netinnet.studies.plan import Job, SearchPlan
+from netinnet.studies.plan import Arm, Job, SearchPlan
 from netinnet.studies.tuning import Trial, Tuning
 from netinnet.training.listening import Listener
-from netinnet.training.recipe import Recipe
 from netinnet.training.run import Event, Run
-from netinnet.training.start import network_for
 
 if TYPE_CHECKING:
     import optuna
@@ -117,17 +115,17 @@ class Search:
         for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             if trial.user_attrs.get("searcher") != self.searcher:
                 continue
-            job = self._job(trial.number, self.plan.recipe)
+            job = self._job(trial.number, self.plan.given)
             run = Run(job.folder)
             if not run.recipe_file.exists():
                 self.study.tell(trial.number, state=TrialState.FAIL)  # it was not even begun
                 continue
             self.trials[job.folder] = Trial(self.study, trial._trial_id)
-            jobs.append(self._job(trial.number, run.recipe()))
+            jobs.append(replace(job, recipe=run.recipe(), network=run.network()))
         return jobs
 
-    def _job(self, number: int, recipe: Recipe) -> Job:
-        return plans.job(self.folder, f"trial-{number:04}", recipe)
+    def _job(self, number: int, arm: Arm) -> Job:
+        return plans.job(self.folder, f"trial-{number:04}", arm.recipe, arm.network)
 
     def untimed(self) -> list[str]:
         # A search that goes on knows how long its trials took.
@@ -157,11 +155,10 @@ class Search:
         trial = self.study.ask()
         trial.set_user_attr("searcher", self.searcher)
         values = self.plan.space.suggest(trial)
-        job = self._job(trial.number, self.plan.recipe)
+        job = self._job(trial.number, self.plan.given)
         self.trials[job.folder] = trial
         try:
-            job = self._job(trial.number, self.plan.trial_recipe(values))
-            network_for(job.recipe)
+            job = self._job(trial.number, self.plan.trial(values))
         except (RecipeError, NetworkError) as error:
             self.on_end(job, Outcome(job.arm, job.seed, job.folder, "failed", str(error)))
         else:

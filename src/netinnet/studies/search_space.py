@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from netinnet.errors import RecipeError
+from netinnet.networks.zoo import describe
 from netinnet.studies.fields import assignments, field_value, field_values, value_text
 from netinnet.training import recipe as recipes
 from netinnet.training.recipe import Recipe
@@ -173,3 +174,5 @@ def _check_value(name: str, value: Any) -> None:
     # Nesterov alone is refused without a momentum, which another field of the space may give.
     company = {"momentum": 0.9} if name == "nesterov" else {}
     Recipe().replace(**{name: value, **company})
+    if name == "network":
+        describe(value)

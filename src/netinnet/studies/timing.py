@@ -1,6 +1,6 @@
 """How long will a study take? A few training steps of each arm, timed before anything is begun.
 
-    python -m netinnet.studies.timing < recipe.json
+    python -m netinnet.studies.timing < request.json
 
 As many arms are timed at once as will be trained at once, so that they share the machine as they
 will then.
@@ -8,7 +8,6 @@ will then.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import statistics
 import sys
@@ -24,6 +23,7 @@ from netinnet import frameworks, process_memory, weights
 from netinnet.data import batches
 from netinnet.errors import FrameworkError, NetinnetError
 from netinnet.fresh_process import ask
+from netinnet.networks.network import Network
 from netinnet.preprocessing import normalise
 from netinnet.studies import outcome
 from netinnet.studies.estimate import Estimate
@@ -32,7 +32,7 @@ from netinnet.studies.workers import environment
 from netinnet.studies.workload import Workload
 from netinnet.training.listening import Listener
 from netinnet.training.recipe import Recipe
-from netinnet.training.start import learner_settings, network_for
+from netinnet.training.start import learner_settings
 
 LONG_MACS = 5e12
 """Multiply-accumulates of a worker that take it minutes on a CPU: worth some seconds of timing."""
@@ -110,8 +110,9 @@ def seconds_of_a_run(
             return
         began = time.monotonic()
         try:
+            request = {"recipe": vars(arm.recipe), "network": arm.network.to_dict()}
             environ = environment(arm.recipe.threads or 1)
-            seconds = ask(__name__, dataclasses.asdict(arm.recipe), environ)
+            seconds = ask(__name__, request, environ)
         except FrameworkError as error:
             failures.append(error)
             return
@@ -127,9 +128,8 @@ def seconds_of_a_run(
     return {name: statistics.fmean(seconds) for name, seconds in times.items()}
 
 
-def seconds_of_steps(recipe: Recipe) -> list[float]:
+def seconds_of_steps(recipe: Recipe, network: Network) -> list[float]:
     """Seconds of training steps behind the first one, which also compiles and allocates."""
-    network = network_for(recipe)
     settings = learner_settings(recipe, network)
     learner = frameworks.adapter(recipe.framework).learner(settings, weights.initial(network, 0))
     process_memory.keep_freed_memory()  # as a training does
@@ -157,9 +157,11 @@ def seconds_of_steps(recipe: Recipe) -> list[float]:
 
 
 def main() -> int:
-    """Read a recipe from standard input and print the seconds of its steps, as JSON."""
+    """Read a recipe and its network from standard input; print the seconds of steps, as JSON."""
+    request = json.load(sys.stdin)
     try:
-        print(json.dumps(seconds_of_steps(Recipe(**json.load(sys.stdin)))))
+        network = Network.from_dict(request["network"])
+        print(json.dumps(seconds_of_steps(Recipe(**request["recipe"]), network)))
     except NetinnetError as error:
         print(error, file=sys.stderr)
         return 2

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from netinnet.errors import NetinnetError
 from netinnet.files import write_text
+from netinnet.networks.network import Network
 from netinnet.studies import plan as plans
 from netinnet.studies import search_space
 from netinnet.studies.plan import PRUNERS, Arm, SearchPlan
@@ -88,12 +89,15 @@ def plan(
     pruner: str = PRUNERS[0],
     storage: str | None = None,
     name: str = KIND,
+    network: Network | None = None,
 ) -> SearchPlan:
     """A search around a recipe. `trials` are those of all its searchers; None: only time ends it.
 
-    Raises NetinnetError for what cannot be searched.
+    `network` is what the recipe's name for it stands for, if that need not be looked up. Raises
+    NetinnetError for what cannot be searched.
     """
-    given, url = Arm(AS_GIVEN, plans.with_threads(recipe)), shown_url(storage) if storage else ""
+    given = Arm(AS_GIVEN, plans.with_threads(recipe), network)
+    url = shown_url(storage) if storage else ""
     return SearchPlan(given, space or search_space.default(recipe), trials, pruner, url, name)
 
 
@@ -178,6 +182,7 @@ def open_study(plan: SearchPlan, folder: Path, storage: str | None = None) -> St
 def _claim(study: Study, plan: SearchPlan) -> None:
     """Write the recipe and the space into a new study; refuse one that searches something else."""
     mine = {"recipe": plan.recipe.to_toml(), "space": plan.space.texts()}
+    mine["network"] = plan.given.base.to_json()
     there = study.user_attrs
     for what, value in mine.items():
         if what not in there:

@@ -11,7 +11,6 @@ from netinnet.data.dataset import Dataset
 from netinnet.studies.plan import Plan
 from netinnet.training.listening import Listener, data_progress
 from netinnet.training.recipe import Recipe
-from netinnet.training.start import network_for
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ def of_arms(
     }
     loads = []
     for arm in plan.arms:
-        total = counts.total_cost(network_for(arm.recipe))
+        total = counts.total_cost(arm.network)
         steps, images, evaluated = _steps(arm.recipe, data[arm.recipe.dataset])
         sizes = (total.parameters, total.macs, total.activation_bytes)
         loads.append(Workload(arm.name, *sizes, steps, images, evaluated))

@@ -38,7 +38,7 @@ from netinnet.training.checkpoint import Progress
 from netinnet.training.interruption import Interrupted, StopRequest, stop_request
 from netinnet.training.listening import Listener, attempt, write_report
 from netinnet.training.recipe import Recipe
-from netinnet.training.run import Event, Run, identity
+from netinnet.training.run import Event, Run
 from netinnet.training.schedule import learning_rate
 from netinnet.version import VERSION
 
@@ -77,7 +77,7 @@ class Training:
 
     def run(self, folder: Run, progress: Progress) -> Run:
         """Train to the end, or to a request to stop. One process at a time trains in a folder."""
-        self.folder = folder
+        self.folder, self.identity = folder, folder.identity()
         with folder.claimed():
             try:
                 return self._run(progress)
@@ -125,8 +125,7 @@ class Training:
         self.listener(event)
 
     def _save(self, progress: Progress) -> None:
-        mine = identity(self.recipe, self.network)
-        checkpoint.save(self.folder.checkpoints, self.learner, progress, mine)
+        checkpoint.save(self.folder.checkpoints, self.learner, progress, self.identity)
 
     def _write_report(self) -> None:
         self.reported = time.monotonic()

@@ -23,7 +23,9 @@ from netinnet import optimizer
 from netinnet.data.datasets import DATASETS
 from netinnet.errors import RecipeError, RecipeWarning, check_name, nearest
 from netinnet.frameworks import FRAMEWORKS
-from netinnet.networks import zoo
+from netinnet.networks.network import Network
+from netinnet.networks.variations import HEADS
+from netinnet.networks.zoo import Named
 from netinnet.weights import INITIALISATIONS
 
 SCHEDULES = ("constant", "one-cycle")
@@ -35,7 +37,7 @@ class Recipe:
     """A complete recipe. The docstring below each field is its help text."""
 
     network: str = "nin-small"
-    """Network to train; `nin zoo` lists them."""
+    """Network to train: a name (`nin zoo` lists them) or the path of a .toml or .json file."""
     dataset: str = "fashion-mnist"
     """Data set to learn; `nin data` lists them."""
     framework: str = "pytorch"
@@ -153,10 +155,9 @@ _RANGES: dict[str, tuple[float, float]] = {
 def choices() -> dict[str, tuple[str, ...]]:
     """The names that a field may have, for those that have such: what is checked, and shown."""
     return {
-        "network": tuple(zoo.ZOO),
         "dataset": tuple(DATASETS),
         "framework": tuple(FRAMEWORKS),
-        "head": zoo.HEADS,
+        "head": HEADS,
         "initialisation": INITIALISATIONS,
         "optimizer": optimizer.KINDS,
         "schedule": SCHEDULES,
@@ -245,11 +246,19 @@ def load(name: str, **changes: Any) -> Recipe:
     return recipe
 
 
-def resolve(recipe: str | Path | Recipe, changes: Mapping[str, Any]) -> Recipe:
-    """A recipe that is named or given, with single fields changed. Raises RecipeError."""
+def resolve(
+    recipe: str | Path | Recipe, changes: Mapping[str, Any], network: Named | None = None
+) -> tuple[Recipe, Network | None]:
+    """A recipe that is named or given, with single fields changed, and with another `network`.
+
+    Returns the network too where it is an object, which a recipe can't hold. Raises RecipeError.
+    """
+    known = network if isinstance(network, Network) else None
+    if network is not None:
+        changes = {"network": known.name if known else str(network), **changes}
     if isinstance(recipe, Recipe):
-        return recipe.replace(**changes)
-    return load(str(recipe), **changes)
+        return recipe.replace(**changes), known
+    return load(str(recipe), **changes), known
 
 
 def _file(name: str, folder: Path = Path(), what: str = "recipe") -> Path:

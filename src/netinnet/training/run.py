@@ -14,7 +14,8 @@ from typing import Any
 
 from netinnet import weights
 from netinnet.errors import ModelError, NetinnetError, RecipeError
-from netinnet.files import cannot_write, new_dated_folder, write_text
+from netinnet.files import cannot_write, folder_name, new_dated_folder, write_text
+from netinnet.networks import description_file
 from netinnet.networks.network import Network
 from netinnet.training import recipe as recipes
 from netinnet.training.recipe import Recipe
@@ -66,6 +67,16 @@ class Run:
 
     def recipe(self) -> Recipe:
         return recipes.from_mapping(recipes.read_toml(self.recipe_file), str(self.recipe_file))
+
+    def network(self) -> Network:
+        """What is trained here, whatever its name stands for now. Raises NetworkError."""
+        return description_file.read(self.network_file).network()
+
+    def identity(self) -> str:
+        """A digest of all that decides a training; a checkpoint is good for the same one only."""
+        # As of 0.1.0, when the network's last line had no end.
+        text = f"{self.recipe_file.read_text('utf-8')}\n{self.network_file.read_text('utf-8')}"
+        return hashlib.sha256(text.removesuffix("\n").encode()).hexdigest()
 
     def metrics(self) -> dict[str, Any]:
         """The results of a finished run. Raises ModelError where it has none."""
@@ -158,7 +169,7 @@ def create(recipe: Recipe, network: Network, output: Path | None) -> Run:
     Raises NetinnetError where the folder has a run already or cannot be written.
     """
     if output is None:
-        output = new_dated_folder(Path("runs"), f"{recipe.network}-{recipe.framework}")
+        output = new_dated_folder(Path("runs"), f"{folder_name(network.name)}-{recipe.framework}")
     run = Run(output)
     if run.is_finished:
         raise NetinnetError(f"{output} holds a finished run already; choose another --output")
@@ -178,11 +189,6 @@ def create(recipe: Recipe, network: Network, output: Path | None) -> Run:
     # The recipe last: a folder with a recipe is a run that can be resumed.
     write_text(run.recipe_file, recipe.to_toml())
     return run
-
-
-def identity(recipe: Recipe, network: Network) -> str:
-    """A digest of all that decides a training; a checkpoint is good for the same one only."""
-    return hashlib.sha256(f"{recipe.to_toml()}\n{network.to_json()}".encode()).hexdigest()
 
 
 def _is_left_behind(path: Path) -> bool:

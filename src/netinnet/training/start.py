@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shlex
 from pathlib import Path
 
@@ -11,8 +12,9 @@ from netinnet.data.dataset import Split
 from netinnet.errors import NetinnetError
 from netinnet.frameworks.learner import LearnerSettings
 from netinnet.inference import onnx_graph
-from netinnet.networks import zoo
 from netinnet.networks.network import Network, Preprocessing
+from netinnet.networks.variations import Variations
+from netinnet.networks.zoo import Named, resolve
 from netinnet.optimizer import Optimizer
 from netinnet.training import checkpoint, run
 from netinnet.training.checkpoint import Progress
@@ -26,29 +28,28 @@ def _no_report(folder: Path, pictures: Split) -> None:
     """For callers that want none."""
 
 
-def network_for(recipe: Recipe) -> Network:
-    """The network a recipe trains: input, classes and preprocessing taken from its data set."""
+def network_for(recipe: Recipe, network: Named | None = None) -> Network:
+    """The network a recipe trains: input, classes and preprocessing taken from its data set.
+
+    `network` is what the recipe's name for it stands for, if it is known already. Raises
+    NetworkError.
+    """
     data = datasets.DATASETS[recipe.dataset]
-    own = zoo.entry(recipe.network).input
-    size = recipe.image_size or own.height
-    return zoo.network(
-        recipe.network,
-        image_size=size,
+    return resolve(
+        recipe.network if network is None else network,
+        image_size=recipe.image_size,
         channels=data.shape.channels,
         classes=data.classes,
-        logits_relu=recipe.logits_relu,
-        dropout=recipe.dropout,
-        pointwise=recipe.pointwise,
-        narrowing=recipe.narrowing,
-        head=recipe.head,
-        width=recipe.width,
-        preprocessing=Preprocessing(data.mean, data.std) if recipe.normalise else None,
+        preprocessing=Preprocessing(data.mean, data.std) if recipe.normalise else Preprocessing(),
+        pictures=data.shape,
+        **{field.name: getattr(recipe, field.name) for field in dataclasses.fields(Variations)},
     )
 
 
 def train(
     recipe: Recipe,
     *,
+    network: Network | None = None,
     output: Path | None = None,
     data_dir: Path | None = None,
     listener: Listener = lambda event: None,
@@ -56,11 +57,13 @@ def train(
 ) -> Run:
     """Train from the start and return the finished run.
 
+    `network` is what the recipe's name for it stands for, where that is no name to look up.
+
     `listener` hears every event of docs/architecture.md, progress after each step. `report` is
     called with the run and the evaluated split after each epoch. Raises Interrupted when asked to
     stop; the run can then be resumed.
     """
-    network = network_for(recipe)
+    network = network_for(recipe, network)
     adapter = frameworks.adapter(recipe.framework)
     data = datasets.load(recipe.dataset, data_dir, on_progress=data_progress(listener))
     learner = adapter.learner(learner_settings(recipe, network), _initial(recipe, network))
@@ -89,12 +92,12 @@ def resume(
     settled = recipe.replace(
         threads=recipe.threads or first.get("threads"), device=first.get("device", recipe.device)
     )
-    network = network_for(recipe)
+    network = opened.network()
     adapter = frameworks.adapter(recipe.framework)
     data = datasets.load(recipe.dataset, data_dir, on_progress=data_progress(listener))
     learner = adapter.learner(learner_settings(settled, network), _initial(recipe, network))
     opened.remove_temporary()
-    progress = checkpoint.restore(opened.checkpoints, learner, run.identity(recipe, network))
+    progress = checkpoint.restore(opened.checkpoints, learner, opened.identity())
     return Training(recipe, network, data, learner, listener, report).run(opened, progress)
 
 

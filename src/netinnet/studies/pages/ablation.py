@@ -27,7 +27,7 @@ def write(folder: Path, plan: Plan, outcomes: Sequence[Outcome], state: str) -> 
         outcomes,
         state,
         panels=list(asked.items()),
-        title=f"Ablation of {plan.arms[0].recipe.network}",
+        title=f"Ablation of {plan.arms[0].network.name}",
         baseline=rows[0],
         questions=[(QUESTIONS[name].title, arms) for name, arms in asked.items()],
         effects=drawn(figures.effects, effects) if effects else None,

@@ -25,7 +25,7 @@ MOST_CLASSES = 40
 def write(folder: Path, plan: Plan, outcomes: Sequence[Outcome], state: str) -> Path:
     """Write report.html into the study's folder and return its path."""
     rows = reliability.table(plan, outcomes)
-    networks = ", ".join(sorted({arm.recipe.network for arm in plan.arms}))
+    networks = ", ".join(sorted({arm.network.name for arm in plan.arms}))
     classes = datasets.find(plan.arms[0].recipe.dataset).classes
     threshold = plan.settings["threshold"]
     return page.write_arms(
