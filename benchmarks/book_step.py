@@ -39,7 +39,7 @@ def ours(framework: str, steps: int) -> float:
     book = recipe.load("book", framework=framework)
     data = datasets.load("fashion-mnist")
     net = start.network_for(book)
-    settings = start.learner_settings(book, net)
+    settings = start.learner_settings(book, net, data.facts)
     drawn = weights.initial(net, book.seed, book.initialisation)
     learner = frameworks.adapter(framework).learner(settings, drawn)
     process_memory.keep_freed_memory()

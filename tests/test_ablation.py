@@ -28,7 +28,7 @@ def finished(arm: str, seed: int, accuracy: float) -> Outcome:
         seed,
         Path("x"),
         "finished",
-        test_accuracy=accuracy,
+        accuracy=accuracy,
         training_seconds=2.0,
         images_per_second=100.0,
         model_bytes=4_000_000,

@@ -21,7 +21,7 @@ import pytest
 
 from netinnet.book import _common, _loop
 from netinnet.data import datasets
-from netinnet.data.dataset import Split
+from netinnet.data.source import Arrays
 from netinnet.errors import DataError, FrameworkError, NetinnetError
 from netinnet.reports import live
 from tests.conftest import ROOT
@@ -230,7 +230,7 @@ def test_weights_start_xavier_with_zero_biases() -> None:
 
 def batches(count: int, size: int, seed: Any = None) -> _common.Batches:
     images = np.arange(count, dtype=np.uint8)[:, None, None, None] * np.ones((28, 28, 1), np.uint8)
-    split = Split(images, np.arange(count))
+    split = Arrays(images, np.arange(count))
     return _common.Batches(split, 4, size, lambda images, labels: (images, labels), seed)
 
 

@@ -202,8 +202,8 @@ def test_load_from_a_given_folder(
 ) -> None:
     loaded = datasets.load("fashion-mnist", put(tmp_path / "mine", contents, compressed))
     assert loaded.name == "fashion-mnist"
-    assert loaded.classes[0] == "T-shirt/top"
-    assert loaded.classes[9] == "Ankle boot"
+    assert loaded.facts.classes[0] == "T-shirt/top"
+    assert loaded.facts.classes[9] == "Ankle boot"
     assert loaded.train.images.shape == (6, 28, 28, 1)
     assert loaded.train.images.dtype == np.uint8
     assert loaded.train.images.flags.writeable
@@ -413,8 +413,8 @@ def test_the_real_data_set_where_it_is_here() -> None:
     assert loaded.test.images.shape == (10_000, 28, 28, 1)
     assert np.bincount(loaded.train.labels).tolist() == [6000] * 10
     assert np.bincount(loaded.test.labels).tolist() == [1000] * 10
-    known = datasets.DATASETS["fashion-mnist"]
-    assert loaded.classes == known.classes
+    known = datasets.facts("fashion-mnist")
+    assert loaded.facts == known
     assert loaded.train.images.mean() / 255 == pytest.approx(known.mean[0], abs=5e-5)
     assert loaded.train.images.std() / 255 == pytest.approx(known.std[0], abs=5e-5)
 

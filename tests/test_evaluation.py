@@ -46,6 +46,7 @@ def test_the_event_is_json_with_the_fields_of_the_schema() -> None:
     assert event == {
         "loss": pytest.approx(math.log(1 + math.e)),
         "accuracy": 0.0,
+        "accuracy_interval": [0.0, pytest.approx(0.7934507)],
         "recall": [0.0, None],
         "confusion": [[0, 1], [0, 0]],
         "mistakes": [

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from netinnet.data.dataset import Split
+from netinnet.data.source import Arrays
 from netinnet.errors import ModelError, NetworkError
 from netinnet.metrics import evaluate
 from netinnet.networks import zoo
@@ -24,20 +24,20 @@ STEPS = 40
 DATA_URI = re.compile(r"data:image/svg\+xml;base64,([A-Za-z0-9+/=]+)")
 
 
-def _test_split(count: int = 60) -> Split:
+def _test_split(count: int = 60) -> Arrays:
     rng = np.random.default_rng(1)
-    return Split(
+    return Arrays(
         rng.integers(0, 256, (count, 28, 28, 1), dtype=np.uint8), rng.integers(0, 4, count)
     )
 
 
-def _evaluation(split: Split, epoch: int) -> dict[str, Any]:
+def _evaluation(split: Arrays, epoch: int) -> dict[str, Any]:
     logits = np.random.default_rng(epoch).normal(size=(len(split), 4)).astype(np.float32)
     logits[np.arange(len(split)), split.labels] += epoch
     return evaluate(logits, split.labels).to_dict()
 
 
-def _events(split: Split, epochs: int) -> list[dict[str, Any]]:
+def _events(split: Arrays, epochs: int) -> list[dict[str, Any]]:
     events: list[dict[str, Any]] = [
         {
             "event": "start",
@@ -95,7 +95,7 @@ class _Run:
         text = "".join(json.dumps(event) + "\n" for event in events)
         (self.folder / "events.jsonl").write_text(text + tail, "utf-8")
 
-    def report(self, pictures: Split | None = None) -> str:
+    def report(self, pictures: Arrays | None = None) -> str:
         path = write(self.folder, pictures)
         assert path == self.folder / "report.html"
         return path.read_text("utf-8")
@@ -262,7 +262,7 @@ def test_numbers_that_are_not_finite_do_not_stop_the_report(run: _Run) -> None:
 
 
 def test_without_class_examples_recall_is_a_dash(run: _Run) -> None:
-    run.split = Split(run.split.images, np.minimum(run.split.labels, 2))
+    run.split = Arrays(run.split.images, np.minimum(run.split.labels, 2))
     run.log(_events(run.split, 1))
     assert "<td>bag</td><td class='n'>0</td><td class='n'>0</td><td class='n'>–</td>" in (
         run.report(run.split)

@@ -317,9 +317,9 @@ def test_arms_that_cannot_be_timed_are_left_out(monkeypatch: pytest.MonkeyPatch)
     arms = (Arm("nin", recipes.load("fashion")), Arm("lenet", recipes.load("lenet")))
     both = [Workload(name, 0, 1, 0, 1, 12_800, 384) for name in ("nin", "lenet")]
     # 12,800 pictures and a third of 384, in batches of 128 at the median of .2 s.
-    assert timing.seconds_of_a_run(arms, both, 2) == {"nin": pytest.approx(20.2, abs=1)}
+    assert timing.seconds_of_a_run(plan, arms, both, 2) == {"nin": pytest.approx(20.2, abs=1)}
     with pytest.raises(FrameworkError, match="no such device"):
-        timing.seconds_of_a_run(arms[1:], both, 2)
+        timing.seconds_of_a_run(plan, arms[1:], both, 2)
 
 
 def test_whole_runs_are_shared_out(tmp_path: Path) -> None:
@@ -339,7 +339,7 @@ def run_of(
         seed,
         Path("x"),
         state,
-        test_accuracy=accuracy,
+        accuracy=accuracy,
         dead=tuple(DeadClass(name, 1, 5, 0.0) for name in dead),
     )
 
@@ -371,6 +371,7 @@ def test_first_dead_epoch_is_that_of_the_last_unbroken_row(tmp_path: Path) -> No
     (job,) = dataclasses.replace(made(), arms=made().arms[:1], seeds=(0,)).jobs(tmp_path)
     run = Run(job.folder)
     job.folder.mkdir(parents=True)
+    run.recipe_file.write_text(job.recipe.to_toml())
     recall = [0.0] * 10
     figures = {"loss": 1.0, "accuracy": 0.5, "recall": recall}
     for epoch in (1, 2, 3, 4):
@@ -462,7 +463,7 @@ def test_a_page_where_nothing_lives(tmp_path: Path) -> None:
             0,
             tmp_path,
             "finished",
-            test_accuracy=0.1,
+            accuracy=0.1,
             dead=dead,
             recall=(1.0, *[0.0] * 9),
         ),

@@ -30,6 +30,7 @@ from netinnet.training.start import network_for
 from tests.conftest import FRAMEWORK, QUICK, needs, nin
 
 KILLS = 20
+RECORD = datasets.find("fashion-mnist").record()
 DROPOUT_RUN = [
     *("--framework", FRAMEWORK),
     *("--network", "nin-mnist", "--train-examples", "160", "--test-examples", "20"),
@@ -261,16 +262,16 @@ def test_divergence_is_one_line_and_in_the_log(tmp_path: Path) -> None:
 def test_default_folders_are_never_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     recipe = recipes.load("fashion")
-    made = {runs.create(recipe, network_for(recipe), None).folder for _ in range(5)}
+    made = {runs.create(recipe, network_for(recipe), None, RECORD).folder for _ in range(5)}
     assert len(made) == 5
 
 
 def test_a_start_killed_before_its_recipe_can_be_repeated(tmp_path: Path) -> None:
     recipe = recipes.load("fashion")
     network = network_for(recipe)
-    run = runs.create(recipe, network, tmp_path / "run")
+    run = runs.create(recipe, network, tmp_path / "run", RECORD)
     run.recipe_file.unlink()
-    assert runs.create(recipe, network, tmp_path / "run").recipe_file.is_file()
+    assert runs.create(recipe, network, tmp_path / "run", RECORD).recipe_file.is_file()
 
 
 def test_resume_of_a_finished_run(small_run: Path) -> None:
@@ -386,10 +387,10 @@ def test_missing_or_damaged_run(tmp_path: Path, prepare: object, message: str) -
 def test_output_that_is_taken(small_run: Path, tmp_path: Path) -> None:
     recipe = recipes.load("fashion")
     with pytest.raises(NetinnetError, match="holds a finished run already"):
-        runs.create(recipe, network_for(recipe), small_run)
+        runs.create(recipe, network_for(recipe), small_run, RECORD)
     (tmp_path / "x").write_text("")
     with pytest.raises(NetinnetError, match="is not empty"):
-        runs.create(recipe, network_for(recipe), tmp_path)
+        runs.create(recipe, network_for(recipe), tmp_path, RECORD)
 
 
 @needs("pytorch")

@@ -22,6 +22,7 @@ from netinnet.version import VERSION
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from netinnet.data.source import Dataset
     from netinnet.inference.predictor import Predictor
     from netinnet.networks import Named
     from netinnet.training.listening import Listener
@@ -172,6 +173,7 @@ def train(
     recipe: str | Path | Recipe = "fashion",
     *,
     network: Named | None = None,
+    dataset: str | Dataset | None = None,
     output: str | Path | None = None,
     data_dir: str | Path | None = None,
     listener: Listener | None = None,
@@ -184,6 +186,8 @@ def train(
         recipe: a shipped recipe's name, a TOML file or a `Recipe`.
         network: what is trained instead of the recipe's: a name, the path of a description, or a
             `networks.Network`.
+        dataset: what is learnt instead of the recipe's: a name, the path of a folder, or a
+            `netinnet.data.Dataset`.
         output: the run's folder; runs/DATE-NETWORK-FRAMEWORK if None.
         data_dir: folder with the data set's files; found or fetched if None.
         listener: called with each event of the run, a dict; nothing is printed without one.
@@ -200,15 +204,20 @@ def train(
         >>> run = netinnet.train("fashion", epochs=1, live=True)
         >>> run.metrics()["test"]["accuracy"]
     """
+    from netinnet.data.source import Dataset
     from netinnet.reports import html
     from netinnet.reports import live as live_curve
     from netinnet.training import recipe as recipes
     from netinnet.training import start
 
+    given = dataset if isinstance(dataset, Dataset) else None
+    if dataset is not None and given is None:
+        changes["dataset"] = dataset
     resolved, known = recipes.resolve(recipe, changes, network)
     return start.train(
         resolved,
         network=known,
+        dataset=given,
         output=None if output is None else Path(output),
         data_dir=None if data_dir is None else Path(data_dir),
         listener=live_curve.asked_for(live, listener),
@@ -219,6 +228,7 @@ def train(
 def resume(
     folder: str | Path,
     *,
+    dataset: Dataset | None = None,
     data_dir: str | Path | None = None,
     listener: Listener | None = None,
     live: bool = False,
@@ -227,6 +237,7 @@ def resume(
 
     Args:
         folder: the folder of a run or of a study.
+        dataset: the one that the run learns, where that was given as an object.
         data_dir: folder with the data set's files; found or fetched if None.
         listener: called with each event, a dict; nothing is printed without one.
         live: draw a run's learning curve in the notebook.
@@ -249,6 +260,7 @@ def resume(
         return api.conduct(plan.load(Path(folder)), folder, None, data_dir, listener)
     return start.resume(
         Path(folder),
+        dataset=dataset,
         data_dir=None if data_dir is None else Path(data_dir),
         listener=live_curve.asked_for(live, listener),
         report=html.write,

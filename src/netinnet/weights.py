@@ -11,7 +11,7 @@ import json
 import os
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -102,15 +102,18 @@ class Model:
 
     network: Network
     weights: Weights
+    notes: Mapping[str, str] = field(default_factory=dict, compare=False)
+    """What else its file says: the recipe and the data set that made the weights."""
 
 
 def save(path: Path, model: Model, notes: Mapping[str, str] | None = None) -> None:
     """Write a self-describing safetensors file: weights, and the network in its metadata.
 
-    `notes` go into the metadata beside it (for instance the recipe that made the weights). The file
-    appears whole or not at all.
+    The model's notes and `notes` go into the metadata beside it. The file appears whole or not at
+    all.
     """
     metadata = {
+        **model.notes,
         "format": FORMAT,
         "network": json.dumps(model.network.to_dict(), ensure_ascii=False, separators=(",", ":")),
         **(notes or {}),
@@ -127,7 +130,7 @@ def load(path: Path) -> Model:
         network = Network.from_json(metadata["network"])
     except NetworkError as error:
         raise ModelError(f"{path}: {error}") from error
-    return Model(network, check(network, tensors, str(path)))
+    return Model(network, check(network, tensors, str(path)), metadata)
 
 
 def save_tensors(

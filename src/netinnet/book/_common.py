@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from netinnet.data import fashion_mnist
-from netinnet.data.dataset import Split
+from netinnet.data.source import Source
 from netinnet.errors import NetinnetError
 from netinnet.networks.layers import Shape
 from netinnet.networks.network import LARGEST_INPUT, Preprocessing
@@ -48,7 +48,7 @@ class Batches:
     """
 
     def __init__(
-        self, split: Split, batch_size: int, size: int, convert: Convert, seed: Seed | None = None
+        self, split: Source, batch_size: int, size: int, convert: Convert, seed: Seed | None = None
     ) -> None:
         self.split, self.batch_size, self.size = split, batch_size, size
         self.convert, self.seed = convert, seed
@@ -63,9 +63,9 @@ class Batches:
             order = np.random.default_rng(self.seed()).permutation(count)
         shape, as_they_are = Shape(1, self.size, self.size), Preprocessing()
         for start in range(0, count, self.batch_size):
-            batch = self.split.take(order[start : start + self.batch_size])
-            images = prepare(batch.images, shape, as_they_are)
-            yield self.convert(np.ascontiguousarray(images), batch.labels)
+            chosen = order[start : start + self.batch_size]
+            images = prepare(self.split.pictures(chosen), shape, as_they_are)
+            yield self.convert(np.ascontiguousarray(images), self.split.labels[chosen])
 
 
 def load_data(

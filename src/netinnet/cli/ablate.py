@@ -46,11 +46,14 @@ def ablate(
         decided={"recipe": recipe, "questions": questions},
         seeds=(seeds, first_seed, 5),
         plan=lambda changes, seeds: ablation.plan(
-            recipes.load(recipe or "fashion", **changes), questions=questions, seeds=seeds
+            recipes.load(recipe or "fashion", **changes),
+            questions=questions,
+            seeds=seeds,
+            data_dir=flags.data_dir,
         ),
         headers={
             "arm": lambda row: row.arm,
-            "test acc": study.accuracy,
+            "{judged} acc": study.accuracy,
             "against baseline (95 %)": lambda row: difference(row.difference),
             "parameters": lambda row: units.count(row.parameters),
             "MACs": lambda row: units.operations(row.macs),

@@ -41,7 +41,9 @@ def compare(
         overrides,
         decided={"networks": networks},
         seeds=(seeds, first_seed, 3),
-        plan=lambda changes, seeds: comparison.plan(networks, seeds=seeds, **changes),
+        plan=lambda changes, seeds: comparison.plan(
+            networks, seeds=seeds, data_dir=flags.data_dir, **changes
+        ),
         headers={
             "network": lambda row: row.arm,
             "parameters": lambda row: units.count(row.parameters),
@@ -53,7 +55,7 @@ def compare(
                 row.images_per_second.mean if row.images_per_second else None
             ),
             "time": study.seconds,
-            "test acc": study.accuracy,
+            "{judged} acc": study.accuracy,
         },
         right=(1, 2, 3, 4, 5, 6),
         rows="networks",

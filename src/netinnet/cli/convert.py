@@ -116,7 +116,5 @@ def _network(
         return described(name, image_size=image_size, channels=channels, classes=classes)
     if channels is not None or classes is not None:
         raise ModelError("--dataset says what the channels and classes are; leave those out")
-    found = datasets.find(dataset)
-    return described(
-        name, image_size=image_size, channels=found.shape.channels, classes=found.classes
-    )
+    facts = datasets.facts(dataset)
+    return described(name, image_size=image_size, channels=facts.channels, classes=facts.classes)

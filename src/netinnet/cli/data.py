@@ -35,12 +35,13 @@ def data(
             for name in datasets.DATASETS:
                 datasets.load(name, data_dir, on_progress=on_progress)
     found = datasets.status(data_dir)
+    described = {name: known.description for name, known in datasets.DATASETS.items()}
     if json:
         print_json(
             [
                 {
                     "name": s.name,
-                    "description": s.description,
+                    "description": described[s.name],
                     "folder": None if s.folder is None else str(s.folder),
                     "verified": s.verified,
                     "message": s.message,
@@ -51,5 +52,5 @@ def data(
         return
     print_table(
         ("data set", "what", "where", "state"),
-        [(s.name, s.description, str(s.folder or "-"), s.message) for s in found],
+        [(s.name, described[s.name], str(s.folder or "-"), s.message) for s in found],
     )

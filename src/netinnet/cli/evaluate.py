@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
 from netinnet.cli.console import WholeNumber, console, print_json, print_table
 from netinnet.errors import ModelError
 
+if TYPE_CHECKING:
+    from netinnet.data.source import Dataset, Progress
+    from netinnet.weights import Model
+
 
 def evaluate(
     model: Path | None = None,
     /,
     *,
-    dataset: str = "fashion-mnist",
+    dataset: str | None = None,
     split: Literal["test", "train"] = "test",
     examples: WholeNumber | None = None,
     data_dir: Path | None = None,
@@ -29,7 +34,8 @@ def evaluate(
     model
         A run folder or model file; the model shipped with netinnet if not given.
     dataset
-        Data set to measure on; `nin data` lists them.
+        Data set to measure on, a name (`nin data` lists them) or the path of a folder; the one
+        that the model learnt if not given.
     split
         Which pictures.
     examples
@@ -42,7 +48,7 @@ def evaluate(
         Print JSON.
     """
     from netinnet.cli.progress import show_data_progress
-    from netinnet.data import datasets
+    from netinnet.data.loader import logits_of
     from netinnet.inference import model_files
     from netinnet.inference.predictor import Predictor
     from netinnet.metrics import evaluate as measure
@@ -52,23 +58,27 @@ def evaluate(
     found = model_files.find(model)
     names = found.network.classes
     with show_data_progress(console(stderr=True)) as on_progress:
-        data = datasets.load(dataset, data_dir, on_progress=on_progress)
-    if names != data.classes:
+        data = _data(found, dataset, data_dir, on_progress)
+    if names != data.facts.classes:
         raise ModelError(
-            f"the model's classes ({', '.join(names)}) are not those of {dataset} "
-            f"({', '.join(data.classes)}); choose another --dataset"
+            f"the model's classes ({', '.join(names)}) are not those of {data.name} "
+            f"({', '.join(data.facts.classes)}); choose another --dataset"
         )
-    pictures = (data.test if split == "test" else data.train).take(slice(examples))
-    result = measure(Predictor(found, framework=framework).logits(pictures.images), pictures.labels)
+    pictures = data.limited(examples, examples).splits[split]
+    result = measure(
+        logits_of(pictures, Predictor(found, framework=framework).logits), pictures.labels
+    )
     if json:
         print_json(
-            {"network": found.network.name, "dataset": dataset, "split": split}
+            {"network": found.network.name, "dataset": data.name, "split": split}
             | {"count": result.count, "classes": list(names)}
             | result.to_dict()
         )
         return
-    print(f"{found.network.name} on {dataset}, {split}: {result.count:,} pictures")
-    print(f"accuracy {result.accuracy:.4f}, loss {result.loss:.4f}")
+    print(f"{found.network.name} on {data.name}, {split}: {result.count:,} pictures")
+    low, high = result.accuracy_interval
+    print(f"accuracy {result.accuracy:.4f} ({low:.4f} to {high:.4f}: 95 %, Wilson)", end="")
+    print(f", loss {result.loss:.4f}")
     recall = ["-" if r is None else f"{r:.3f}" for r in result.recall]
     print_table(
         ("true \\ taken for", *(str(i) for i in range(len(names))), "recall"),
@@ -78,3 +88,21 @@ def evaluate(
         ],
         right=tuple(range(1, len(names) + 2)),
     )
+
+
+def _data(
+    model: Model, dataset: str | None, data_dir: Path | None, on_progress: Progress
+) -> Dataset:
+    """The data set that is named, or the one that the model learnt, checked to be that one."""
+    from netinnet.data import datasets
+    from netinnet.data.source import DatasetRecord
+
+    if dataset is not None:
+        return datasets.load(dataset, data_dir, on_progress)
+    try:
+        learnt = tomllib.loads(model.notes.get("recipe", "")).get("dataset", "fashion-mnist")
+    except ValueError as error:
+        raise ModelError(f"the model's recipe is damaged ({error})") from error
+    kept = model.notes.get("dataset")
+    record = DatasetRecord.from_dict(kept, "the model's data set") if kept else None
+    return datasets.load(str(learnt), data_dir, on_progress, record)

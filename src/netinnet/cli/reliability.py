@@ -29,8 +29,8 @@ def reliability(
 ) -> None:
     """Train a recipe over many seeds and say how often it learns.
 
-    A run has converged when its test accuracy is at least the threshold and no class is dead (its
-    logit 0 for every test picture). Runs are ordinary run folders in the study's folder. Ctrl-C
+    A run has converged when its accuracy is at least the threshold and no class is dead (its logit
+    0 for every picture that judges). Runs are ordinary run folders in the study's folder. Ctrl-C
     saves all; `--resume`, or the same command with the same `--output`, goes on, and more seeds may
     be added.
 
@@ -46,7 +46,7 @@ def reliability(
     first_seed
         The first of them.
     threshold
-        Test accuracy that a converged run has at least; 0.8 if not given.
+        Accuracy that a converged run has at least; 0.8 if not given.
     """
     name = recipe or "fashion"
 
@@ -56,6 +56,7 @@ def reliability(
             name=Path(name).stem,
             vary=parse_vary(vary or ()),
             seeds=seeds,
+            data_dir=flags.data_dir,
             threshold=studies.THRESHOLD if threshold is None else threshold,
         )
 
@@ -72,7 +73,9 @@ def reliability(
             "95 %": lambda row: (
                 f"{row.share.low:.2f} to {row.share.high:.2f}" if row.share else "–"
             ),
-            "median acc": lambda row: f"{row.accuracy.median:.4f}" if row.accuracy else "–",
+            "median {judged} acc": lambda row: (
+                f"{row.accuracy.median:.4f}" if row.accuracy else "–"
+            ),
             "range": lambda row: (
                 f"{row.accuracy.minimum:.4f} to {row.accuracy.maximum:.4f}" if row.accuracy else "–"
             ),

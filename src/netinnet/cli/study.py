@@ -66,8 +66,8 @@ def run(
 
     `module` has the study's KIND and `table`. `decided` are the arguments that a study which is
     gone on with has already; `seeds` are their number, the first one and the number if not given;
-    `plan` makes the plan of the changes and the seeds. `headers` are the table's, each with the
-    text of a row; `rows` names the rows in JSON.
+    `plan` makes the plan of the changes and the seeds. `headers` are the table's, where
+    {judged} is the split that judges, each with the text of a row; `rows` names the rows in JSON.
     """
     changes = recipe_flags.given(overrides)
     recipe_flags.refuse_seed(changes)
@@ -89,10 +89,12 @@ def run(
         )
     table = module.table(made, outcomes)
     if flags.json:
-        print_json({"study": folder, **made.settings, rows: table})
+        print_json({"study": folder, "judged": made.judged, **made.settings, rows: table})
         return
     print_table(
-        list(headers), [[text(row) for text in headers.values()] for row in table], right=right
+        [header.format(judged=made.judged) for header in headers],
+        [[text(row) for text in headers.values()] for row in table],
+        right=right,
     )
     print(f"study: {folder}  (report: {folder / 'report.html'})")
 

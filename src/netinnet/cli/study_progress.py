@@ -71,7 +71,7 @@ class StudyProgress(Progress):
         outcome = event["outcome"]
         text = f"{outcome.arm}, seed {outcome.seed}: "
         if outcome.state == "finished":
-            text += f"test acc {outcome.test_accuracy:.4f}, {duration(outcome.wall_seconds)}"
+            text += f"{outcome.judged} acc {outcome.accuracy:.4f}, {duration(outcome.wall_seconds)}"
         else:
             text += f"{outcome.state}: {outcome.reason}"
         if outcome.dead:

@@ -69,11 +69,17 @@ def train(
     if json:
         print_json({"run": str(run.folder), **metrics})
         return
-    train_figures, test = metrics["train"], metrics["test"]
+    judged = [name for name in ("validation", "test") if name in metrics]
+    accuracies = "".join(f", {name} acc {metrics[name]['accuracy']:.4f}" for name in judged)
+    train_figures = metrics["train"]
     print(
-        f"loss {train_figures['loss']:.3f}, train acc {train_figures['accuracy']:.4f}, "
-        f"test acc {test['accuracy']:.4f}"
+        f"loss {train_figures['loss']:.3f}, train acc {train_figures['accuracy']:.4f}{accuracies}"
     )
+    for name in judged:
+        low, high = metrics[name].get("accuracy_interval", (None, None))
+        if low is not None:
+            count = metrics[f"{name}_examples"]
+            print(f"{name} acc of {count:,} pictures: {low:.4f} to {high:.4f} (95 %, Wilson)")
     print(
         f"{units.rate(metrics['images_per_second'])} images/s on {metrics['device']}, "
         f"{units.duration(metrics['training_seconds'])} of training"

@@ -91,6 +91,7 @@ def tune(
             pruner=pruner or PRUNERS[0],
             storage=storage,
             name=name or tuning.KIND,
+            data_dir=flags.data_dir,
         )
     if flags.dry_run:
         _show_plan(plan, minutes, storage, flags)

@@ -6,21 +6,59 @@ its own stream: the last number of the seed sequence says which.
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
 import numpy as np
-import numpy.typing as npt
-from numpy.lib.stride_tricks import sliding_window_view
 
+from netinnet.data.source import Indices, Labels, Source
+from netinnet.data.source import Pictures as Images
 from netinnet.errors import DataError
+from netinnet.networks.network import Preprocessing
+from netinnet.preprocessing import Array, normalise
 
-Images = npt.NDArray[np.uint8]
-Indices = npt.NDArray[np.int64]
+Batch = tuple[Array, Labels]
+"""Pictures (float32, n×h×w×c) and labels."""
 
 ORDER, AUGMENT, STEP, SPLIT = range(4)
 
 
+@dataclass(frozen=True)
+class TrainingBatches:
+    """The batch of each training step, as the network takes it: a pure function of the step."""
+
+    source: Source
+    preprocessing: Preprocessing
+    batch_size: int
+    seed: int
+    horizontal_flip: bool = False
+    crop_padding: int = 0
+
+    @property
+    def per_epoch(self) -> int:
+        return math.ceil(len(self.source) / self.batch_size)
+
+    def __call__(self, step: int) -> Batch:
+        """The batch of a step, numbered from 0 over all epochs."""
+        epoch, index = divmod(step, self.per_epoch)
+        first = index * self.batch_size
+        chosen = order(len(self.source), self.seed, epoch)[first : first + self.batch_size]
+        images = augment(
+            self.source.pictures(chosen),
+            (self.seed, epoch, index),
+            horizontal_flip=self.horizontal_flip,
+            crop_padding=self.crop_padding,
+        )
+        return normalise(images, self.preprocessing), self.source.labels[chosen]
+
+
+@lru_cache(maxsize=2)
 def order(count: int, seed: int, epoch: int) -> Indices:
     """The order of an epoch: a permutation of 0 … count - 1."""
-    return np.random.default_rng([seed, epoch, ORDER]).permutation(count).astype(np.int64)
+    drawn = np.random.default_rng([seed, epoch, ORDER]).permutation(count).astype(np.int64)
+    drawn.setflags(write=False)  # it is kept
+    return drawn
 
 
 def step_seed(seed: int, step: int) -> int:
@@ -40,15 +78,16 @@ def augment(
     count, height, width, _ = images.shape
     # Drawn whether used or not, so the flips don't change when cropping is switched on.
     flipped = rng.random((count,)) < 0.5
+    changed = np.array(images, order="C")
     if crop_padding:
         corners = rng.integers(0, 2 * crop_padding + 1, size=(2, count))
         margin = (crop_padding, crop_padding)
         padded = np.pad(images, ((0, 0), margin, margin, (0, 0)))
-        windows = sliding_window_view(padded, (height, width), axis=(1, 2))
-        images = np.moveaxis(windows[np.arange(count), corners[0], corners[1]], 1, 3)
+        for i, (top, left) in enumerate(corners.T):
+            changed[i] = padded[i, top : top + height, left : left + width]
     if horizontal_flip:
-        return np.where(flipped[:, None, None, None], images[:, :, ::-1], images)
-    return np.array(images, order="C")
+        changed[flipped] = changed[flipped, :, ::-1]
+    return changed
 
 
 def split(count: int, fraction: float, seed: int) -> tuple[Indices, Indices]:

@@ -1,68 +1,44 @@
-"""The data sets that have a name."""
+"""The data sets that have a name, and those that are a folder: `load` takes either."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from netinnet.data import fashion_mnist
-from netinnet.data.dataset import Dataset
-from netinnet.data.download import Progress
+from netinnet.data import folder as folders
+from netinnet.data.source import Dataset, DatasetRecord, Facts, Progress, silent
 from netinnet.errors import DataError, nearest
-from netinnet.networks.layers import Shape
 
-
-class Loader(Protocol):
-    """Finds or fetches a data set and checks it; see `fashion_mnist.load`."""
-
-    def __call__(
-        self, data_dir: Path | None = None, *, on_progress: Progress | None = None
-    ) -> Dataset: ...
+OBJECT = "object:"
+"""Begins a recipe's `dataset` where it was given as an object in Python."""
 
 
 @dataclass(frozen=True)
 class NamedDataset:
-    """What is known of a data set before it is loaded.
+    """What is known of a data set before it is loaded."""
 
-    `shape` is a picture's (channels, height, width); `mean` and `std` are the training pictures'
-    per channel, on the scale 0…1.
-    """
-
-    name: str
     description: str
-    classes: tuple[str, ...]
-    shape: Shape
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    load: Loader
+    record: Callable[[], DatasetRecord]
+    load: Callable[..., Dataset]
     status: Callable[[Path | None], fashion_mnist.Status]
-
-
-@dataclass(frozen=True)
-class SetStatus:
-    """A data set's place on this machine: `folder` is None where it is not here."""
-
-    name: str
-    description: str
-    folder: Path | None
-    verified: bool
-    message: str
 
 
 DATASETS = {
     fashion_mnist.NAME: NamedDataset(
-        name=fashion_mnist.NAME,
         description="60,000 training and 10,000 test pictures of clothing, grey 28×28, 10 classes",
-        classes=fashion_mnist.CLASSES,
-        shape=Shape(1, 28, 28),
-        mean=(0.2860,),
-        std=(0.3530,),
+        record=fashion_mnist.record,
         load=fashion_mnist.load,
         status=fashion_mnist.status,
     )
 }
+
+
+def is_named(dataset: str) -> bool:
+    """Whether it is a name: `x` is; `./x` and all with a separator are paths of folders."""
+    path = "/" in dataset or "\\" in dataset or dataset in (".", "..")
+    return not path and not dataset.startswith(OBJECT)
 
 
 def find(name: str) -> NamedDataset:
@@ -70,23 +46,51 @@ def find(name: str) -> NamedDataset:
     try:
         return DATASETS[name]
     except KeyError:
+        path = f"; ./{name} would be a folder" if Path(name).is_dir() else ""
         raise DataError(
-            f"no data set '{name}'{nearest(name, DATASETS)}; known: {', '.join(DATASETS)}"
+            f"no data set '{name}'{nearest(name, DATASETS)}; known: {', '.join(DATASETS)}{path}"
         ) from None
 
 
-def load(name: str, data_dir: Path | None = None, on_progress: Progress | None = None) -> Dataset:
-    """Load a data set by name, from `data_dir` or wherever it is found, or fetch it.
+def load(
+    dataset: str,
+    data_dir: Path | None = None,
+    on_progress: Progress = silent,
+    expected: DatasetRecord | None = None,
+) -> Dataset:
+    """Load a data set by its name or the path of its folder.
 
-    `on_progress` is called with a text and the bytes done and in all. Raises DataError.
+    Args:
+        dataset: A name, which is fetched where it isn't here, or a path, as in `./x`.
+        data_dir: The folder that holds it instead, where it moved.
+        on_progress: Called with a text and the bytes done and in all.
+        expected: What it must be; None takes any.
+
+    Raises:
+        DataError: where it is missing, damaged or not the one expected.
     """
-    return find(name).load(data_dir, on_progress=on_progress)
+    if dataset.startswith(OBJECT) and data_dir is None:
+        name = dataset.removeprefix(OBJECT)
+        raise DataError(
+            f"the data set {name} was given as an object, which another process can't have: save it"
+            f" (netinnet.data.save) and name its folder as the data set, or with --data-dir"
+        )
+    if is_named(dataset):
+        loaded = find(dataset).load(data_dir, on_progress=on_progress)
+    else:
+        loaded = folders.load(data_dir or Path(dataset).expanduser(), on_progress)
+    if expected is not None:
+        expected.check(loaded.record)
+    return loaded
 
 
-def status(data_dir: Path | None = None) -> list[SetStatus]:
-    """Where each data set is, checked. Fetches nothing."""
-    found = [(known, known.status(data_dir)) for known in DATASETS.values()]
-    return [
-        SetStatus(known.name, known.description, state.folder, state.verified, state.message)
-        for known, state in found
-    ]
+def facts(dataset: str, data_dir: Path | None = None) -> Facts:
+    """What is known of a data set by name or path; one that has a name isn't loaded for it."""
+    if dataset in DATASETS:
+        return DATASETS[dataset].record().facts
+    return load(dataset, data_dir).facts
+
+
+def status(data_dir: Path | None = None) -> list[fashion_mnist.Status]:
+    """Where each data set with a name is, checked. Fetches nothing."""
+    return [known.status(data_dir) for known in DATASETS.values()]

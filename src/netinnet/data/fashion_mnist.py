@@ -18,46 +18,28 @@ import numpy.typing as npt
 
 from netinnet import files
 from netinnet.data import debian, download
-from netinnet.data.dataset import Dataset, Split
 from netinnet.data.download import Progress
 from netinnet.data.idx import IdxFile, parse_idx, read
+from netinnet.data.source import Arrays, Dataset, DatasetRecord, Facts, digest_of, silent
 from netinnet.errors import DataError, NetinnetError
+from netinnet.networks.layers import Shape
 
 NAME = "fashion-mnist"
 CLASSES = (
-    "T-shirt/top",
-    "Trouser",
-    "Pullover",
-    "Dress",
-    "Coat",
-    "Sandal",
-    "Shirt",
-    "Sneaker",
-    "Bag",
-    "Ankle boot",
+    *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
+    *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
 )
-# In the order that `_dataset` takes them.
-FILES = (
-    IdxFile(
-        "train-images-idx3-ubyte",
-        47_040_016,
-        "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
-    ),
-    IdxFile(
-        "train-labels-idx1-ubyte",
-        60_008,
-        "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
-    ),
-    IdxFile(
-        "t10k-images-idx3-ubyte",
-        7_840_016,
-        "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
-    ),
-    IdxFile(
-        "t10k-labels-idx1-ubyte",
-        10_008,
-        "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
-    ),
+FACTS = Facts(CLASSES, Shape(1, 28, 28), mean=(0.2860,), std=(0.3530,))
+# Name, size and SHA-256 of each file's content, in the order that `_load_folder` takes them.
+_CONTENTS = """
+train-images-idx3-ubyte 47040016 c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888
+train-labels-idx1-ubyte 60008 bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9
+t10k-images-idx3-ubyte 7840016 5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b
+t10k-labels-idx1-ubyte 10008 0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34
+"""
+FILES = tuple(
+    IdxFile(name, int(size), sha256)
+    for name, size, sha256 in map(str.split, _CONTENTS.strip().splitlines())
 )
 # The authors' repository, and the copies that Keras and MXNet load.
 MIRRORS = (
@@ -68,7 +50,7 @@ MIRRORS = (
 PACKAGE = "dataset-fashion-mnist"
 SYSTEM_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 
-Source = Callable[[Sequence[IdxFile], Path, Progress], list[str]]
+Fetch = Callable[[Sequence[IdxFile], Path, Progress], list[str]]
 """Puts files into a folder; returns why it could not, or an empty list."""
 
 
@@ -81,7 +63,7 @@ def _from_debian(wanted: Sequence[IdxFile], folder: Path, progress: Progress) ->
     return debian.fetch(wanted, PACKAGE, inside, folder, progress)
 
 
-SOURCES: tuple[Source, ...] = (_from_mirrors, _from_debian)
+SOURCES: tuple[Fetch, ...] = (_from_mirrors, _from_debian)
 
 
 @dataclass(frozen=True)
@@ -91,6 +73,7 @@ class Status:
     folder: Path | None
     verified: bool
     message: str
+    name: str = NAME
 
 
 def cache_folder() -> Path:
@@ -107,17 +90,10 @@ def locate(data_dir: Path | None = None) -> Path | None:
     Only `data_dir` is looked at when it is given. None where the files are nowhere.
     """
     folders = (cache_folder(), SYSTEM_FOLDER) if data_dir is None else (data_dir,)
-    for folder in folders:
-        if all(file.find(folder) for file in FILES):
-            return folder
-    return None
+    return next((f for f in folders if all(file.find(f) for file in FILES)), None)
 
 
-def load(
-    data_dir: Path | None = None,
-    *,
-    on_progress: Callable[[str, int, int | None], None] | None = None,
-) -> Dataset:
+def load(data_dir: Path | None = None, *, on_progress: Progress = silent) -> Dataset:
     """Load Fashion-MNIST: images uint8 (n, 28, 28, 1), labels int64 (n,); 60,000 and 10,000.
 
     With `data_dir` the files must be there. Without it, they are fetched where they are neither in
@@ -125,7 +101,6 @@ def load(
     with a text and the bytes done and in all (None: unknown); with 0 and None it is a message.
     Raises DataError for files that are missing or damaged and cannot be had.
     """
-    progress = _silent if on_progress is None else on_progress
     if data_dir is not None:
         return _load_given(data_dir)
     for folder in (cache_folder(), SYSTEM_FOLDER):
@@ -133,8 +108,8 @@ def load(
             try:
                 return _load_folder(folder)
             except DataError as error:
-                progress(f"{error}; looking for another copy", 0, None)
-    obtain(cache_folder(), progress)
+                on_progress(f"{error}; looking for another copy", 0, None)
+    obtain(cache_folder(), on_progress)
     return _load_folder(cache_folder())
 
 
@@ -174,10 +149,6 @@ def obtain(folder: Path, progress: Progress) -> None:
         )
 
 
-def _silent(_text: str, _done: int, _total: int | None) -> None:
-    """The progress nobody wants to see."""
-
-
 def _load_given(folder: Path) -> Dataset:
     """Load from the folder that the user named: what is wrong with it is an error."""
     if locate(folder) is None:
@@ -213,15 +184,23 @@ def _load_folder(folder: Path) -> Dataset:
     train_images, train_labels, test_images, test_labels = arrays
     return Dataset(
         NAME,
-        CLASSES,
+        FACTS,
         train=_split(train_images, train_labels),
         test=_split(test_images, test_labels),
+        digest=record().digest,
     )
 
 
-def _split(images: npt.NDArray[np.uint8], labels: npt.NDArray[np.uint8]) -> Split:
+def record() -> DatasetRecord:
+    """What a run keeps of it: known without reading it, by the SHA-256 of its files."""
+    (train, train_labels, test, test_labels) = (file.sha256 for file in FILES)
+    digest = digest_of({"train": (train, train_labels), "test": (test, test_labels)})
+    return DatasetRecord(NAME, FACTS, {"train": 60_000, "test": 10_000}, digest)
+
+
+def _split(images: npt.NDArray[np.uint8], labels: npt.NDArray[np.uint8]) -> Arrays:
     # Copied, because PyTorch warns of memory that it may not write to.
-    return Split(np.array(images)[..., np.newaxis], labels.astype(np.int64))
+    return Arrays(np.array(images)[..., np.newaxis], labels.astype(np.int64))
 
 
 def _remove_damaged(folder: Path, progress: Progress) -> list[IdxFile]:

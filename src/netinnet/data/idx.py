@@ -23,6 +23,7 @@ from netinnet.errors import DataError
 UNSIGNED_BYTE = 0x08
 # What a gzip container may add to content that doesn't compress at all, generously.
 CONTAINER_BYTES = 1 << 20
+HEADER_BYTES = 4 + 4 * 32  # of the longest header
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def checked(raw: bytes, file: IdxFile, where: str) -> bytes:
 
     Never makes more than one byte beyond the expected size, so a decompression bomb stays small.
     """
-    content = _decompress(raw, file, where) if raw[:2] == b"\x1f\x8b" else raw
+    content = _decompress(raw, file.size, where) if raw[:2] == b"\x1f\x8b" else raw
     if len(content) < file.size:
         raise DataError(
             f"{where}: truncated, it holds {len(content):,} bytes instead of {file.size:,}"
@@ -83,10 +84,11 @@ def checked(raw: bytes, file: IdxFile, where: str) -> bytes:
     return content
 
 
-def _decompress(raw: bytes, file: IdxFile, where: str) -> bytes:
+def _decompress(raw: bytes, size: int, where: str) -> bytes:
+    """At most `size` + 1 bytes of gzip data; deflate makes 1032 times as much of them at most."""
     try:
         with gzip.GzipFile(fileobj=io.BytesIO(raw)) as stream:
-            return stream.read(file.size + 1)
+            return stream.read(min(size, 1032 * len(raw)) + 1)
     except EOFError as error:
         raise DataError(f"{where}: truncated, the gzip data end early") from error
     except (OSError, zlib.error) as error:
@@ -99,6 +101,33 @@ def parse_idx(content: bytes, where: str) -> npt.NDArray[np.uint8]:
     `where` begins every error. Raises DataError for another format or element type, a dimension
     of 0, or a length that isn't the header's.
     """
+    shape, start = _header(content, where)
+    _check_length(len(content) - start, shape, where)
+    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
+
+
+def open_idx(path: Path) -> npt.NDArray[np.uint8]:
+    """The array in an IDX file, read-only: memory-mapped, or in memory where it is gzip.
+
+    Of gzip data no more is unpacked than the header promises. Raises DataError as `parse_idx` does.
+    """
+    where = str(path)
+    try:
+        with path.open("rb") as stream:
+            raw = stream.read(HEADER_BYTES)
+            if raw[:2] == b"\x1f\x8b":
+                raw += stream.read()
+                shape, start = _header(_decompress(raw, HEADER_BYTES, where), where)
+                return parse_idx(_decompress(raw, start + math.prod(shape), where), where)
+        shape, start = _header(raw, where)
+        _check_length(path.stat().st_size - start, shape, where)
+        return np.memmap(path, np.uint8, "r", start, shape)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+def _header(content: bytes, where: str) -> tuple[tuple[int, ...], int]:
+    """The shape that an IDX header promises, and its length."""
     if len(content) < 4 or content[:2] != b"\0\0":
         raise DataError(
             f"{where}: not an IDX file, it should begin with two zero bytes, the element type"
@@ -115,12 +144,15 @@ def parse_idx(content: bytes, where: str) -> npt.NDArray[np.uint8]:
     shape = struct.unpack(f">{dimensions}I", content[4:start])
     if 0 in shape:
         raise DataError(f"{where}: IDX of {_times(shape)} elements, no dimension may be 0")
-    if len(content) - start != math.prod(shape):
+    return shape, start
+
+
+def _check_length(behind: int, shape: tuple[int, ...], where: str) -> None:
+    if behind != math.prod(shape):
         raise DataError(
-            f"{where}: {len(content) - start:,} bytes behind the IDX header, which promises"
+            f"{where}: {behind:,} bytes behind the IDX header, which promises"
             f" {_times(shape)} = {math.prod(shape):,}"
         )
-    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
 
 
 def _times(shape: tuple[int, ...]) -> str:

@@ -15,9 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from netinnet import units
 from netinnet.costs.counts import block_costs, total_cost
-from netinnet.data.dataset import Split
+from netinnet.data.source import Source
 from netinnet.errors import ModelError
 from netinnet.files import write_text
 from netinnet.networks.network import Network
@@ -29,10 +31,10 @@ REFRESH_SECONDS = 10
 """How often the page of an unfinished run reloads itself."""
 
 
-def write(run: Path, pictures: Split | None) -> Path:
+def write(run: Path, pictures: Source | None) -> Path:
     """Write `report.html` into the run folder and return its path.
 
-    `pictures` is the evaluated test split, of which the worst mistakes are shown; None leaves them
+    `pictures` is the split that judges, of which the worst mistakes are shown; None leaves them
     out. Raises ModelError where the folder is no run, NetinnetError where it can't be written.
     """
     path = Run(run).report_file
@@ -90,12 +92,13 @@ def _read(path: Path) -> str:
         raise ModelError(f"{path}: cannot be read ({reason}); is this a run folder?") from error
 
 
-def _content(facts: _Facts, pictures: Split | None) -> dict[str, Any]:
+def _content(facts: _Facts, pictures: Source | None) -> dict[str, Any]:
     """What the template shows."""
     start, evaluations = facts.last("start"), facts.all("evaluation")
     latest, newest = facts.last("progress", "evaluation"), facts.last("evaluation")
-    test, classes = newest.get("test", {}), facts.network.classes
-    matrix, recall = test.get("confusion"), test.get("recall")
+    judged = "test" if "test" in newest or not newest else "validation"
+    figures_of, classes = newest.get(judged, {}), facts.network.classes
+    matrix, recall = figures_of.get("confusion"), figures_of.get("recall")
     total = start.get("steps_per_epoch", 0) * start.get("epochs", 0)
     step = max((event.get("step", 0) for event in facts.events), default=0)
     splits = {
@@ -122,6 +125,7 @@ def _content(facts: _Facts, pictures: Split | None) -> dict[str, Any]:
         "cautions": [str(caution) for caution in start.get("cautions", ())],
         "dead": _dead(facts),
         "newest": newest,
+        "judged": judged,
         "seconds": facts.metrics.get("training_seconds", latest.get("seconds")),
         "speed": facts.metrics.get("images_per_second", _mean_speed(facts, latest)),
         "curves": figures.drawn(figures.learning_curves, facts.events) if latest else None,
@@ -131,7 +135,7 @@ def _content(facts: _Facts, pictures: Split | None) -> dict[str, Any]:
         "confusion": figures.drawn(figures.confusion, matrix, classes) if matrix else None,
         "recalls": recalls,
         "recall_bars": figures.drawn(figures.recall_bars, recall, classes) if recalls else None,
-        **_mistakes(classes, test.get("mistakes", ()), pictures),
+        **_mistakes(classes, figures_of.get("mistakes", ()), pictures),
         "blocks": block_costs(facts.network),
         "cost": total_cost(facts.network),
         "input": facts.network.input,
@@ -179,7 +183,7 @@ def _mean_speed(facts: _Facts, latest: Event) -> float | None:
 
 
 def _mistakes(
-    classes: Sequence[str], mistakes: Sequence[dict[str, Any]], pictures: Split | None
+    classes: Sequence[str], mistakes: Sequence[dict[str, Any]], pictures: Source | None
 ) -> dict[str, str | None]:
     """The most confident mistakes as pictures, and in words."""
     shown = [m for m in mistakes if pictures is not None and m["index"] < len(pictures)]
@@ -189,7 +193,7 @@ def _mistakes(
     ]
     grid = None
     if pictures is not None and shown:
-        images = pictures.images[[m["index"] for m in shown]]
+        images = pictures.pictures(np.array([m["index"] for m in shown]))
         grid = figures.drawn(figures.picture_grid, images, captions)
     return {"mistakes": grid, "mistakes_as_text": "; ".join(captions).replace("\n", " ")}
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from netinnet.costs import counts
+from netinnet.data import datasets
 from netinnet.errors import NetinnetError, check_name
 from netinnet.networks.network import Network
 from netinnet.networks.variations import HEADS, is_nin
@@ -93,15 +95,17 @@ def plan(
     questions: Sequence[str],
     seeds: Sequence[int],
     network: Network | None = None,
+    data_dir: Path | None = None,
 ) -> Plan:
     """A study of the recipe as it is (`baseline`) and with one thing changed at a time.
 
-    `network` is what the recipe's name for it stands for, if that need not be looked up. Values
-    that leave the network as it is are no arms of their own. Raises NetinnetError for an unknown
-    question or a network that is no NiN.
+    `network` is what the recipe's name for it stands for, if that need not be looked up; `data_dir`
+    has the data. Values that leave the network as it is are no arms of their own. Raises
+    NetinnetError for an unknown question or a network that is no NiN.
     """
     base = with_threads(recipe)
-    arms = [baseline := Arm(BASELINE, base, network)]
+    facts = datasets.facts(recipe.dataset, data_dir)
+    arms = [baseline := Arm(BASELINE, base, network, facts)]
     own = baseline.network
     if not is_nin(own.blocks, len(own.classes)):
         raise NetinnetError(f"{own.name} is no NiN: it has none of what is left out here")
@@ -110,7 +114,7 @@ def plan(
         question = QUESTIONS[name]
         for value in question.values(base, own):
             changed = base.replace(**{question.field: value})
-            arm = Arm(f"{name}={_text(value)}", changed, baseline.base)
+            arm = Arm(f"{name}={_text(value)}", changed, baseline.base, facts)
             if arm.network != own:
                 arms.append(arm)
     return Plan(KIND, tuple(arms), tuple(seeds))
@@ -156,5 +160,5 @@ def table(plan: Plan, outcomes: Sequence[Outcome]) -> list[ArmEffect]:
 
 
 def _accuracies(outcomes: Sequence[Outcome]) -> dict[int, float]:
-    """Test accuracy of each finished run by its seed."""
-    return {o.seed: o.test_accuracy for o in outcomes if o.test_accuracy is not None}
+    """Accuracy of each finished run by its seed."""
+    return {o.seed: o.accuracy for o in outcomes if o.accuracy is not None}

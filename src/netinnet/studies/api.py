@@ -35,7 +35,7 @@ def reliability(
 ) -> list[Row]:
     """Train a recipe over many seeds and say how often it learns.
 
-    A run has converged when no class is dead and its test accuracy is at least the threshold.
+    A run has converged when no class is dead and its accuracy is at least the threshold.
 
     Args:
         recipe: a shipped recipe's name, a TOML file or a `Recipe`.
@@ -43,7 +43,7 @@ def reliability(
         vary: fields of the recipe and their values; each combination is an arm.
         seeds: number of seeds.
         first_seed: the first of them.
-        threshold: least test accuracy of a run that has converged, from 0 to 1.
+        threshold: least accuracy of a run that has converged, from 0 to 1.
         output: the study's folder, studies/DATE-reliability if None; that of an earlier call is
             gone on with.
         workers: runs at a time; by the number of cores if None.
@@ -68,6 +68,7 @@ def reliability(
     plan = studies.plan(
         resolved,
         network=known,
+        data_dir=_path(data_dir),
         name=Path(recipe).stem if isinstance(recipe, str | Path) else resolved.network,
         vary=vary or {},
         seeds=plans.seeds(seeds, first_seed),
@@ -119,7 +120,9 @@ def ablate(
 
     base, known = recipes.resolve(recipe, changes, network)
     count = plans.seeds(seeds, first_seed)
-    plan = studies.plan(base, questions=questions, seeds=count, network=known)
+    plan = studies.plan(
+        base, questions=questions, seeds=count, network=known, data_dir=_path(data_dir)
+    )
     return conduct(plan, output, workers, data_dir, listener)
 
 
@@ -160,7 +163,9 @@ def compare(
     from netinnet.studies import comparison as studies
     from netinnet.studies import plan as plans
 
-    plan = studies.plan(networks, seeds=plans.seeds(seeds, first_seed), **changes)
+    plan = studies.plan(
+        networks, seeds=plans.seeds(seeds, first_seed), data_dir=_path(data_dir), **changes
+    )
     return conduct(plan, output, workers, data_dir, listener)
 
 
@@ -217,6 +222,7 @@ def tune(
     plan = tuning.plan(
         resolved,
         network=known,
+        data_dir=_path(data_dir),
         space=search_space.parse(search) if search else None,
         trials=trials,
         pruner=pruner,
@@ -240,9 +246,9 @@ def conduct(
     from netinnet.studies.plan import SearchPlan
 
     common: dict[str, Any] = {
-        "output": None if output is None else Path(output),
+        "output": _path(output),
         "workers": workers,
-        "data_dir": None if data_dir is None else Path(data_dir),
+        "data_dir": _path(data_dir),
         "listener": listener or (lambda event: None),
     }
     if isinstance(plan, SearchPlan):
@@ -254,3 +260,7 @@ def conduct(
     write = import_module(f"netinnet.studies.pages.{module}").write
     plan, _, outcomes = study.conduct(plan, **common, report=write)
     return tables.plain(import_module(f"netinnet.studies.{module}").table(plan, outcomes))
+
+
+def _path(path: str | Path | None) -> Path | None:
+    return None if path is None else Path(path)

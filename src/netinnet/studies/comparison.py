@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from netinnet.costs import counts
+from netinnet.data import datasets
 from netinnet.errors import NetinnetError, nearest
 from netinnet.networks.network import Network
 from netinnet.networks.zoo import KNOWN, Named, is_path
@@ -66,19 +67,23 @@ def recipe_of(name: str, **changes: Any) -> Recipe:
     )
 
 
-def plan(names: Sequence[Named], *, seeds: Sequence[int], **changes: Any) -> Plan:
+def plan(
+    names: Sequence[Named], *, seeds: Sequence[int], data_dir: Path | None = None, **changes: Any
+) -> Plan:
     """A study of networks, each with its own recipe; `changes` (the budget) are for all of them."""
-    arms = tuple(_arm(name, changes) for name in names or NETWORKS)
+    arms = tuple(_arm(name, changes, data_dir) for name in names or NETWORKS)
     return Plan(KIND, arms, tuple(seeds))
 
 
-def _arm(network: Named, changes: dict[str, Any]) -> Arm:
-    if isinstance(network, Network):
-        recipe = recipes.load("fashion", **{"network": network.name, **changes})
-        return Arm(network.name, with_threads(recipe), network)
-    name = str(network)
-    label = Path(name).stem if is_path(name) else name
-    return Arm(label, with_threads(recipe_of(name, **changes)))
+def _arm(network: Named, changes: dict[str, Any], data_dir: Path | None) -> Arm:
+    known = network if isinstance(network, Network) else None
+    name = known.name if known else str(network)
+    if known:
+        recipe = recipes.load("fashion", **{"network": name, **changes})
+    else:
+        recipe = recipe_of(name, **changes)
+    label = name if known or not is_path(name) else Path(name).stem
+    return Arm(label, with_threads(recipe), known, datasets.facts(recipe.dataset, data_dir))
 
 
 def table(plan: Plan, outcomes: Sequence[Outcome]) -> list[NetworkFigures]:
@@ -98,7 +103,7 @@ def table(plan: Plan, outcomes: Sequence[Outcome]) -> list[NetworkFigures]:
                 parameters=total.parameters,
                 macs=total.macs,
                 activation_bytes=total.activation_bytes,
-                accuracy=_summary(found, "test_accuracy"),
+                accuracy=_summary(found, "accuracy"),
                 lost=sum(o.state in ("diverged", "failed") for o in runs[arm.name]),
                 file_bytes=found[0].model_bytes if found else None,
                 peak_memory_bytes=max((o.peak_memory_bytes or 0 for o in found), default=0) or None,

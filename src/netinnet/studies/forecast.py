@@ -60,7 +60,8 @@ def of(
     arms: tuple[Workload, ...] = ()
     seconds, reason = None, None
     if wanted > 0:
-        arms = tuple(workload.of_arms(plan, data_dir))
+        data = workload.load_data(plan, data_dir)
+        arms = tuple(workload.of_arms(plan, data))
         try:
             seconds = timing.seconds_needed(plan, arms, count, folder, listener)
         except FrameworkError as error:

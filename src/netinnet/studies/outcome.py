@@ -16,17 +16,19 @@ from netinnet.inference.onnx_graph import too_large
 from netinnet.inference.predictor import Predictor
 from netinnet.studies.plan import Job, Plan
 from netinnet.training.run import Event, Run
+from netinnet.training.splits import splits
 
 OUTCOME_FILE = "outcome.json"
 
 
 @dataclass(frozen=True)
 class DeadClass:
-    """A class whose logit is exactly 0 for every test picture when the training has ended.
+    """A class whose logit is exactly 0 for every picture that judges at the end of training.
 
     `epoch` and `step` are those at whose end it had first been 0 for all training pictures of an
     epoch, and was in every epoch from then on; None where it died within the last epoch. `recall`
-    is its share of test pictures that were found: 0, except for the first class where all are dead.
+    is its share of those pictures that were found: 0, except for the first class where all are
+    dead.
     """
 
     name: str
@@ -37,19 +39,21 @@ class DeadClass:
 
 @dataclass(frozen=True)
 class Point:
-    """The figures of one whole epoch; a loss that is not finite is None."""
+    """The figures of one whole epoch, `loss` and `accuracy` those of the split that judges; a loss
+    that is not finite is None."""
 
     epoch: int
     seconds: float
     train_loss: float | None
     train_accuracy: float
-    test_loss: float | None
-    test_accuracy: float
+    loss: float | None
+    accuracy: float
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """A run's result. Figures are None unless `state` is "finished".
+    """A run's result. Figures are None unless `state` is "finished"; `accuracy`, `loss`, `recall`
+    and `dead` are those of the split `judged`, "test" or "validation".
 
     `state` is "finished", "diverged" (its numbers were no longer finite), "failed" (`reason` says
     why; it is tried again when the study goes on), or "unfinished".
@@ -60,8 +64,9 @@ class Outcome:
     folder: Path
     state: str
     reason: str = ""
-    test_accuracy: float | None = None
-    test_loss: float | None = None
+    judged: str = "test"
+    accuracy: float | None = None
+    loss: float | None = None
     train_accuracy: float | None = None
     training_seconds: float | None = None
     wall_seconds: float | None = None
@@ -70,7 +75,7 @@ class Outcome:
     peak_memory_bytes: int | None = None
     dead: tuple[DeadClass, ...] = ()
     recall: tuple[float | None, ...] = ()
-    """Share of each class's test pictures that were found; None for a class without pictures."""
+    """Share of each class's pictures that were found; None for a class without pictures."""
     curve: tuple[Point, ...] = ()
 
     @property
@@ -79,8 +84,8 @@ class Outcome:
         return self.state in ("finished", "diverged")
 
     def converged(self, threshold: float) -> bool:
-        """Whether no class is dead and the test accuracy is at least `threshold`."""
-        return not self.dead and self.test_accuracy is not None and self.test_accuracy >= threshold
+        """Whether no class is dead and the accuracy is at least `threshold`."""
+        return not self.dead and self.accuracy is not None and self.accuracy >= threshold
 
 
 def by_arm(plan: Plan, outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:
@@ -96,13 +101,14 @@ def write(run: Run, judgement: dict[str, Any]) -> None:
 
 
 def judge(run: Run, data_dir: Path | None) -> None:
-    """Look for dead classes in a finished run: logits that are 0 for every test picture."""
+    """Look for dead classes in a finished run: logits that are 0 for every picture that judges."""
     recipe = run.recipe()
-    data = datasets.load(recipe.dataset, data_dir).limited(None, recipe.test_examples)
+    data = datasets.load(recipe.dataset, data_dir, expected=run.dataset())
+    source = splits(recipe, data)[1][recipe.judged]
     model = run.model()
     # What onnxruntime can't hold, the framework that trained it can.
     framework = recipe.framework if too_large(model.network) else None
-    logits = Predictor(model, recipe.threads, framework).logits(data.test.images)
+    logits = logits_of(source, Predictor(model, recipe.threads, framework).logits)
     dead = [model.network.classes[i] for i in metrics.dead_classes(logits)]
     write(run, {"state": "finished", "dead_classes": dead})
 
@@ -117,25 +123,28 @@ def read(job: Job) -> Outcome:
     except ValueError as error:
         raise ModelError(f"{job.folder / OUTCOME_FILE}: damaged ({error})") from error
     events = run.events()
-    curve = tuple(_point(event) for event in _evaluations(events))
+    judged = job.recipe.judged
+    curve = tuple(_point(event, judged) for event in _evaluations(events))
     if judgement["state"] == "diverged":
         return Outcome(job.arm, job.seed, job.folder, "diverged", judgement["reason"], curve=curve)
     metrics = run.metrics()
+    recall = _evaluations(events)[-1][judged]["recall"]
     return Outcome(
         job.arm,
         job.seed,
         job.folder,
         "finished",
-        test_accuracy=metrics["test"]["accuracy"],
-        test_loss=metrics["test"]["loss"],
+        judged=judged,
+        accuracy=metrics[judged]["accuracy"],
+        loss=metrics[judged]["loss"],
         train_accuracy=metrics["train"]["accuracy"],
         training_seconds=metrics["training_seconds"],
         wall_seconds=metrics["wall_seconds"],
         images_per_second=metrics["images_per_second"],
         model_bytes=run.model_file.stat().st_size,
         peak_memory_bytes=metrics["peak_memory_bytes"],
-        dead=_dead(judgement["dead_classes"], events, datasets.find(job.recipe.dataset).classes),
-        recall=tuple(_evaluations(events)[-1]["test"]["recall"]),
+        dead=_dead(judgement["dead_classes"], events, run.dataset().facts.classes, recall),
+        recall=tuple(recall),
         curve=curve,
     )
 
@@ -144,21 +153,22 @@ def _evaluations(events: list[Event]) -> list[Event]:
     return [event for event in events if event["event"] == "evaluation"]
 
 
-def _point(event: Event) -> Point:
+def _point(event: Event, judged: str) -> Point:
     return Point(
         epoch=event["epoch"],
         seconds=event["seconds"],
         train_loss=event["train"]["loss"],
         train_accuracy=event["train"]["accuracy"],
-        test_loss=event["test"]["loss"],
-        test_accuracy=event["test"]["accuracy"],
+        loss=event[judged]["loss"],
+        accuracy=event[judged]["accuracy"],
     )
 
 
-def _dead(names: list[str], events: list[Event], classes: tuple[str, ...]) -> tuple[DeadClass, ...]:
+def _dead(
+    names: list[str], events: list[Event], classes: tuple[str, ...], recall: list[float | None]
+) -> tuple[DeadClass, ...]:
     """The dead classes with the first of the unbroken row of epochs in which they were dead."""
     evaluations = _evaluations(events)
-    recall = evaluations[-1]["test"]["recall"]
     found = []
     for name in names:
         steps = {

@@ -16,6 +16,8 @@ from dataclasses import InitVar, dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
+from netinnet.data import datasets
+from netinnet.data.source import Dataset, DatasetRecord, Facts
 from netinnet.errors import NetinnetError, RecipeError, check_name
 from netinnet.files import cannot_write, folder_name, new_dated_folder, write_text
 from netinnet.networks import description_file
@@ -42,21 +44,27 @@ VALIDATION = 0.1
 class Arm:
     """One recipe of a study. Its seed is that of each run in turn.
 
-    `known` is what the recipe's name for the network stands for, if that need not be looked up.
+    `known` is what the recipe's name for the network stands for, and `given` are the facts of its
+    data set, if they need not be looked up.
     """
 
     name: str
     recipe: Recipe
     known: InitVar[Network | None] = None
+    given: InitVar[Facts | None] = None
+    facts: Facts = field(init=False)
     base: Network = field(init=False)
     """The network before the recipe's own changes, such as its width."""
     network: Network = field(init=False)
     """The network that is trained."""
 
-    def __post_init__(self, known: Network | None) -> None:
+    def __post_init__(self, known: Network | None, given: Facts | None) -> None:
+        facts = given or datasets.facts(self.recipe.dataset)
         plain = self.recipe.replace(**dict.fromkeys(vars(Variations())))
-        object.__setattr__(self, "base", network_for(plain, known))
-        object.__setattr__(self, "network", network_for(self.recipe, self.base))
+        base = network_for(plain, known, facts)
+        object.__setattr__(self, "facts", facts)
+        object.__setattr__(self, "base", base)
+        object.__setattr__(self, "network", network_for(self.recipe, base, facts))
 
 
 @dataclass(frozen=True)
@@ -80,13 +88,15 @@ def job(study: Path, arm: str, recipe: Recipe, network: Network) -> Job:
 class Plan:
     """A study of arms over seeds, before it is run.
 
-    `threshold` is that of a reliability study: the test accuracy that a converged run has at least.
+    `threshold` is that of a reliability study: the accuracy that a converged run has at least.
+    `data` is what it keeps of its data sets, by the recipes' names for them, once they are loaded.
     """
 
     kind: str
     arms: tuple[Arm, ...]
     seeds: tuple[int, ...]
     threshold: float | None = None
+    data: Mapping[str, DatasetRecord] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.seeds or not self.arms:
@@ -99,6 +109,13 @@ class Plan:
             raise NetinnetError(f"a study may have {MOST_RUNS:,} runs at most")
         if self.threshold is not None and not 0 <= self.threshold <= 1:
             raise NetinnetError(f"--threshold must be between 0 and 1, got {self.threshold:g}")
+        if len({arm.recipe.judged for arm in self.arms}) > 1:
+            raise NetinnetError("all arms must be judged on one split; give all the same evaluate")
+
+    @property
+    def judged(self) -> str:
+        """The split that judges all runs: "test" or "validation"."""
+        return self.arms[0].recipe.judged
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -115,13 +132,15 @@ class Plan:
 
     def continuing(self, there: Plan | SearchPlan) -> Plan | None:
         """This study with the seeds of the one that is there before its own; None for another."""
-        if not isinstance(there, Plan) or replace(there, seeds=self.seeds) != self:
+        if not isinstance(there, Plan):
+            return None
+        if replace(there, seeds=self.seeds, data=there.data or self.data) != self:
             return None
         return replace(self, seeds=tuple(dict.fromkeys((*there.seeds, *self.seeds))))
 
     def to_toml(self) -> str:
         """The plan as TOML: settings, seeds and each arm's whole recipe."""
-        return _to_toml(self.kind, self.seeds, self.settings, self.arms)
+        return _to_toml(self, self.seeds)
 
 
 @dataclass(frozen=True)
@@ -139,6 +158,7 @@ class SearchPlan:
     pruner: str = PRUNERS[0]
     storage: str = ""
     name: str = "tune"
+    data: Mapping[str, DatasetRecord] = field(default_factory=dict)
     kind: ClassVar[str] = "tune"
 
     def __post_init__(self) -> None:
@@ -158,7 +178,9 @@ class SearchPlan:
 
     def trial_recipe(self, values: Mapping[str, Any]) -> Recipe:
         """The recipe of one trial. Raises RecipeError where the values make none."""
-        return self.recipe.replace(validation=self.recipe.validation or VALIDATION, **values)
+        evaluate = "both" if self.recipe.evaluate == "test" else self.recipe.evaluate
+        judging = {"validation": self.recipe.validation or VALIDATION, "evaluate": evaluate}
+        return self.recipe.replace(**{**judging, **values})
 
     @property
     def arms(self) -> tuple[Arm, ...]:
@@ -169,7 +191,8 @@ class SearchPlan:
         """A trial. Raises RecipeError or NetworkError where the values make none."""
         recipe = self.trial_recipe(values)
         is_given = recipe.network == self.recipe.network
-        return Arm(name or self.given.name, recipe, self.given.base if is_given else None)
+        base = self.given.base if is_given else None
+        return Arm(name or self.given.name, recipe, base, self.given.facts)
 
     def as_study(self, trials: int) -> Plan:
         """So many trials of the recipe as given: what they cost, a search costs about."""
@@ -177,25 +200,27 @@ class SearchPlan:
 
     def continuing(self, there: Plan | SearchPlan) -> SearchPlan | None:
         """This search, whose end may be another than that of the one that is there, or None."""
-        is_same = isinstance(there, SearchPlan) and replace(there, trials=self.trials) == self
-        return self if is_same else None
+        if not isinstance(there, SearchPlan):
+            return None
+        same = replace(there, trials=self.trials, data=there.data or self.data)
+        return self if same == self else None
 
     def to_toml(self) -> str:
         """The search as TOML: settings, the seed and the whole recipe, as its only arm."""
-        return _to_toml(self.kind, (self.recipe.seed,), self.settings, (self.given,))
+        return _to_toml(self, (self.recipe.seed,))
 
 
 AnyPlan = TypeVar("AnyPlan", Plan, SearchPlan)
 
 
-def _to_toml(
-    kind: str, seeds: Sequence[int], settings: Mapping[str, Any], arms: Sequence[Arm]
-) -> str:
-    values = {"kind": kind, "seeds": list(seeds), **settings}
-    head = [f"{name} = {json.dumps(v, ensure_ascii=False)}\n" for name, v in values.items()]
-    names = [json.dumps(arm.name, ensure_ascii=False) for arm in arms]
-    tables = [f"[arms.{n}]\n{arm.recipe.to_toml()}" for n, arm in zip(names, arms, strict=True)]
-    return "\n".join(["".join(head), *tables])
+def _to_toml(plan: Plan | SearchPlan, seeds: Sequence[int]) -> str:
+    def table(kind: str, name: str, lines: str) -> str:
+        return f"[{kind}.{json.dumps(name, ensure_ascii=False)}]\n{lines}"
+
+    head = recipes.toml_lines({"kind": plan.kind, "seeds": list(seeds), **plan.settings})
+    kept = [table("data", n, recipes.toml_lines(r.to_dict())) for n, r in plan.data.items()]
+    arms = [table("arms", arm.name, arm.recipe.to_toml()) for arm in plan.arms]
+    return "\n".join([head, *kept, *arms])
 
 
 _SETTINGS: dict[str, dict[str, type]] = {
@@ -213,30 +238,29 @@ def from_toml(
     """
     known = networks or {}
     try:
-        data = tomllib.loads(text)
-        kind, seeds, tables = str(data.pop("kind")), data.pop("seeds"), data.pop("arms")
+        values = tomllib.loads(text)
+        kind, seeds, tables = str(values.pop("kind")), values.pop("seeds"), values.pop("arms")
+        records = values.pop("data", {}).items()
+        data = {name: DatasetRecord.from_dict(record, where) for name, record in records}
         if not all(type(seed) is int for seed in seeds):
             raise RecipeError(f"{where}: seeds must be whole numbers, got {seeds}")
-        arms = tuple(
-            Arm(
-                name,
-                recipes.from_mapping(values, f"{where}, arm {name}"),
-                known.get(folder_name(name)),
-            )
-            for name, values in tables.items()
-        )
+        arms = []
+        for name, fields in tables.items():
+            recipe = recipes.from_mapping(fields, f"{where}, arm {name}")
+            facts = data[recipe.dataset].facts if recipe.dataset in data else None
+            arms.append(Arm(name, recipe, known.get(folder_name(name)), facts))
         settings = _SETTINGS.get(kind, {})
         for name, expected in settings.items():
-            if type(data[name]) not in (expected, int if expected is float else expected):
+            if type(values[name]) not in (expected, int if expected is float else expected):
                 raise RecipeError(f"{where}: {name} must be of type {expected.__name__}")
-        if unknown := data.keys() - settings:
+        if unknown := values.keys() - settings:
             raise RecipeError(f"{where}: unknown setting '{min(unknown)}'")
         if kind != SearchPlan.kind:
-            return Plan(kind, arms, tuple(seeds), **data)
+            return Plan(kind, tuple(arms), tuple(seeds), data=data, **values)
         if len(arms) != 1 or seeds != [arms[0].recipe.seed]:
             raise RecipeError(f"{where}: a search has one arm and its seed")
-        data |= {"space": search_space.parse(data["space"]), "trials": data["trials"] or None}
-        return SearchPlan(arms[0], **data)
+        space, trials = search_space.parse(values.pop("space")), values.pop("trials") or None
+        return SearchPlan(arms[0], space, trials, data=data, **values)
     except (ValueError, RecursionError) as error:
         raise RecipeError(f"{where}: not a TOML file ({error})") from error
     except (KeyError, TypeError, AttributeError) as error:
@@ -287,6 +311,11 @@ def settle(plan: AnyPlan, output: Path | None) -> tuple[AnyPlan, Path]:
     return plan, folder
 
 
+def with_data(plan: AnyPlan, data: Mapping[str, Dataset]) -> AnyPlan:
+    """The plan with what it keeps of its data sets."""
+    return replace(plan, data={name: loaded.record for name, loaded in data.items()})
+
+
 def seeds(count: int, first: int = 0) -> tuple[int, ...]:
     """`count` seeds from `first`. Raises NetinnetError for a count below 1."""
     if count < 1:
@@ -308,18 +337,20 @@ def grid(
     base: Recipe,
     vary: Mapping[str, Sequence[Any]],
     network: Network | None = None,
+    data_dir: Path | None = None,
 ) -> tuple[Arm, ...]:
     """An arm for every combination of the values; one arm of that name where nothing varies.
 
     `vary` maps fields of the recipe to values: {"logits_relu": [True, False]}. `network` is what
-    the base's name for it stands for, if that need not be looked up.
+    the base's name for it stands for, if that need not be looked up; `data_dir` has the data.
     """
     if not vary:
-        return (Arm(name, base, network),)
+        return (Arm(name, base, network, datasets.facts(base.dataset, data_dir)),)
     arms = []
     for combination in itertools.product(*vary.values()):
         changes = dict(zip(vary, combination, strict=True))
         label = ", ".join(f"{name}={value_text(value)}" for name, value in changes.items())
         known = None if "network" in vary else network
-        arms.append(Arm(label, base.replace(**changes), known))
+        recipe = base.replace(**changes)
+        arms.append(Arm(label, recipe, known, datasets.facts(recipe.dataset, data_dir)))
     return tuple(arms)

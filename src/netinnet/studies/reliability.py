@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from netinnet.data import datasets
 from netinnet.networks.network import Network
 from netinnet.studies import plan as plans
 from netinnet.studies.outcome import Outcome, by_arm
@@ -23,7 +23,7 @@ THRESHOLD = 0.8
 class ArmReliability:
     """What one arm's runs came to.
 
-    A run has converged when no class is dead and its test accuracy is at least the threshold; one
+    A run has converged when no class is dead and its accuracy is at least the threshold; one
     that diverged or failed has not. `share` is the share of the `ended` runs that converged, with
     Wilson's 95 % interval; `accuracy` is over the finished ones.
     """
@@ -54,12 +54,14 @@ def plan(
     seeds: Sequence[int],
     threshold: float = THRESHOLD,
     network: Network | None = None,
+    data_dir: Path | None = None,
 ) -> Plan:
     """A study of one recipe, or of a grid of arms, over seeds. `name` is that of a single arm.
 
-    `network` is what the recipe's name for it stands for, if that need not be looked up.
+    `network` is what the recipe's name for it stands for, if that need not be looked up;
+    `data_dir` has the data.
     """
-    arms = plans.grid(name, with_threads(recipe), vary, network)
+    arms = plans.grid(name, with_threads(recipe), vary, network, data_dir)
     return Plan(KIND, arms, tuple(seeds), threshold)
 
 
@@ -70,7 +72,7 @@ def table(plan: Plan, outcomes: Sequence[Outcome]) -> list[ArmReliability]:
     rows = []
     for arm in plan.arms:
         results = runs[arm.name]
-        classes = len(datasets.find(arm.recipe.dataset).classes)
+        classes = len(arm.facts.classes)
         states = [outcome.state for outcome in results]
         ended = len(results) - states.count("unfinished")
         converged = sum(outcome.converged(plan.threshold) for outcome in results)
@@ -81,7 +83,7 @@ def table(plan: Plan, outcomes: Sequence[Outcome]) -> list[ArmReliability]:
                 ended=ended,
                 converged=converged,
                 share=share_interval(converged, ended),
-                accuracy=summary([o.test_accuracy for o in results if o.test_accuracy is not None]),
+                accuracy=summary([o.accuracy for o in results if o.accuracy is not None]),
                 runs_with_dead_classes=sum(bool(outcome.dead) for outcome in results),
                 runs_all_dead=sum(len(outcome.dead) == classes for outcome in results),
                 diverged=states.count("diverged"),

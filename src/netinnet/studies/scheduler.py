@@ -11,12 +11,13 @@ import shlex
 import signal
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol, TypeVar
 
 from netinnet import frameworks
+from netinnet.data.source import Dataset, DatasetRecord
 from netinnet.errors import NetinnetError
 from netinnet.studies import outcome, timing, workload
 from netinnet.studies import plan as plans
@@ -78,6 +79,7 @@ class Setup:
 
     arms: Plan
     workers: int
+    data: Mapping[str, Dataset]
     workloads: Sequence[Workload]
     data_dir: Path | None
     listener: Listener
@@ -93,7 +95,8 @@ def prepare(arms: Plan, workers: int | None, data_dir: Path | None, listener: Li
     for framework in {arm.recipe.framework for arm in arms.arms}:
         if not frameworks.framework(framework).is_installed:
             frameworks.adapter(framework)  # says what to install
-    return Setup(arms, count, workload.of_arms(arms, data_dir, listener), data_dir, listener)
+    data = workload.load_data(arms, data_dir, listener)
+    return Setup(arms, count, data, workload.of_arms(arms, data), data_dir, listener)
 
 
 def run(
@@ -104,7 +107,7 @@ def run(
     `make` makes it once the folder is claimed. Raises Interrupted when asked to stop, after all
     running trainings have saved.
     """
-    plan, folder = plans.settle(plan, output)
+    plan, folder = plans.settle(plans.with_data(plan, setup.data), output)
     workers, listener = setup.workers, setup.listener
     with Run(folder).claimed():
         policy = make(plan, folder)
@@ -116,7 +119,7 @@ def run(
         with stop_request() as stop, Workers(workers, folder / "logs", setup.data_dir) as pool:
             listener({**start, "study": str(folder), "workers": workers})
             command = f"nin {plan.kind} --resume {shlex.quote(str(folder))}"
-            Scheduler(policy, pool, listener, command).run(stop)
+            Scheduler(policy, pool, listener, command, plan.data).run(stop)
     return policy
 
 
@@ -129,6 +132,8 @@ class Scheduler:
     listener: Listener
     command: str
     """What goes on with the study."""
+    data: Mapping[str, DatasetRecord]
+    """What runs keep of their data sets, by the recipes' names for them."""
     interrupted: bool = False
     stopped: set[Path] = field(default_factory=set)
     """Folders of the runs that the policy has stopped."""
@@ -157,7 +162,7 @@ class Scheduler:
     def _start(self, job: Job) -> None:
         run = Run(job.folder)
         if not run.recipe_file.exists():
-            runs.create(job.recipe, job.network, job.folder)
+            runs.create(job.recipe, job.network, job.folder, self.data[job.recipe.dataset])
         elif run.recipe() != job.recipe:
             raise NetinnetError(
                 f"{run.recipe_file} is not the study's; undo the change or remove the run's folder"

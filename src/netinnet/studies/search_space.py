@@ -16,7 +16,7 @@ from netinnet.training.recipe import Recipe
 if TYPE_CHECKING:
     from optuna import Trial
 
-_FIXED_NAMES = ("dataset", "framework", "device", "validation", "seed", "threads")
+_FIXED_NAMES = ("dataset", "framework", "device", "validation", "evaluate", "seed", "threads")
 FIXED = dict.fromkeys(
     (*_FIXED_NAMES, "checkpoint_seconds", "train_examples", "test_examples"),
     "stays the same in all trials; it cannot be searched",

@@ -10,6 +10,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from netinnet.metrics import wilson
+
 
 @dataclass(frozen=True)
 class Summary:
@@ -109,8 +111,4 @@ def share_interval(count: int, total: int) -> Interval | None:
     """
     if not total:
         return None
-    z = statistics.NormalDist().inv_cdf(0.975)
-    share = count / total
-    centre = (share + z**2 / (2 * total)) / (1 + z**2 / total)
-    half = z / (1 + z**2 / total) * math.sqrt(share * (1 - share) / total + (z / total / 2) ** 2)
-    return Interval(share, max(0.0, centre - half), min(1.0, centre + half), total)
+    return Interval(count / total, *wilson(count / total, total), total)

@@ -8,6 +8,7 @@ will then.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import statistics
 import sys
@@ -21,6 +22,7 @@ import numpy as np
 
 from netinnet import frameworks, process_memory, weights
 from netinnet.data import batches
+from netinnet.data.source import Facts
 from netinnet.errors import FrameworkError, NetinnetError
 from netinnet.fresh_process import ask
 from netinnet.networks.network import Network
@@ -95,7 +97,7 @@ def seconds_needed(
 def seconds_of_a_run(
     arms: Sequence[Arm], workloads: Iterable[Workload], workers: int
 ) -> dict[str, float]:
-    """Seconds of one run of each arm, by its name, while `workers` are at work.
+    """Seconds of one run of each of some arms, by its name, while `workers` are at work.
 
     Arms that can't be timed are left out, and those for which there is no time. A picture's
     evaluation is a third of its step. Raises FrameworkError where no arm can be timed.
@@ -111,6 +113,7 @@ def seconds_of_a_run(
         began = time.monotonic()
         try:
             request = {"recipe": vars(arm.recipe), "network": arm.network.to_dict()}
+            request["facts"] = dataclasses.asdict(arm.facts)
             environ = environment(arm.recipe.threads or 1)
             seconds = ask(__name__, request, environ)
         except FrameworkError as error:
@@ -128,9 +131,9 @@ def seconds_of_a_run(
     return {name: statistics.fmean(seconds) for name, seconds in times.items()}
 
 
-def seconds_of_steps(recipe: Recipe, network: Network) -> list[float]:
+def seconds_of_steps(recipe: Recipe, network: Network, facts: Facts) -> list[float]:
     """Seconds of training steps behind the first one, which also compiles and allocates."""
-    settings = learner_settings(recipe, network)
+    settings = learner_settings(recipe, network, facts)
     learner = frameworks.adapter(recipe.framework).learner(settings, weights.initial(network, 0))
     process_memory.keep_freed_memory()  # as a training does
     rng = np.random.default_rng(0)
@@ -157,11 +160,11 @@ def seconds_of_steps(recipe: Recipe, network: Network) -> list[float]:
 
 
 def main() -> int:
-    """Read a recipe and its network from standard input; print the seconds of steps, as JSON."""
+    """Read a recipe, its network and the facts of its data; print the seconds of steps, as JSON."""
     request = json.load(sys.stdin)
     try:
-        network = Network.from_dict(request["network"])
-        print(json.dumps(seconds_of_steps(Recipe(**request["recipe"]), network)))
+        network, facts = Network.from_dict(request["network"]), Facts.from_dict(request["facts"])
+        print(json.dumps(seconds_of_steps(Recipe(**request["recipe"]), network, facts)))
     except NetinnetError as error:
         print(error, file=sys.stderr)
         return 2

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from netinnet.data import datasets
 from netinnet.errors import NetinnetError
 from netinnet.files import write_text
 from netinnet.networks.network import Network
@@ -90,13 +91,15 @@ def plan(
     storage: str | None = None,
     name: str = KIND,
     network: Network | None = None,
+    data_dir: Path | None = None,
 ) -> SearchPlan:
     """A search around a recipe. `trials` are those of all its searchers; None: only time ends it.
 
-    `network` is what the recipe's name for it stands for, if that need not be looked up. Raises
-    NetinnetError for what cannot be searched.
+    `network` is what the recipe's name for it stands for, if that need not be looked up; `data_dir`
+    has the data. Raises NetinnetError for what cannot be searched.
     """
-    given = Arm(AS_GIVEN, plans.with_threads(recipe), network)
+    facts = datasets.facts(recipe.dataset, data_dir)
+    given = Arm(AS_GIVEN, plans.with_threads(recipe), network, facts)
     url = shown_url(storage) if storage else ""
     return SearchPlan(given, space or search_space.default(recipe), trials, pruner, url, name)
 
@@ -104,12 +107,15 @@ def plan(
 def write_best(tuning: Tuning) -> Path | None:
     """Write best.toml, which `nin train --recipe` takes, where a trial is finished.
 
-    It trains on the whole training set, unless the recipe as given holds some out.
+    It trains on the whole training set, unless the recipe as given holds some out or asks for its
+    evaluation.
     """
     best = tuning.best
     if best is None:
         return None
-    recipe = tuning.plan.recipe.replace(**best.values)
+    given = tuning.plan.recipe
+    held_out = given.evaluate in ("validation", "both")
+    recipe = tuning.plan.trial_recipe(best.values) if held_out else given.replace(**best.values)
     path = tuning.folder / BEST_FILE
     write_text(
         path,

@@ -15,7 +15,7 @@ import threading
 import time
 from pathlib import Path
 
-from netinnet.data.dataset import Split
+from netinnet.data.source import Source
 from netinnet.errors import Diverged, NetinnetError
 from netinnet.studies import outcome
 from netinnet.training import run as runs
@@ -51,7 +51,7 @@ class _Relay:
             print(json.dumps(event), flush=True)
 
 
-def _report(folder: Path, pictures: Split) -> None:
+def _report(folder: Path, pictures: Source) -> None:
     """The run's page, once: when it is finished."""
     from netinnet.reports import html
 

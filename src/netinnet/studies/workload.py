@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from netinnet.costs import counts
-from netinnet.data import batches, datasets
-from netinnet.data.dataset import Dataset
+from netinnet.data import datasets
+from netinnet.data.source import Dataset
 from netinnet.studies.plan import Plan
 from netinnet.training.listening import Listener, data_progress
 from netinnet.training.recipe import Recipe
+from netinnet.training.splits import splits
 
 
 @dataclass(frozen=True)
@@ -35,17 +37,18 @@ class Workload:
         return 3 * self.macs * self.images
 
 
-def of_arms(
+def load_data(
     plan: Plan, data_dir: Path | None, listener: Listener = lambda event: None
-) -> list[Workload]:
-    """The workload of each arm; data sets are fetched here, once, before any run needs them.
-
-    Raises NetworkError where an arm has no possible network.
-    """
-    data = {
-        name: datasets.load(name, data_dir, on_progress=data_progress(listener))
+) -> dict[str, Dataset]:
+    """The data sets of all arms, by the recipes' names; fetched once, before any run needs them."""
+    return {
+        name: datasets.load(name, data_dir, data_progress(listener), plan.data.get(name))
         for name in sorted({arm.recipe.dataset for arm in plan.arms})
     }
+
+
+def of_arms(plan: Plan, data: Mapping[str, Dataset]) -> list[Workload]:
+    """The workload of each arm; `data` are the data sets by the recipes' names for them."""
     loads = []
     for arm in plan.arms:
         total = counts.total_cost(arm.network)
@@ -57,11 +60,8 @@ def of_arms(
 
 def _steps(recipe: Recipe, data: Dataset) -> tuple[int, int, int]:
     """Steps of one run, their pictures, and the pictures of its evaluations."""
-    data = data.limited(recipe.train_examples, recipe.test_examples)
-    kept, held_out = len(data.train), 0
-    if recipe.validation:
-        kept, held_out = map(len, batches.split(kept, recipe.validation, recipe.seed))
-    steps = -(-kept // recipe.batch_size) * recipe.epochs
-    # After each epoch, and the test pictures once more to look for dead classes.
-    evaluated = recipe.epochs * (held_out + len(data.test)) + len(data.test)
-    return steps, kept * recipe.epochs, evaluated
+    train, parts = splits(recipe, data)
+    steps = -(-len(train) // recipe.batch_size) * recipe.epochs
+    # After each epoch, and the split that judges once more to look for dead classes.
+    evaluated = recipe.epochs * sum(map(len, parts.values())) + len(parts[recipe.judged])
+    return steps, len(train) * recipe.epochs, evaluated

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from netinnet.data.source import Dataset
 from netinnet.inference.onnx_graph import too_large
 from netinnet.networks.network import Network
 from netinnet.training.recipe import Recipe
 
 
-def cautions(recipe: Recipe, network: Network) -> list[str]:
+def cautions(recipe: Recipe, network: Network, data: Dataset | None = None) -> list[str]:
     """What is known to go wrong with such a recipe, in one line each."""
     kinds = [type(placed.layer).__name__ for placed in network.placed_layers()]
     found = []
@@ -20,4 +21,8 @@ def cautions(recipe: Recipe, network: Network) -> list[str]:
             )
     if reason := too_large(network):
         found.append(f"model.onnx can't be written: {reason}; model.safetensors is written")
+    if data is not None and recipe.horizontal_flip and not data.facts.horizontal_flip:
+        found.append(f"horizontal_flip changes what the pictures of {data.name} show")
+    if data is not None and data.validation is not None and recipe.validation:
+        found.append(f"the validation split of {data.name} is not used: validation is above 0")
     return found

@@ -14,17 +14,17 @@ import platform
 import shlex
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from netinnet import frameworks, metrics, process_memory, weights
 from netinnet.costs import counts
-from netinnet.data import batches
-from netinnet.data.dataset import Dataset, Split
+from netinnet.data.batches import Batch, step_seed
+from netinnet.data.loader import ahead, logits_of
+from netinnet.data.source import Dataset, Source
 from netinnet.errors import Diverged, NetinnetError, RecipeError
 from netinnet.files import write_text
 from netinnet.frameworks.learner import Learner
@@ -40,9 +40,10 @@ from netinnet.training.listening import Listener, attempt, write_report
 from netinnet.training.recipe import Recipe
 from netinnet.training.run import Event, Run
 from netinnet.training.schedule import learning_rate
+from netinnet.training.splits import splits, training_batches
 from netinnet.version import VERSION
 
-Report = Callable[[Path, Split], object]
+Report = Callable[[Path, Source], object]
 """Called with the run's folder and the evaluated pictures after each epoch."""
 LOGGED_PROGRESS = 1000
 """A run writes at least so many progress events to its log, and less than twice as many."""
@@ -62,17 +63,13 @@ class Training:
         listener: Listener,
         report: Report,
     ) -> None:
-        data = data.limited(recipe.train_examples, recipe.test_examples)
         self.recipe, self.network, self.learner = recipe, network, learner
         self.listener, self.report = listener, report
-        self.train, self.test = data.train, data.test
-        self.validation: Split | None = None
-        if recipe.validation:
-            kept, held_out = batches.split(len(data.train), recipe.validation, recipe.seed)
-            self.train, self.validation = data.train.take(kept), data.train.take(held_out)
-        self.steps_per_epoch = math.ceil(len(self.train) / recipe.batch_size)
+        self.data = data
+        self.train, self.evaluated = splits(recipe, data)
+        self.batches = training_batches(recipe, network, self.train)
+        self.steps_per_epoch = self.batches.per_epoch
         self.total = self.steps_per_epoch * recipe.epochs
-        self.order: npt.NDArray[np.int64] = np.empty(0, np.int64)
         _check_batches(recipe, network, len(self.train))
 
     def run(self, folder: Run, progress: Progress) -> Run:
@@ -85,14 +82,7 @@ class Training:
                 raise
             except NetinnetError as error:
                 with contextlib.suppress(NetinnetError):  # the disk may be what failed
-                    self._emit(
-                        {
-                            "event": "failed",
-                            "time": _now(),
-                            "step": progress.step,
-                            "reason": str(error),
-                        }
-                    )
+                    self._emit("failed", time=_now(), step=progress.step, reason=str(error))
                     self._write_report()
                 raise
 
@@ -100,12 +90,13 @@ class Training:
         process_memory.keep_freed_memory()
         started = time.monotonic()
         before = progress.wall_seconds
-        with stop_request() as stop:
+        prepared = ahead(self.batches, range(progress.step, self.total))
+        with stop_request() as stop, contextlib.closing(prepared):
             self._announce(progress)
             self._write_report()
             saved = time.monotonic()
             while progress.step < self.total:
-                self._step(progress)
+                self._step(progress, prepared)
                 progress.wall_seconds = before + time.monotonic() - started
                 if progress.step % self.steps_per_epoch == 0:
                     self._end_epoch(progress)
@@ -120,7 +111,10 @@ class Training:
             self._finish(progress)
         return self.folder
 
-    def _emit(self, event: Event) -> None:
+    def _emit(self, kind: str, **fields: Any) -> None:
+        self._log({"event": kind, **fields})
+
+    def _log(self, event: Event) -> None:
         self.folder.log(event)
         self.listener(event)
 
@@ -129,54 +123,44 @@ class Training:
 
     def _write_report(self) -> None:
         self.reported = time.monotonic()
-        write_report(lambda: self.report(self.folder.folder, self.test), self.listener)
+        judged = self.evaluated[self.recipe.judged]
+        write_report(lambda: self.report(self.folder.folder, judged), self.listener)
 
     def _announce(self, progress: Progress) -> None:
         if progress.step or self.folder.events_file.exists():
-            self._emit({"event": "resume", "time": _now(), "step": progress.step})
+            self._emit("resume", time=_now(), step=progress.step)
         self._emit(
-            {
-                "event": "start",
-                "time": _now(),
-                "run": str(self.folder.folder),
-                "steps_per_epoch": self.steps_per_epoch,
-                "epochs": self.recipe.epochs,
-                "network": self.network.name,
-                "framework": self.recipe.framework,
-                "device": self.learner.device,
-                "threads": self.learner.threads,
-                "versions": versions(self.recipe.framework),
-                "parameters": counts.total_cost(self.network).parameters,
-                "cautions": cautions(self.recipe, self.network),
-            }
+            "start",
+            time=_now(),
+            run=str(self.folder.folder),
+            steps_per_epoch=self.steps_per_epoch,
+            epochs=self.recipe.epochs,
+            network=self.network.name,
+            **self._machine(),
+            parameters=counts.total_cost(self.network).parameters,
+            cautions=cautions(self.recipe, self.network, self.data),
         )
 
-    def _step(self, progress: Progress) -> None:
+    def _machine(self) -> dict[str, Any]:
+        """Where and with what it is trained."""
+        framework, learner = self.recipe.framework, self.learner
+        known = {"framework": framework, "device": learner.device, "threads": learner.threads}
+        return {**known, "versions": versions(framework)}
+
+    def _dead(self, progress: Progress) -> list[str]:
+        """The classes whose logit was 0 for the whole of the epoch."""
+        return [n for n, a in zip(self.network.classes, progress.alive, strict=True) if not a]
+
+    def _step(self, progress: Progress, prepared: Iterator[Batch]) -> None:
         recipe = self.recipe
-        epoch, index = divmod(progress.step, self.steps_per_epoch)
-        if index == 0:
+        if progress.step % self.steps_per_epoch == 0:
             progress.epoch_loss, progress.epoch_correct, progress.epoch_seen = 0.0, 0, 0
             progress.alive = [False] * len(self.network.classes)
-        if index == 0 or not len(self.order):
-            self.order = batches.order(len(self.train), recipe.seed, epoch)
         began = time.monotonic()
-        chosen = self.order[index * recipe.batch_size : (index + 1) * recipe.batch_size]
-        images = batches.augment(
-            self.train.images[chosen],
-            (recipe.seed, epoch, index),
-            horizontal_flip=recipe.horizontal_flip,
-            crop_padding=recipe.crop_padding,
-        )
-        labels = self.train.labels[chosen]
+        images, labels = next(prepared)
         step = progress.step + 1
         rate = learning_rate(recipe, step, self.total)
-        logits = self.learner.step(
-            normalise(images, self.network.preprocessing),
-            labels,
-            rate,
-            step,
-            batches.step_seed(recipe.seed, step),
-        )
+        logits = self.learner.step(images, labels, rate, step, step_seed(recipe.seed, step))
         seconds = time.monotonic() - began
         losses = metrics.cross_entropy(logits, labels)
         correct = int((logits.argmax(1) == labels).sum())
@@ -210,60 +194,40 @@ class Training:
             f"a learning rate below {self.recipe.learning_rate:g} would be right"
         )
 
-    def _evaluate(self, split: Split) -> metrics.Evaluation:
-        size = self.recipe.batch_size
-        logits = [
-            self.learner.logits(normalise(split.images[i : i + size], self.network.preprocessing))
-            for i in range(0, len(split), size)
-        ]
-        return metrics.evaluate(np.concatenate(logits), split.labels)
+    def _evaluate(self, source: Source) -> metrics.Evaluation:
+        logits = logits_of(
+            source,
+            self.learner.logits,
+            lambda pictures: normalise(pictures, self.network.preprocessing),
+            self.recipe.batch_size,
+        )
+        return metrics.evaluate(logits, source.labels)
 
     def _end_epoch(self, progress: Progress) -> None:
         epoch = progress.step // self.steps_per_epoch
-        event: Event = {
-            "event": "evaluation",
-            "epoch": epoch,
-            "step": progress.step,
-            "seconds": round(progress.seconds, 3),
-            "train": {
-                "loss": progress.epoch_loss / progress.epoch_seen,
-                "accuracy": progress.epoch_correct / progress.epoch_seen,
-            },
-            "test": self._evaluate(self.test).to_dict(),
+        place = {"epoch": epoch, "step": progress.step}
+        mean = {"loss": progress.epoch_loss, "accuracy": progress.epoch_correct}
+        figures: dict[str, dict[str, Any]] = {
+            "train": {name: total / progress.epoch_seen for name, total in mean.items()},
+            **{name: self._evaluate(split).to_dict() for name, split in self.evaluated.items()},
         }
-        if self.validation is not None:
-            event["validation"] = self._evaluate(self.validation).to_dict()
+        kept = ("loss", "accuracy", "accuracy_interval")
         progress.history.append(
             {
-                split: {key: event[split][key] for key in ("loss", "accuracy")}
+                split: {key: figures[split][key] for key in kept if key in figures[split]}
                 for split in ("train", "validation", "test")
-                if split in event
+                if split in figures
             }
         )
-        self._emit(event)
-        for name, alive in zip(self.network.classes, progress.alive, strict=True):
-            if not alive:
-                self._emit(
-                    {
-                        "event": "dead_class",
-                        "epoch": epoch,
-                        "step": progress.step,
-                        "class": name,
-                    }
-                )
+        self._emit("evaluation", **place, seconds=round(progress.seconds, 3), **figures)
+        for name in self._dead(progress):
+            self._emit("dead_class", **place, **{"class": name})
         self._write_report()
 
     def _interrupt(self, progress: Progress, stop: StopRequest) -> None:
         assert stop.signal is not None
         self._save(progress)
-        self._emit(
-            {
-                "event": "interrupted",
-                "time": _now(),
-                "step": progress.step,
-                "signal": stop.signal.name,
-            }
-        )
+        self._emit("interrupted", time=_now(), step=progress.step, signal=stop.signal.name)
         self._write_report()
         raise Interrupted(
             f"interrupted after step {progress.step} of {self.total}, saved; "
@@ -275,53 +239,31 @@ class Training:
         model = weights.Model(self.network, self.learner.weights())
         if not all(np.isfinite(array).all() for array in model.weights.values()):
             raise self._diverged(progress.step)
-        weights.save(
-            self.folder.model_file,
-            model,
-            {"recipe": self.recipe.to_toml(), "netinnet": VERSION},
-        )
-        self._emit(
-            {
-                "event": "end",
-                "time": _now(),
-                "step": progress.step,
-                "seconds": round(progress.wall_seconds, 3),
-            }
-        )
+        notes = {"recipe": self.recipe.to_toml(), "dataset": self.data.record.to_json()}
+        weights.save(self.folder.model_file, model, {**notes, "netinnet": VERSION})
+        wall = round(progress.wall_seconds, 3)
+        self._emit("end", time=_now(), step=progress.step, seconds=wall)
         cost = counts.total_cost(self.network)
+        seen = len(self.train) * self.recipe.epochs
+        results = {
+            **progress.history[-1],
+            "training_seconds": round(progress.seconds, 3),
+            "wall_seconds": wall,
+            "images_per_second": round(seen / progress.seconds, 2),
+            "parameters": cost.parameters,
+            "macs": cost.macs,
+            "epochs": self.recipe.epochs,
+            "steps": progress.step,
+            "train_examples": len(self.train),
+            **{f"{name}_examples": len(split) for name, split in self.evaluated.items()},
+            "judged": self.recipe.judged,
+            "dead_classes": self._dead(progress),
+            **self._machine(),
+            "peak_memory_bytes": process_memory.peak_bytes(),
+        }
         # A run that has its metrics is finished; what is derived from it may fail after that.
-        write_text(
-            self.folder.metrics_file,
-            json.dumps(
-                {
-                    **progress.history[-1],
-                    "training_seconds": round(progress.seconds, 3),
-                    "wall_seconds": round(progress.wall_seconds, 3),
-                    "images_per_second": round(
-                        len(self.train) * self.recipe.epochs / progress.seconds, 2
-                    ),
-                    "parameters": cost.parameters,
-                    "macs": cost.macs,
-                    "epochs": self.recipe.epochs,
-                    "steps": progress.step,
-                    "train_examples": len(self.train),
-                    "test_examples": len(self.test),
-                    "dead_classes": [
-                        name
-                        for name, alive in zip(self.network.classes, progress.alive, strict=True)
-                        if not alive
-                    ],
-                    "framework": self.recipe.framework,
-                    "device": self.learner.device,
-                    "threads": self.learner.threads,
-                    "peak_memory_bytes": process_memory.peak_bytes(),
-                    "versions": versions(self.recipe.framework),
-                },
-                indent=1,
-            )
-            + "\n",
-        )
-        attempt(lambda: onnx_graph.write(self.folder.onnx_file, model), self._emit, "onnx_failed")
+        write_text(self.folder.metrics_file, json.dumps(results, indent=1) + "\n")
+        attempt(lambda: onnx_graph.write(self.folder.onnx_file, model), self._log, "onnx_failed")
         self._write_report()
         attempt(self.folder.remove_checkpoints, self.listener, "checkpoints_kept")
 

@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 
 from netinnet import optimizer
-from netinnet.data.datasets import DATASETS
+from netinnet.data import datasets
+from netinnet.data.source import Dataset
 from netinnet.errors import RecipeError, RecipeWarning, check_name, nearest
 from netinnet.frameworks import FRAMEWORKS
 from netinnet.networks.network import Network
@@ -39,7 +40,7 @@ class Recipe:
     network: str = "nin-small"
     """Network to train: a name (`nin zoo` lists them) or the path of a .toml or .json file."""
     dataset: str = "fashion-mnist"
-    """Data set to learn; `nin data` lists them."""
+    """Data set to learn: a name (`nin data` lists them), or the path of a folder, like ./x."""
     framework: str = "pytorch"
     """Framework that trains."""
     image_size: int | None = None
@@ -87,6 +88,10 @@ class Recipe:
     """Pictures are padded by as many pixels and cropped at random in training."""
     validation: float = 0.0
     """Share of the training set held out for validation, from 0 to below 1."""
+    evaluate: str | None = None
+    """What is evaluated after each epoch: `test`, `validation` (which then judges, and the test
+    pictures stay unread) or `both`; test, and a validation split where there is one, if not
+    given."""
     seed: int = 0
     """Decides initial weights, batch order, augmentation and dropout."""
     train_examples: int | None = None
@@ -111,23 +116,33 @@ class Recipe:
             if (getattr(self, name) or 0.0) >= 1:
                 raise RecipeError(f"{name} must be below 1, got {getattr(self, name):g}")
         for name, known in choices().items():
-            if (value := getattr(self, name)) is not None:
+            value = getattr(self, name)
+            is_path = name == "dataset" and not datasets.is_named(value)
+            if value is not None and not is_path:
                 check_name(name, value, known, RecipeError)
         if self.nesterov and not self.momentum:
             raise RecipeError("nesterov needs a momentum above 0")
 
+    @property
+    def judged(self) -> str:
+        """The split that judges: "validation" where `evaluate` says so, else "test"."""
+        return "validation" if self.evaluate == "validation" else "test"
+
     def to_toml(self) -> str:
         """The whole recipe as TOML; fields that are not given are left out."""
-        lines = (
-            f"{name} = {json.dumps(value, ensure_ascii=False)}"
-            for name, value in dataclasses.asdict(self).items()
-            if value is not None
-        )
-        return "\n".join(lines) + "\n"
+        return toml_lines(dataclasses.asdict(self))
 
     def replace(self, **changes: Any) -> Recipe:
         """The recipe with other values for some fields. Raises RecipeError for unknown ones."""
         return from_mapping({**dataclasses.asdict(self), **changes}, "recipe")
+
+
+def toml_lines(values: Mapping[str, Any]) -> str:
+    """Numbers, texts and lists as TOML, a line each; None is left out."""
+    given = {name: value for name, value in values.items() if value is not None}
+    return "".join(
+        f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in given.items()
+    )
 
 
 _RANGES: dict[str, tuple[float, float]] = {
@@ -155,9 +170,10 @@ _RANGES: dict[str, tuple[float, float]] = {
 def choices() -> dict[str, tuple[str, ...]]:
     """The names that a field may have, for those that have such: what is checked, and shown."""
     return {
-        "dataset": tuple(DATASETS),
+        "dataset": tuple(datasets.DATASETS),
         "framework": tuple(FRAMEWORKS),
         "head": HEADS,
+        "evaluate": ("test", "validation", "both"),
         "initialisation": INITIALISATIONS,
         "optimizer": optimizer.KINDS,
         "schedule": SCHEDULES,
@@ -196,6 +212,11 @@ def _check_fields(values: Mapping[str, Any], where: str) -> dict[str, Any]:
 def _checked(name: str, value: Any, where: str) -> Any:
     if isinstance(value, np.generic):
         value = value.item()
+    if isinstance(value, Dataset):
+        raise RecipeError(
+            f"{where}: {name} must be a name or the path of a folder here, since the processes that"
+            f" train can't have an object: netinnet.data.save writes {value.name} as a folder"
+        )
     kinds = field_kinds(name)
     if value is None and type(None) in kinds:
         return None

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from netinnet import weights
+from netinnet.data import datasets
+from netinnet.data.source import DatasetRecord
 from netinnet.errors import ModelError, NetinnetError, RecipeError
 from netinnet.files import cannot_write, folder_name, new_dated_folder, write_text
 from netinnet.networks import description_file
@@ -36,6 +38,10 @@ class Run:
     @property
     def network_file(self) -> Path:
         return self.folder / "network.json"
+
+    @property
+    def dataset_file(self) -> Path:
+        return self.folder / "dataset.json"
 
     @property
     def events_file(self) -> Path:
@@ -77,6 +83,19 @@ class Run:
         # As of 0.1.0, when the network's last line had no end.
         text = f"{self.recipe_file.read_text('utf-8')}\n{self.network_file.read_text('utf-8')}"
         return hashlib.sha256(text.removesuffix("\n").encode()).hexdigest()
+
+    def dataset(self) -> DatasetRecord:
+        """What the run keeps of its data set; runs of netinnet 0.1.0 had one with a name.
+
+        Raises NetinnetError where it is damaged.
+        """
+        file = self.dataset_file
+        try:
+            return DatasetRecord.from_dict(file.read_text("utf-8", "replace"), str(file))
+        except FileNotFoundError:
+            return datasets.find(self.recipe().dataset).record()
+        except OSError as error:
+            raise ModelError(f"{file}: cannot be read ({error.strerror})") from error
 
     def metrics(self) -> dict[str, Any]:
         """The results of a finished run. Raises ModelError where it has none."""
@@ -163,7 +182,7 @@ class Run:
                 yield event
 
 
-def create(recipe: Recipe, network: Network, output: Path | None) -> Run:
+def create(recipe: Recipe, network: Network, output: Path | None, data: DatasetRecord) -> Run:
     """Make the folder of a new run: `output`, else runs/DATE-NETWORK-FRAMEWORK.
 
     Raises NetinnetError where the folder has a run already or cannot be written.
@@ -186,6 +205,7 @@ def create(recipe: Recipe, network: Network, output: Path | None) -> Run:
     except OSError as error:
         raise cannot_write(output, error) from error
     write_text(run.network_file, network.to_json() + "\n")
+    write_text(run.dataset_file, data.to_json(indent=1) + "\n")
     # The recipe last: a folder with a recipe is a run that can be resumed.
     write_text(run.recipe_file, recipe.to_toml())
     return run
@@ -195,7 +215,7 @@ def _is_left_behind(path: Path) -> bool:
     """Whether a start that was killed before its recipe was written can have left this."""
     if path.name == "checkpoints":
         return path.is_dir() and not any(path.iterdir())
-    return path.name in ("network.json", ".lock") or path.name.endswith(".tmp")
+    return path.name in ("network.json", "dataset.json", ".lock") or path.name.endswith(".tmp")
 
 
 def open_run(folder: Path) -> Run:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from netinnet import frameworks, weights
 from netinnet.data import datasets
-from netinnet.data.dataset import Split
+from netinnet.data.source import Dataset, Facts, Source
 from netinnet.errors import NetinnetError
 from netinnet.frameworks.learner import LearnerSettings
 from netinnet.inference import onnx_graph
@@ -22,23 +22,26 @@ from netinnet.training.listening import Listener, attempt, data_progress, write_
 from netinnet.training.loop import Report, Training
 from netinnet.training.recipe import Recipe
 from netinnet.training.run import Run
+from netinnet.training.splits import splits
 
 
-def _no_report(folder: Path, pictures: Split) -> None:
+def _no_report(folder: Path, pictures: Source) -> None:
     """For callers that want none."""
 
 
-def network_for(recipe: Recipe, network: Named | None = None) -> Network:
-    """The network a recipe trains: input, classes and preprocessing taken from its data set.
+def network_for(
+    recipe: Recipe, network: Named | None = None, facts: Facts | None = None
+) -> Network:
+    """The network a recipe trains: input, classes and preprocessing by the facts of its data set.
 
-    `network` is what the recipe's name for it stands for, if it is known already. Raises
-    NetworkError.
+    `network` is what the recipe's name for it stands for, and `facts` those of the data set that it
+    names, if they are known already. Raises NetworkError or DataError.
     """
-    data = datasets.DATASETS[recipe.dataset]
+    data = facts or datasets.facts(recipe.dataset)
     return resolve(
         recipe.network if network is None else network,
         image_size=recipe.image_size,
-        channels=data.shape.channels,
+        channels=data.channels,
         classes=data.classes,
         preprocessing=Preprocessing(data.mean, data.std) if recipe.normalise else Preprocessing(),
         pictures=data.shape,
@@ -50,6 +53,7 @@ def train(
     recipe: Recipe,
     *,
     network: Network | None = None,
+    dataset: Dataset | None = None,
     output: Path | None = None,
     data_dir: Path | None = None,
     listener: Listener = lambda event: None,
@@ -57,51 +61,58 @@ def train(
 ) -> Run:
     """Train from the start and return the finished run.
 
-    `network` is what the recipe's name for it stands for, where that is no name to look up.
-
-    `listener` hears every event of docs/architecture.md, progress after each step. `report` is
-    called with the run and the evaluated split after each epoch. Raises Interrupted when asked to
-    stop; the run can then be resumed.
+    `network` and `dataset` take the place of what the recipe names. `listener` is called with every
+    event of docs/architecture.md, progress after each step; `report` with the run and the split
+    that judges after each epoch. Raises Interrupted when asked to stop: the run can be resumed.
     """
-    network = network_for(recipe, network)
     adapter = frameworks.adapter(recipe.framework)
-    data = datasets.load(recipe.dataset, data_dir, on_progress=data_progress(listener))
-    learner = adapter.learner(learner_settings(recipe, network), _initial(recipe, network))
+    if dataset is not None:
+        recipe = recipe.replace(dataset=f"{datasets.OBJECT}{dataset.name}")
+    data = dataset or datasets.load(recipe.dataset, data_dir, data_progress(listener))
+    network = network_for(recipe, network, data.facts)
+    settings = learner_settings(recipe, network, data.facts)
+    learner = adapter.learner(settings, _initial(recipe, network))
     training = Training(recipe, network, data, learner, listener, report)
     # The folder last: what can't be trained leaves none behind.
-    return training.run(run.create(recipe, network, output), Progress())
+    return training.run(run.create(recipe, network, output, data.record), Progress())
 
 
 def resume(
     folder: Path,
     *,
+    dataset: Dataset | None = None,
     data_dir: Path | None = None,
     listener: Listener = lambda event: None,
     report: Report = _no_report,
 ) -> Run:
     """Go on with an interrupted run from its newest checkpoint, bit for bit.
 
-    Thread count and device of the first sitting are kept: sums depend on them. A finished run gets
-    what is missing of its model.onnx and report; one that has both is a NetinnetError.
+    Thread count and device of the first sitting are kept: sums depend on them. The data set must
+    have the same content; `dataset` gives one that is no folder. A finished run gets what is
+    missing of its model.onnx and report; one that has both is a NetinnetError.
     """
     opened = run.open_run(folder)
     if opened.is_finished:
-        return _complete(opened, data_dir, listener, report)
+        return _complete(opened, dataset, data_dir, listener, report)
     recipe = opened.recipe()
     first = next((e for e in opened.events() if e["event"] == "start"), {})
     settled = recipe.replace(
         threads=recipe.threads or first.get("threads"), device=first.get("device", recipe.device)
     )
-    network = opened.network()
+    network, record = opened.network(), opened.dataset()
     adapter = frameworks.adapter(recipe.framework)
-    data = datasets.load(recipe.dataset, data_dir, on_progress=data_progress(listener))
-    learner = adapter.learner(learner_settings(settled, network), _initial(recipe, network))
+    data = dataset or datasets.load(recipe.dataset, data_dir, data_progress(listener))
+    record.check(data.record)
+    settings = learner_settings(settled, network, record.facts)
+    learner = adapter.learner(settings, _initial(recipe, network))
     opened.remove_temporary()
     progress = checkpoint.restore(opened.checkpoints, learner, opened.identity())
     return Training(recipe, network, data, learner, listener, report).run(opened, progress)
 
 
-def _complete(run: Run, data_dir: Path | None, listener: Listener, report: Report) -> Run:
+def _complete(
+    run: Run, dataset: Dataset | None, data_dir: Path | None, listener: Listener, report: Report
+) -> Run:
     """Write what a finished run lacks: it was killed in its last moments, or could not write it."""
     run.remove_checkpoints()
     # In the order in which they are written.
@@ -114,9 +125,10 @@ def _complete(run: Run, data_dir: Path | None, listener: Listener, report: Repor
         )
     recipe, model = run.recipe(), run.model()
     attempt(lambda: onnx_graph.write(run.onnx_file, model), listener, "onnx_failed")
-    data = datasets.load(recipe.dataset, data_dir, on_progress=data_progress(listener))
-    test = data.limited(recipe.train_examples, recipe.test_examples).test
-    write_report(lambda: report(run.folder, test), listener)
+    data = dataset or datasets.load(recipe.dataset, data_dir, data_progress(listener))
+    run.dataset().check(data.record)
+    judged = splits(recipe, data)[1][recipe.judged]
+    write_report(lambda: report(run.folder, judged), listener)
     return run
 
 
@@ -124,13 +136,13 @@ def _initial(recipe: Recipe, network: Network) -> weights.Weights:
     return weights.initial(network, recipe.seed, recipe.initialisation)
 
 
-def learner_settings(recipe: Recipe, network: Network) -> LearnerSettings:
+def learner_settings(recipe: Recipe, network: Network, facts: Facts) -> LearnerSettings:
     return LearnerSettings(
         network=network,
         optimizer=Optimizer(
             recipe.optimizer, recipe.momentum, recipe.nesterov, recipe.weight_decay
         ),
-        source=datasets.DATASETS[recipe.dataset].shape,
+        source=facts.shape or network.input,
         label_smoothing=recipe.label_smoothing,
         device=recipe.device,
         threads=recipe.threads,

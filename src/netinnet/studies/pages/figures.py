@@ -54,7 +54,7 @@ def accuracy_strips(arms: Sequence[Dots], threshold: float, form: Format = "svg"
     axes.set_ylim(max(len(arms), 1) - 0.5, -0.5)
     axes.set_xlim(0, 1)
     percent_axis(axes.xaxis)
-    axes.set_xlabel("test accuracy (%)")
+    axes.set_xlabel("accuracy (%)")
     tidy(axes)
     axes.grid(visible=False, axis="y")
     axes.tick_params(axis="y", length=0)
@@ -70,7 +70,7 @@ def accuracy_strips(arms: Sequence[Dots], threshold: float, form: Format = "svg"
 def dead_and_accuracy(
     points: Sequence[tuple[int, float]], classes: int, best: float | None, form: Format = "svg"
 ) -> bytes:
-    """Test accuracy over the number of dead classes of each run.
+    """Accuracy over the number of dead classes of each run.
 
     The line is what is left of `best` where each dead class costs its share of the pictures; None
     where no run says what the best is.
@@ -100,7 +100,7 @@ def dead_and_accuracy(
     axes.set_xlabel(f"dead classes (of {classes})")
     axes.set_ylim(0, 1)
     percent_axis(axes.yaxis)
-    axes.set_ylabel("test accuracy (%)")
+    axes.set_ylabel("accuracy (%)")
     tidy(axes)
     axes.legend(frameon=False, fontsize=9)
     return image_bytes(figure, form)
@@ -147,14 +147,14 @@ def recall_maps(arms: Sequence[Recalls], classes: Sequence[str], form: Format = 
 
 @dataclass(frozen=True)
 class Curve:
-    """One arm's test accuracy after each epoch (1, 2, …) in every run: runs × epochs."""
+    """One arm's accuracy after each epoch (1, 2, …) in every run: runs × epochs."""
 
     name: str
     accuracies: Sequence[Sequence[float]]
 
 
 def curves_with_bands(panels: Sequence[tuple[str, Sequence[Curve]]], form: Format = "svg") -> bytes:
-    """A panel for each title: mean test accuracy over the epochs, ± one standard deviation.
+    """A panel for each title: mean accuracy over the epochs, ± one standard deviation.
 
     Where runs have different numbers of epochs, only epochs that all have are drawn.
     """
@@ -191,7 +191,7 @@ def curves_with_bands(panels: Sequence[tuple[str, Sequence[Curve]]], form: Forma
         percent_axis(axes.yaxis)
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.set_xlabel("epoch")
-        axes.set_ylabel("test accuracy (%)")
+        axes.set_ylabel("accuracy (%)")
         tidy(axes)
         axes.legend(frameon=False, fontsize=8)
     return image_bytes(figure, form)
@@ -208,7 +208,7 @@ def effects(rows: Sequence[tuple[str, Interval]], form: Format = "svg") -> bytes
     axes.axvline(0, color=GREY, linewidth=1)
     axes.set_yticks(range(len(rows)), [shortened(name, 40) for name, _ in rows], fontsize=9)
     axes.set_ylim(max(len(rows), 1) - 0.5, -0.5)
-    axes.set_xlabel("test accuracy against the baseline (percentage points), 95 % interval")
+    axes.set_xlabel("accuracy against the baseline (percentage points), 95 % interval")
     tidy(axes)
     axes.tick_params(axis="y", length=0)
     return image_bytes(figure, form)
@@ -250,7 +250,7 @@ def accuracy_against_cost(places: Sequence[Place], form: Format = "svg") -> byte
         axes.set_xlabel(label)
         percent_axis(axes.yaxis)
         tidy(axes)
-    panels[0].set_ylabel("test accuracy (%), mean ± sd")
+    panels[0].set_ylabel("accuracy (%), mean ± sd")
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=5, frameon=False, fontsize=9)
     return image_bytes(figure, form)

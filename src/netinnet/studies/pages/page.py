@@ -86,7 +86,8 @@ def write_arms(
         folder,
         plan,
         Progress(state, done, len(outcomes), "runs"),
-        f"{units.counted(len(plan.arms), 'arm')}, {units.counted(len(plan.seeds), 'seed')}",
+        f"{units.counted(len(plan.arms), 'arm')}, {units.counted(len(plan.seeds), 'seed')}, "
+        f"judged by {plan.judged} accuracy",
         runs=[(outcome, _report(folder, outcome)) for outcome in outcomes],
         lost={name: lost_runs for name, lost_runs in lost.items() if lost_runs},
         curves=_curves(panels),
@@ -107,7 +108,7 @@ def _curves(panels: Sequence[tuple[str, Sequence[ArmRuns]]]) -> str | None:
     shown = []
     for title, rows in panels:
         curves = [
-            Curve(row.arm, [[p.test_accuracy for p in o.curve] for o in row.runs if o.curve])
+            Curve(row.arm, [[p.accuracy for p in o.curve] for o in row.runs if o.curve])
             for row in rows
         ]
         shown.append((title, [curve for curve in curves if curve.accuracies]))

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from netinnet.data import datasets
 from netinnet.reports.figures import drawn
 from netinnet.studies import reliability
 from netinnet.studies.outcome import Outcome
@@ -26,7 +25,7 @@ def write(folder: Path, plan: Plan, outcomes: Sequence[Outcome], state: str) -> 
     """Write report.html into the study's folder and return its path."""
     rows = reliability.table(plan, outcomes)
     networks = ", ".join(sorted({arm.network.name for arm in plan.arms}))
-    classes = datasets.find(plan.arms[0].recipe.dataset).classes
+    classes = plan.arms[0].facts.classes
     threshold = plan.settings["threshold"]
     return page.write_arms(
         "reliability.html",
@@ -47,7 +46,7 @@ def write(folder: Path, plan: Plan, outcomes: Sequence[Outcome], state: str) -> 
 
 
 def _finished(row: ArmReliability) -> list[tuple[float, Outcome]]:
-    return [(o.test_accuracy, o) for o in row.runs if o.test_accuracy is not None]
+    return [(o.accuracy, o) for o in row.runs if o.accuracy is not None]
 
 
 def _strips(rows: Sequence[ArmReliability], threshold: float) -> str | None:
@@ -66,8 +65,8 @@ def _dead_classes(outcomes: Sequence[Outcome], classes: int) -> dict[str, Any]:
     """
     by_count: dict[int, list[float]] = defaultdict(list)
     for o in outcomes:
-        if o.test_accuracy is not None:
-            by_count[len(o.dead)].append(o.test_accuracy)
+        if o.accuracy is not None:
+            by_count[len(o.dead)].append(o.accuracy)
     fewest = min(by_count, default=0)
     alive = classes - fewest
     best = statistics.median(by_count[fewest]) * classes / alive if by_count and alive else None

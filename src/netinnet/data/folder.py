@@ -1,0 +1,121 @@
+"""A data set as a folder: NumPy or IDX files, and `dataset.json` with the facts.
+
+    train-images.npy  train-labels.npy  test-images.npy  test-labels.npy     (memory-mapped)
+    train-images-idx3-ubyte  train-labels-idx1-ubyte  t10k-…                 (or each with .gz)
+
+A validation split (`validation-images.npy`, …) and `dataset.json` may be left out.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from netinnet.data import source
+from netinnet.data.idx import open_idx
+from netinnet.data.source import Dataset, Progress, chunks, silent
+from netinnet.errors import DataError, NetinnetError
+from netinnet.files import cannot_write
+
+FACTS_FILE = "dataset.json"
+FILES = "train-images.npy, train-labels.npy, test-images.npy, test-labels.npy, or MNIST's IDX files"
+_IDX = {"images": "images-idx3-ubyte", "labels": "labels-idx1-ubyte"}
+_FACTS = ("name", "classes", "mean", "std", "horizontal_flip")
+
+
+def load(folder: Path, on_progress: Progress = silent) -> Dataset:
+    """The data set in a folder, its pictures memory-mapped where they are not compressed.
+
+    Facts that `dataset.json` doesn't have are computed, and `on_progress` is told. Raises DataError
+    for what is missing or malformed.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder; a data set's has {FILES}")
+    facts = {"name": folder.resolve().name, **_facts(folder / FACTS_FILE)}
+    pairs: dict[str, Any] = {}
+    for split in source.SPLITS:
+        files = {kind: _find(folder, split, kind) for kind in _IDX}
+        missing = [f"{split} {kind}" for kind, file in files.items() if file is None]
+        if not missing:
+            pairs[split] = tuple(_array(file) for file in files.values() if file)
+        elif split != "validation" or len(missing) == 1:
+            raise DataError(f"{folder}: no {' and '.join(missing)} in it; it should have {FILES}")
+    try:
+        return source.from_arrays(**facts, **pairs, on_progress=on_progress)
+    except DataError as error:
+        raise DataError(f"{folder}: {error}") from error
+
+
+def _find(folder: Path, split: str, kind: str) -> Path | None:
+    plain = f"{'t10k' if split == 'test' else split}-{_IDX[kind]}"
+    names = (f"{split}-{kind}.npy", plain, f"{plain}.gz")
+    return next((folder / name for name in names if (folder / name).exists()), None)
+
+
+def _array(file: Path) -> npt.NDArray[Any]:
+    """The array in a file. Raises DataError where there is none."""
+    if file.suffix != ".npy":
+        return open_idx(file)
+    try:
+        return np.lib.format.open_memmap(file, mode="r")
+    except Exception as error:  # NumPy raises almost anything for a damaged header
+        reason = " ".join(str(error).split())
+        raise DataError(f"{file}: not a NumPy file of numbers, or damaged ({reason})") from error
+
+
+def _facts(file: Path) -> dict[str, Any]:
+    """What dataset.json says; {} without one. Raises DataError for what is no such fact."""
+    if not file.exists():
+        return {}
+    try:
+        facts = json.loads(file.read_text("utf-8"))
+        unknown = set(facts) - {*_FACTS}
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        raise DataError(f"{file}: not an object in JSON, or damaged ({error})") from error
+    if unknown or not isinstance(facts, dict) or not isinstance(facts.get("name", ""), str):
+        raise DataError(
+            f"{file}: should hold {', '.join(_FACTS)}, got {', '.join(map(str, facts))}"
+        )
+    return facts
+
+
+def save(dataset: Dataset, folder: str | Path) -> Path:
+    """Write a data set as a folder of NumPy files that `recipe.dataset` can name; returns it.
+
+    The folder appears whole or not at all; one that holds something is not written over. Raises
+    NetinnetError where it can't be written.
+
+    Example: `save(data, "dots")`, then `nin train --dataset ./dots`.
+    """
+    folder = Path(folder)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise NetinnetError(f"{folder} is there already, and not empty; choose another folder")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        beside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+        try:
+            for split, part in dataset.splits.items():
+                np.save(beside / f"{split}-labels.npy", part.labels)
+                shape = (len(part), *part.pictures(np.arange(1)).shape[1:])
+                file = beside / f"{split}-images.npy"
+                images = np.lib.format.open_memmap(file, "w+", np.uint8, shape)
+                for chunk in chunks(len(part)):
+                    images[chunk] = part.pictures(chunk)
+                images.flush()
+            record = dataset.record.to_dict()
+            text = json.dumps({k: record[k] for k in _FACTS}, ensure_ascii=False, indent=1)
+            (beside / FACTS_FILE).write_text(text + "\n", "utf-8")
+            beside.chmod(0o755)
+            os.replace(beside, folder)
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+    return folder

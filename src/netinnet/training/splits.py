@@ -1,0 +1,41 @@
+"""What a recipe trains on, and what it evaluates after each epoch."""
+
+from __future__ import annotations
+
+from netinnet.data import batches
+from netinnet.data.batches import TrainingBatches
+from netinnet.data.source import Dataset, Source, View
+from netinnet.errors import RecipeError
+from netinnet.networks.network import Network
+from netinnet.training.recipe import Recipe
+
+
+def splits(recipe: Recipe, data: Dataset) -> tuple[Source, dict[str, Source]]:
+    """The training pictures, and by name the splits that are evaluated after each epoch.
+
+    A share of the training set that the recipe holds out takes the place of the data set's own
+    validation split. Raises RecipeError where `evaluate` asks for validation and there is none.
+    """
+    data = data.limited(recipe.train_examples, recipe.test_examples)
+    train, validation = data.train, data.validation
+    if recipe.validation:
+        kept, held_out = batches.split(len(train), recipe.validation, recipe.seed)
+        train, validation = View(train, kept), View(train, held_out)
+    if validation is None and recipe.evaluate in ("validation", "both"):
+        raise RecipeError(
+            f"evaluate = {recipe.evaluate} needs pictures held out from training: give validation, "
+            f"as in validation = 0.1, or a data set with a validation split"
+        )
+    evaluated: dict[str, Source] = {}
+    if recipe.evaluate != "validation":
+        evaluated["test"] = data.test
+    if validation is not None and recipe.evaluate != "test":
+        evaluated["validation"] = validation
+    return train, evaluated
+
+
+def training_batches(recipe: Recipe, network: Network, source: Source) -> TrainingBatches:
+    """The batch of each training step."""
+    own = ("batch_size", "seed", "horizontal_flip", "crop_padding")
+    fields = {name: getattr(recipe, name) for name in own}
+    return TrainingBatches(source, network.preprocessing, **fields)
