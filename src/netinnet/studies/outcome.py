@@ -10,6 +10,7 @@ from typing import Any
 
 from netinnet import metrics
 from netinnet.data import datasets
+from netinnet.data.loader import logits_of
 from netinnet.errors import ModelError
 from netinnet.files import write_text
 from netinnet.inference.onnx_graph import too_large
