@@ -289,7 +289,7 @@ def test_a_live_curve_needs_a_notebook(tmp_path: Path) -> None:
 
 
 def test_a_recipe_object_is_changed_too() -> None:
-    changed = recipes.resolve(recipes.load("fashion"), {"epochs": 2})
-    assert changed == recipes.resolve("fashion", {"epochs": 2})
+    changed, _ = recipes.resolve(recipes.load("fashion"), {"epochs": 2})
+    assert (changed, None) == recipes.resolve("fashion", {"epochs": 2})
     with pytest.raises(RecipeError, match="unknown field 'epoch'"):
         recipes.resolve(changed, {"epoch": 2})

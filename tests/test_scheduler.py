@@ -16,6 +16,7 @@ from netinnet.studies.plan import Job
 from netinnet.studies.scheduler import Scheduler
 from netinnet.training import recipe as recipes
 from netinnet.training.interruption import Interrupted, StopRequest
+from netinnet.training.start import network_for
 
 
 def ended(status: int, reason: str = "") -> dict[str, Any]:
@@ -28,7 +29,8 @@ class Script:
     def __init__(self, folder: Path, *plays: list[dict[str, Any]], jobs: int = 1) -> None:
         recipe = recipes.load("fashion")
         self.waiting = deque(
-            plans.job(folder, "a", recipe.replace(seed=seed)) for seed in range(jobs)
+            plans.job(folder, "a", recipe.replace(seed=seed), network_for(recipe))
+            for seed in range(jobs)
         )
         self.plays, self.count = deque(plays), 1
         self.at_work: dict[Path, Any] = {}

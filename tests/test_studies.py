@@ -26,8 +26,10 @@ from netinnet.studies.plan import Arm, Job, Plan
 from netinnet.studies.workload import Workload
 from netinnet.training import recipe as recipes
 from netinnet.training.run import Run
+from netinnet.training.start import network_for
 from tests.conftest import made_once, needs, nin
 
+NETWORK = network_for(recipes.load("fashion"))
 TINY = ["--train-examples", "160", "--test-examples", "60", "--epochs", "1"]
 DYING = [
     *("--recipe", "book", "--image-size", "67", "--learning-rate", "5"),
@@ -263,7 +265,7 @@ def test_dry_run_without_the_framework_says_why_no_time_is_known(tmp_path: Path)
 
 def test_estimate_learns_each_arms_speed(tmp_path: Path) -> None:
     slow, fast = (
-        Job(name, 0, recipes.load("fashion"), tmp_path / name) for name in ("slow", "fast")
+        Job(name, 0, recipes.load("fashion"), NETWORK, tmp_path / name) for name in ("slow", "fast")
     )
     estimate = Estimate({"slow": 100.0, "fast": 10.0}, {})
     assert estimate.seconds_left([slow, fast], 1) is None
@@ -280,7 +282,10 @@ def test_estimate_learns_each_arms_speed(tmp_path: Path) -> None:
 
 
 def test_estimate_begins_with_timed_steps(tmp_path: Path) -> None:
-    jobs = [Job(name, 0, recipes.load("fashion"), tmp_path / name) for name in ("timed", "unknown")]
+    jobs = [
+        Job(name, 0, recipes.load("fashion"), NETWORK, tmp_path / name)
+        for name in ("timed", "unknown")
+    ]
     estimate = Estimate({"timed": 100.0, "unknown": 10.0}, {"timed": 50.0})
     # The arm that was not timed is judged by its work: a tenth of the other one's.
     assert estimate.seconds_left(jobs, 1) == pytest.approx(55)
@@ -323,7 +328,9 @@ def test_arms_that_cannot_be_timed_are_left_out(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_whole_runs_are_shared_out(tmp_path: Path) -> None:
-    jobs = [Job("a", seed, recipes.load("fashion"), tmp_path / str(seed)) for seed in range(5)]
+    jobs = [
+        Job("a", seed, recipes.load("fashion"), NETWORK, tmp_path / str(seed)) for seed in range(5)
+    ]
     estimate = Estimate({"a": 1.0}, {"a": 100.0})
     assert [estimate.seconds_left(jobs, n) for n in (1, 2, 4, 8)] == [500, 300, 200, 100]
 
