@@ -201,7 +201,7 @@ FIGURES: dict[str, Callable[[figures.Format], bytes]] = {
 
 
 TEXTS = {
-    "strips": ["test accuracy (%)", "with dead classes", "$none$"],
+    "strips": ["accuracy (%)", "with dead classes", "$none$"],
     "dead": ["dead classes (of 10)", "one run"],
     "curves": ["one", "epoch"],
     "effects": ["percentage points"],

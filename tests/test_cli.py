@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import resource
 import struct
 import subprocess
@@ -248,11 +249,11 @@ def test_plain_progress_and_last_lines(tmp_path: Path) -> None:
     lines = done.stdout.splitlines()
     assert lines[0].startswith(f"nin-small (96,080 parameters), {FRAMEWORK} on ")
     assert any(line.startswith("epoch 1/2: loss ") for line in lines)
-    assert lines[-3].startswith("loss ")
-    assert "train acc" in lines[-3]
-    assert "test acc" in lines[-3]
+    assert re.fullmatch(r"loss [\d.]+, train acc [\d.]+, test acc [\d.]+", lines[-4])
+    interval = r"test acc of \d+ pictures: 0\.\d+ to 0\.\d+ \(95 %, Wilson\)"
+    assert re.fullmatch(interval, lines[-3])
     assert "images/s on" in lines[-2]
     assert lines[-1].startswith(f"run: {tmp_path / 'run'}")
     quiet = nin("train", *QUICK, "--output", tmp_path / "quiet", "--quiet")
-    assert len(quiet.stdout.splitlines()) == 3
+    assert len(quiet.stdout.splitlines()) == 4
     assert quiet.stderr == ""

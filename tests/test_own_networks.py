@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 import netinnet
 from netinnet import weights
 from netinnet.cli import main
+from netinnet.data import datasets
 from netinnet.errors import NetinnetError, NetworkError
 from netinnet.frameworks import FRAMEWORKS
 from netinnet.networks import (
@@ -75,6 +76,7 @@ blocks = [
     { head = "gap" },
 ]
 """
+RECORD = datasets.find("fashion-mnist").record()
 OBJECT = Network("mine", Shape(1, 28, 28), tiny(10), tuple("abcdefghij"))
 register("tiny", tiny)
 
@@ -540,7 +542,7 @@ def test_a_run_needs_nothing_but_its_folder(
 def test_checkpoints_of_0_1_0_are_resumed(place: Path) -> None:
     """Its network.json had all fields; the digest in its checkpoints is over what it wrote."""
     recipe = recipes.load("fashion", network="tiny", framework=FRAMEWORK, **TINY)
-    run = runs.create(recipe, network_for(recipe), place / "old")
+    run = runs.create(recipe, network_for(recipe), place / "old", RECORD)
     old = json.dumps(in_full(run.network()), indent=1, ensure_ascii=False)
     run.network_file.write_text(old + "\n", "utf-8")
     assert run.identity() == hashlib.sha256(f"{recipe.to_toml()}\n{old}".encode()).hexdigest()
@@ -549,7 +551,7 @@ def test_checkpoints_of_0_1_0_are_resumed(place: Path) -> None:
 
 def test_a_damaged_network_is_one_line(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     recipe = recipes.load("fashion", network="tiny")
-    run = runs.create(recipe, network_for(recipe), place / "run")
+    run = runs.create(recipe, network_for(recipe), place / "run", RECORD)
     run.network_file.write_text("{")
     assert main.run(["train", "--resume", "run", "--quiet"]) == 2
     assert "run/network.json: not a network description" in capsys.readouterr().err
@@ -557,7 +559,7 @@ def test_a_damaged_network_is_one_line(place: Path, capsys: pytest.CaptureFixtur
 
 def test_the_runs_folder_has_the_networks_name(place: Path) -> None:
     odd = dataclasses.replace(OBJECT, name="../my net")
-    run = runs.create(recipes.Recipe(network="../my net"), odd, None)
+    run = runs.create(recipes.Recipe(network="../my net"), odd, None, RECORD)
     assert run.folder.parent == Path("runs")
     assert run.folder.name.endswith("-my-net-pytorch")
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from netinnet.data import datasets
 from netinnet.errors import NetinnetError
 from netinnet.studies import plan as plans
 from netinnet.studies.outcome import Outcome
@@ -17,6 +18,8 @@ from netinnet.studies.scheduler import Scheduler
 from netinnet.training import recipe as recipes
 from netinnet.training.interruption import Interrupted, StopRequest
 from netinnet.training.start import network_for
+
+DATA = {"fashion-mnist": datasets.find("fashion-mnist").record()}
 
 
 def ended(status: int, reason: str = "") -> dict[str, Any]:
@@ -81,7 +84,7 @@ class Script:
         self.reports.append(state)
 
     def run(self, stop: StopRequest | None = None) -> None:
-        scheduler: Any = Scheduler(self, self, lambda event: None, "nin x --resume y")  # type: ignore[arg-type]
+        scheduler: Any = Scheduler(self, self, lambda event: None, "nin x --resume y", DATA)  # type: ignore[arg-type]
         scheduler.run(stop or StopRequest())
 
 
