@@ -322,9 +322,9 @@ def test_arms_that_cannot_be_timed_are_left_out(monkeypatch: pytest.MonkeyPatch)
     arms = (Arm("nin", recipes.load("fashion")), Arm("lenet", recipes.load("lenet")))
     both = [Workload(name, 0, 1, 0, 1, 12_800, 384) for name in ("nin", "lenet")]
     # 12,800 pictures and a third of 384, in batches of 128 at the median of .2 s.
-    assert timing.seconds_of_a_run(plan, arms, both, 2) == {"nin": pytest.approx(20.2, abs=1)}
+    assert timing.seconds_of_a_run(arms, both, 2) == {"nin": pytest.approx(20.2, abs=1)}
     with pytest.raises(FrameworkError, match="no such device"):
-        timing.seconds_of_a_run(plan, arms[1:], both, 2)
+        timing.seconds_of_a_run(arms[1:], both, 2)
 
 
 def test_whole_runs_are_shared_out(tmp_path: Path) -> None:
