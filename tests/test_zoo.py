@@ -8,7 +8,8 @@ from netinnet import frameworks, weights
 from netinnet.costs import counts
 from netinnet.errors import NetworkError
 from netinnet.networks import zoo
-from netinnet.networks.layers import Conv, Shape
+from netinnet.networks.layers import Conv, Linear, Shape, Sigmoid
+from netinnet.networks.network import Block, Network
 from tests.conftest import FRAMEWORK, needs
 
 PARAMETERS = {
@@ -47,6 +48,13 @@ def test_the_chapters_table() -> None:
     assert counts.total_cost(net).macs == 762_297_352
     conv = next(row for row in counts.layer_costs(net) if row.name == "block2.conv1")
     assert conv.macs == 415_334_400
+
+
+def test_a_block_of_any_layers_is_described() -> None:
+    layers = (Linear(8), Sigmoid(), Linear(2), Sigmoid())
+    net = Network("n", Shape(3, 1, 1), (Block("mlp", layers),), ("x", "y"))
+    (row,) = counts.block_costs(net)
+    assert row.description == "linear, 8 features → linear, 2 features, sigmoid"
 
 
 def test_imagenet_file_is_29_mb() -> None:

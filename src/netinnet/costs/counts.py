@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from netinnet.networks.layers import Conv, Layer, Linear, Shape
+from netinnet.networks.layers import Conv, Flatten, Layer, Linear, Shape
 from netinnet.networks.network import Network
 
 
@@ -75,22 +75,22 @@ def block_costs(network: Network) -> list[LayerCost]:
 
 
 def _describe_block(layers: tuple[Layer, ...]) -> str:
-    """ "conv 11×11, stride 4, 96 channels + 2 more conv", or the single layers joined."""
+    """ "conv 11×11, stride 4, 96 channels → 1×1 96, ReLU", or the single layers joined.
+
+    What has weights comes first, then every other layer once; a Flatten goes without saying.
+    """
     weighted = [layer for layer in layers if isinstance(layer, Conv | Linear)]
     if not weighted:
         return ", ".join(layer.describe() for layer in layers)
     text = weighted[0].describe()
-    for conv in weighted[1:]:
-        assert isinstance(conv, Conv)
-        text += f" → {conv.kernel}×{conv.kernel} {conv.channels}"
-    others = {type(layer).__name__ for layer in layers}
-    for kind, word in (("BatchNorm", "batch norm"), ("ReLU", "ReLU"), ("Sigmoid", "sigmoid")):
-        if kind in others:
-            text += f", {word}"
-    for layer in layers:
-        if type(layer).__name__ == "Dropout":
-            text += f", {layer.describe()}"
-    return text
+    for layer in weighted[1:]:
+        match layer:
+            case Conv():
+                text += f" → {layer.kernel}×{layer.kernel} {layer.channels}"
+            case _:
+                text += f" → {layer.describe()}"
+    others = (v.describe() for v in layers if not isinstance(v, Conv | Linear | Flatten))
+    return ", ".join(dict.fromkeys((text, *others)))
 
 
 def total_cost(network: Network) -> LayerCost:
