@@ -91,14 +91,14 @@ _ZEROS = nnx.initializers.zeros
 """Canonical weights follow at once, so nothing is drawn here."""
 
 
-class ReLU(nnx.Module):
-    def __call__(self, x: jax.Array) -> jax.Array:
-        return nnx.relu(x)
+class Elementwise(nnx.Module):
+    """A function of each value by itself."""
 
+    def __init__(self, function: Callable[[jax.Array], jax.Array]) -> None:
+        self.function = function
 
-class Sigmoid(nnx.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
-        return nnx.sigmoid(x)
+        return self.function(x)
 
 
 class GlobalAvgPool(nnx.Module):
@@ -201,8 +201,8 @@ def _linear(o: layers.Linear, s: Shape, rngs: nnx.Rngs) -> nnx.Linear:
 MODULES: Table = {
     layers.Conv: _conv,
     layers.BatchNorm: _batch_norm,
-    layers.ReLU: lambda o, s, rngs: ReLU(),
-    layers.Sigmoid: lambda o, s, rngs: Sigmoid(),
+    layers.ReLU: lambda o, s, rngs: Elementwise(nnx.relu),
+    layers.Sigmoid: lambda o, s, rngs: Elementwise(nnx.sigmoid),
     layers.MaxPool: lambda o, s, rngs: MaxPool(o, s),
     layers.AvgPool: lambda o, s, rngs: AvgPool(o, s),
     layers.GlobalAvgPool: lambda o, s, rngs: GlobalAvgPool(),
