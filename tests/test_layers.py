@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from netinnet import frameworks, weights
-from netinnet.errors import FrameworkError
+from netinnet.errors import FrameworkError, NetworkError
 from netinnet.frameworks import FRAMEWORKS
 from netinnet.frameworks.learner import LearnerSettings
 from netinnet.inference import oracle
@@ -26,6 +26,7 @@ from netinnet.networks.layers import (
     Flatten,
     GlobalAvgPool,
     Layer,
+    LeakyReLU,
     Linear,
     MaxPool,
     ReLU,
@@ -44,6 +45,7 @@ SAMPLES: dict[str, Layer] = {
     "conv same": Conv(3, 5, 1, 2),
     "batch norm": BatchNorm(0.01, 0.2),
     "relu": ReLU(),
+    "leaky relu": LeakyReLU(0.2),
     "sigmoid": Sigmoid(),
     "max pool": MaxPool(3, 2),
     "max pool padded": MaxPool(3, 2, 1),
@@ -140,6 +142,19 @@ def test_words_are_words(layer: Layer) -> None:
     words = layer.describe()
     assert words
     assert "(" not in words
+
+
+@each_sample
+def test_what_is_said_to_be_monotone_is(layer: Layer) -> None:
+    if layer.is_monotone:
+        x = np.linspace(-4, 4, 41).reshape(1, 41, 1, 1)
+        assert (np.diff(oracle.OPERATIONS[type(layer)](layer, {}, x), axis=1) >= 0).all()
+
+
+@pytest.mark.parametrize("slope", [-0.1, 1.0, math.nan])
+def test_a_slope_that_is_none_is_refused(slope: float) -> None:
+    with pytest.raises(NetworkError, match=r"^LeakyReLU: slope must be in \[0, 1\), got "):
+        LeakyReLU(slope)
 
 
 @needs("pytorch")

@@ -88,6 +88,7 @@ MODULES: dict[type[Layer], Callable[[Any, Shape, str], gluon.HybridBlock]] = {
         momentum=1 - o.momentum, epsilon=o.epsilon, in_channels=s.channels, prefix=prefix
     ),
     layers.ReLU: lambda o, s, prefix: nn.Activation("relu", prefix=prefix),
+    layers.LeakyReLU: lambda o, s, prefix: nn.LeakyReLU(o.slope, prefix=prefix),
     layers.Sigmoid: lambda o, s, prefix: nn.Activation("sigmoid", prefix=prefix),
     layers.MaxPool: lambda o, s, prefix: nn.MaxPool2D(o.kernel, o.stride, o.padding, prefix=prefix),
     layers.AvgPool: lambda o, s, prefix: nn.AvgPool2D(o.kernel, o.stride, o.padding, prefix=prefix),

@@ -206,6 +206,7 @@ OPERATIONS: dict[type[Layer], Callable[[Any, Tensors, Tensor], Tensor]] = {
     ResizedConv: _resized_conv,
     layers.BatchNorm: _batch_norm,
     layers.ReLU: lambda o, own, x: tf.nn.relu(x),
+    layers.LeakyReLU: lambda o, own, x: tf.nn.leaky_relu(x, o.slope),
     layers.Sigmoid: lambda o, own, x: tf.sigmoid(x),
     layers.MaxPool: _max_pool,
     layers.AvgPool: _avg_pool,

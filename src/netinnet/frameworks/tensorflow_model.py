@@ -137,6 +137,7 @@ LAYERS: dict[type[Layer], Callable[[Any, Any, str, Any], Any]] = {
         momentum=1 - o.momentum, epsilon=o.epsilon, name=name
     )(x),
     layers.ReLU: lambda k, o, name, x: k.layers.ReLU(name=name)(x),
+    layers.LeakyReLU: lambda k, o, name, x: k.layers.LeakyReLU(o.slope, name=name)(x),
     layers.Sigmoid: lambda k, o, name, x: k.layers.Activation("sigmoid", name=name)(x),
     layers.MaxPool: _max_pool,
     layers.AvgPool: _avg_pool,

@@ -240,6 +240,7 @@ MAKERS: dict[type[Layer], Maker] = {
         "BatchNormalization", n, g.tensors(n, *STATISTICS), epsilon=layer.epsilon
     ),
     layers.ReLU: lambda g, n, *_: g.then("Relu", n),
+    layers.LeakyReLU: lambda g, n, layer, _: g.then("LeakyRelu", n, alpha=layer.slope),
     layers.Sigmoid: lambda g, n, *_: g.then("Sigmoid", n),
     layers.MaxPool: lambda g, n, layer, _: g.then("MaxPool", n, **_window(layer)),
     layers.AvgPool: lambda g, n, layer, _: g.then(

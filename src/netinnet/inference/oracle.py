@@ -71,6 +71,7 @@ OPERATIONS: dict[type[Layer], Callable[[Any, Tensors, Array], Array]] = {
     layers.Conv: _conv,
     layers.BatchNorm: _batch_norm,
     layers.ReLU: lambda o, own, x: np.maximum(x, 0),
+    layers.LeakyReLU: lambda o, own, x: np.maximum(x, o.slope * x),
     layers.Sigmoid: lambda o, own, x: 1 / (1 + np.exp(-x)),
     layers.MaxPool: _max_pool,
     layers.AvgPool: _avg_pool,

@@ -197,6 +197,22 @@ class ReLU(Layer):
 
 
 @dataclass(frozen=True)
+class LeakyReLU(Layer):
+    """max(x, slope · x): what is below 0 keeps a little of its gradient."""
+
+    kind: ClassVar[str] = "relu"
+    is_monotone: ClassVar[bool] = True
+    slope: float = 0.01
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.slope < 1:
+            raise NetworkError(f"LeakyReLU: slope must be in [0, 1), got {self.slope}")
+
+    def describe(self) -> str:
+        return f"leaky ReLU {self.slope:g}"
+
+
+@dataclass(frozen=True)
 class Sigmoid(Layer):
     """1 / (1 + exp(-x)); LeNet's activation in the book."""
 
@@ -342,6 +358,7 @@ LAYERS: dict[str, type[Layer]] = {
         Conv,
         BatchNorm,
         ReLU,
+        LeakyReLU,
         Sigmoid,
         MaxPool,
         AvgPool,
