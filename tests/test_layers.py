@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import math
 import zlib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,7 @@ from netinnet.inference import oracle
 from netinnet.metrics import cross_entropy
 from netinnet.networks import layers as vocabulary
 from netinnet.networks.layers import (
+    GELU,
     LAYERS,
     AvgPool,
     BatchNorm,
@@ -46,6 +49,7 @@ SAMPLES: dict[str, Layer] = {
     "batch norm": BatchNorm(0.01, 0.2),
     "relu": ReLU(),
     "leaky relu": LeakyReLU(0.2),
+    "gelu": GELU(),
     "sigmoid": Sigmoid(),
     "max pool": MaxPool(3, 2),
     "max pool padded": MaxPool(3, 2, 1),
@@ -176,19 +180,31 @@ def test_counts_are_those_of_pytorch(layer: Layer) -> None:
 
 
 @each_sample
-def test_onnx_computes_the_same(layer: Layer) -> None:
+def test_onnx_computes_the_same(layer: Layer, tmp_path: Path) -> None:
     onnx = pytest.importorskip("onnx")
     from onnx.reference import ReferenceEvaluator
 
+    from netinnet.inference import model_files
     from netinnet.inference.onnx_graph import INPUT, LOGITS, to_onnx
+    from netinnet.inference.predictor import Predictor
     from netinnet.preprocessing import prepare
 
     net = network(layer)
     images = np.random.default_rng(0).integers(0, 256, (3, 7, 6, 4), np.uint8)
-    graph = onnx.load_from_string(to_onnx(weights.Model(net, drawn(net))))
-    (result,) = ReferenceEvaluator(graph).run([LOGITS], {INPUT: images})
+    model = weights.Model(net, drawn(net))
+    graph = to_onnx(model)
+    (result,) = ReferenceEvaluator(onnx.load_from_string(graph)).run([LOGITS], {INPUT: images})
     prepared = prepare(images, net.input, net.preprocessing)
-    assert_close(result, oracle.logits(net, drawn(net), channels_first(prepared)))
+    expected = oracle.logits(net, model.weights, channels_first(prepared))
+    assert_close(result, expected)
+    (tmp_path / "model.onnx").write_bytes(graph)
+    read_back = model_files.find(tmp_path / "model.onnx")
+    assert read_back.network == net
+    assert {n: w.tolist() for n, w in read_back.weights.items()} == {
+        n: w.tolist() for n, w in model.weights.items()
+    }
+    if importlib.util.find_spec("onnxruntime"):
+        assert_close(Predictor(model, threads=1).logits(images), expected)
 
 
 @pytest.mark.parametrize("framework", INSTALLED)

@@ -203,6 +203,7 @@ MODULES: Table = {
     layers.BatchNorm: _batch_norm,
     layers.ReLU: lambda o, s, rngs: Elementwise(nnx.relu),
     layers.LeakyReLU: lambda o, s, rngs: Elementwise(lambda x: nnx.leaky_relu(x, o.slope)),
+    layers.GELU: lambda o, s, rngs: Elementwise(nnx.gelu),
     layers.Sigmoid: lambda o, s, rngs: Elementwise(nnx.sigmoid),
     layers.MaxPool: lambda o, s, rngs: MaxPool(o, s),
     layers.AvgPool: lambda o, s, rngs: AvgPool(o, s),

@@ -74,6 +74,15 @@ class AsMap(gluon.HybridBlock):  # type: ignore[misc]
         return functions.np.expand_dims(functions.np.expand_dims(x, 2), 3)
 
 
+@mx.util.use_np
+class GELU(gluon.HybridBlock):  # type: ignore[misc]
+    """MXNet's own is by the error function."""
+
+    def hybrid_forward(self, functions: Any, x: Any) -> Any:
+        slope, cubic = layers.GELU.slope, layers.GELU.cubic
+        return x * functions.npx.sigmoid(x * (slope + cubic * x * x))
+
+
 MODULES: dict[type[Layer], Callable[[Any, Shape, str], gluon.HybridBlock]] = {
     layers.Conv: lambda o, s, prefix: nn.Conv2D(
         o.channels,
@@ -89,6 +98,7 @@ MODULES: dict[type[Layer], Callable[[Any, Shape, str], gluon.HybridBlock]] = {
     ),
     layers.ReLU: lambda o, s, prefix: nn.Activation("relu", prefix=prefix),
     layers.LeakyReLU: lambda o, s, prefix: nn.LeakyReLU(o.slope, prefix=prefix),
+    layers.GELU: lambda o, s, prefix: GELU(prefix=prefix),
     layers.Sigmoid: lambda o, s, prefix: nn.Activation("sigmoid", prefix=prefix),
     layers.MaxPool: lambda o, s, prefix: nn.MaxPool2D(o.kernel, o.stride, o.padding, prefix=prefix),
     layers.AvgPool: lambda o, s, prefix: nn.AvgPool2D(o.kernel, o.stride, o.padding, prefix=prefix),

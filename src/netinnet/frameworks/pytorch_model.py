@@ -25,6 +25,7 @@ MODULES: Table = {
     layers.BatchNorm: lambda o, s: nn.BatchNorm2d(s.channels, o.epsilon, o.momentum),
     layers.ReLU: lambda o, s: nn.ReLU(),
     layers.LeakyReLU: lambda o, s: nn.LeakyReLU(o.slope),
+    layers.GELU: lambda o, s: nn.GELU("tanh"),
     layers.Sigmoid: lambda o, s: nn.Sigmoid(),
     layers.MaxPool: lambda o, s: nn.MaxPool2d(o.kernel, o.stride, o.padding),
     layers.AvgPool: lambda o, s: nn.AvgPool2d(o.kernel, o.stride, o.padding),

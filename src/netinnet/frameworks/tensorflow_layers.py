@@ -207,6 +207,7 @@ OPERATIONS: dict[type[Layer], Callable[[Any, Tensors, Tensor], Tensor]] = {
     layers.BatchNorm: _batch_norm,
     layers.ReLU: lambda o, own, x: tf.nn.relu(x),
     layers.LeakyReLU: lambda o, own, x: tf.nn.leaky_relu(x, o.slope),
+    layers.GELU: lambda o, own, x: tf.nn.gelu(x, approximate=True),
     layers.Sigmoid: lambda o, own, x: tf.sigmoid(x),
     layers.MaxPool: _max_pool,
     layers.AvgPool: _avg_pool,

@@ -138,6 +138,7 @@ LAYERS: dict[type[Layer], Callable[[Any, Any, str, Any], Any]] = {
     )(x),
     layers.ReLU: lambda k, o, name, x: k.layers.ReLU(name=name)(x),
     layers.LeakyReLU: lambda k, o, name, x: k.layers.LeakyReLU(o.slope, name=name)(x),
+    layers.GELU: lambda k, o, name, x: k.ops.gelu(x, approximate=True),
     layers.Sigmoid: lambda k, o, name, x: k.layers.Activation("sigmoid", name=name)(x),
     layers.MaxPool: _max_pool,
     layers.AvgPool: _avg_pool,

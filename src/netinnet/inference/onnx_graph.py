@@ -119,6 +119,12 @@ class _Graph:
         self.nodes.append(helper.make_node(op, list(inputs), [name], name=name, **attributes))
         return name
 
+    def number(self, name: str, value: npt.ArrayLike) -> str:
+        """A float constant that is no weight, as a node: a file's initialisers are its weights."""
+        from onnx import numpy_helper
+
+        return self.node("Constant", name, [], value=numpy_helper.from_array(np.float32(value)))
+
     def then(self, op: str, name: str, others: Sequence[str] = (), **attributes: Any) -> None:
         """Add a node behind the end of the main line; its output is the new end."""
         self.end = self.node(op, name, [self.end, *others], **attributes)
@@ -234,6 +240,20 @@ Maker = Callable[[_Graph, str, Any, Shape], None]
 AFFINE = ("weight", "bias")
 STATISTICS = (*AFFINE, "running_mean", "running_var")
 
+
+def _gelu(graph: _Graph, name: str, layer: layers.GELU, _: Shape) -> None:
+    """ONNX has it from opset 20 on."""
+    x = graph.end
+    slope = graph.number(f"{name}.slope", layer.slope)
+    cubic = graph.number(f"{name}.cubic", layer.cubic)
+    graph.then("Mul", f"{name}.square", [x])
+    graph.then("Mul", f"{name}.scaled", [cubic])
+    graph.then("Add", f"{name}.sum", [slope])
+    graph.then("Mul", f"{name}.product", [x])
+    graph.then("Sigmoid", f"{name}.sigmoid")
+    graph.then("Mul", name, [x])
+
+
 MAKERS: dict[type[Layer], Maker] = {
     layers.Conv: lambda g, n, layer, _: g.then("Conv", n, g.tensors(n, *AFFINE), **_window(layer)),
     layers.BatchNorm: lambda g, n, layer, _: g.then(
@@ -241,6 +261,7 @@ MAKERS: dict[type[Layer], Maker] = {
     ),
     layers.ReLU: lambda g, n, *_: g.then("Relu", n),
     layers.LeakyReLU: lambda g, n, layer, _: g.then("LeakyRelu", n, alpha=layer.slope),
+    layers.GELU: _gelu,
     layers.Sigmoid: lambda g, n, *_: g.then("Sigmoid", n),
     layers.MaxPool: lambda g, n, layer, _: g.then("MaxPool", n, **_window(layer)),
     layers.AvgPool: lambda g, n, layer, _: g.then(

@@ -53,6 +53,10 @@ def _batch_norm(layer: layers.BatchNorm, own: Tensors, x: Array) -> Array:
     return (x - mean) / np.sqrt(variance + layer.epsilon) * weight + bias
 
 
+def _gelu(layer: layers.GELU, own: Tensors, x: Array) -> Array:
+    return 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
+
+
 def _max_pool(layer: layers.MaxPool, own: Tensors, x: Array) -> Array:
     pads = layer.pads(Shape(*x.shape[1:]))
     return _windows(x, layer.kernel, layer.stride, pads, -np.inf).max((4, 5))
@@ -72,6 +76,7 @@ OPERATIONS: dict[type[Layer], Callable[[Any, Tensors, Array], Array]] = {
     layers.BatchNorm: _batch_norm,
     layers.ReLU: lambda o, own, x: np.maximum(x, 0),
     layers.LeakyReLU: lambda o, own, x: np.maximum(x, o.slope * x),
+    layers.GELU: _gelu,
     layers.Sigmoid: lambda o, own, x: 1 / (1 + np.exp(-x)),
     layers.MaxPool: _max_pool,
     layers.AvgPool: _avg_pool,

@@ -213,6 +213,18 @@ class LeakyReLU(Layer):
 
 
 @dataclass(frozen=True)
+class GELU(Layer):
+    """x · Φ(x), Φ by tanh: .5 x (1 + tanh(√(2/π) (x + .044715 x³))) (Hendrycks and Gimpel 2016).
+
+    That is x · sigmoid(x (slope + cubic · x²)) as well, which takes fewer operations.
+    """
+
+    kind: ClassVar[str] = "gelu"
+    slope: ClassVar[float] = 2 * math.sqrt(2 / math.pi)
+    cubic: ClassVar[float] = 0.044715 * slope
+
+
+@dataclass(frozen=True)
 class Sigmoid(Layer):
     """1 / (1 + exp(-x)); LeNet's activation in the book."""
 
@@ -359,6 +371,7 @@ LAYERS: dict[str, type[Layer]] = {
         BatchNorm,
         ReLU,
         LeakyReLU,
+        GELU,
         Sigmoid,
         MaxPool,
         AvgPool,
