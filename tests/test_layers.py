@@ -46,6 +46,8 @@ SAMPLES: dict[str, Layer] = {
     "conv": Conv(6, 3, 2, 1),
     "conv 1×1 without bias": Conv(5, bias=False),
     "conv same": Conv(3, 5, 1, 2),
+    "conv in groups": Conv(6, 3, 2, 1, groups=2),
+    "conv by channel": Conv(8, 3, 1, 1, bias=False, groups=4),
     "batch norm": BatchNorm(0.01, 0.2),
     "relu": ReLU(),
     "leaky relu": LeakyReLU(0.2),

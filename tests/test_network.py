@@ -91,6 +91,15 @@ def test_pool_shape_is_pytorchs(size: int, kernel: int, stride: int, data: st.Da
             lambda: Network("n", Shape(1, 4, 4), (Block("a", (Flatten(), Linear(2))),), ("x",)),
             "n: its output is 2×1×1, but it has 1 class names",
         ),
+        (
+            lambda: Network("n", Shape(4, 4, 4), (Block("a", (Conv(6, groups=4),)),), ("x",)),
+            "n, a.conv1: groups must divide the input's channels (4) and the layer's (6), got 4",
+        ),
+        (
+            lambda: Network("n", Shape(3, 4, 4), (Block("a", (Conv(4, groups=4),)),), ("x",)),
+            "n, a.conv1: groups must divide the input's channels (3) and the layer's (4), got 4",
+        ),
+        (lambda: Conv(4, groups=0), "Conv: groups must be at least 1, got 0"),
         (lambda: nin_block((1, 2), 3), "nin_block: 3 convolutions need as many channel numbers"),
         (lambda: Network.from_json("{"), "not a network description"),
         (
@@ -118,6 +127,15 @@ def test_smallest_input_is_the_smallest(name: str, data: st.DataObject) -> None:
             zoo.network(name, image_size=data.draw(st.integers(1, smallest - 1)))
 
 
+def test_fields_that_older_files_lack_are_as_they_were() -> None:
+    data = zoo.network("nin").to_dict()
+    for block in data["blocks"]:
+        for layer in block["layers"]:
+            for newer in ("groups", "ceil"):
+                layer.pop(newer, None)
+    assert Network.from_dict(data) == zoo.network("nin")
+
+
 def test_malformed_layer_is_named() -> None:
     data = zoo.network("lenet").to_dict()
     data["blocks"][0]["layers"][0]["kernel"] = "5"
@@ -132,4 +150,4 @@ def test_pointwise_convolutions_of_a_block() -> None:
     for pointwise in range(4):
         convs = [x for x in nin_block(8, 3, pointwise=pointwise).layers if isinstance(x, Conv)]
         assert [conv.kernel for conv in convs] == [3] + [1] * pointwise
-    assert dataclasses.astuple(convs[0]) == (8, 3, 1, 0, True)
+    assert dataclasses.astuple(convs[0]) == (8, 3, 1, 0, True, 1)

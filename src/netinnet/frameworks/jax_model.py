@@ -178,6 +178,7 @@ def _conv(o: layers.Conv, s: Shape, rngs: nnx.Rngs) -> nnx.Conv:
         (o.kernel, o.kernel),
         o.stride,
         padding=[(o.padding, o.padding)] * 2,
+        feature_group_count=o.groups,
         use_bias=o.bias,
         kernel_init=_ZEROS,
         rngs=rngs,

@@ -89,6 +89,7 @@ MODULES: dict[type[Layer], Callable[[Any, Shape, str], gluon.HybridBlock]] = {
         o.kernel,
         o.stride,
         o.padding,
+        groups=o.groups,
         use_bias=o.bias,
         in_channels=s.channels,
         prefix=prefix,

@@ -20,7 +20,7 @@ Table = Mapping[type[Layer], Callable[[Any, Shape], nn.Module]]
 
 MODULES: Table = {
     layers.Conv: lambda o, s: nn.Conv2d(
-        s.channels, o.channels, o.kernel, o.stride, o.padding, bias=o.bias
+        s.channels, o.channels, o.kernel, o.stride, o.padding, groups=o.groups, bias=o.bias
     ),
     layers.BatchNorm: lambda o, s: nn.BatchNorm2d(s.channels, o.epsilon, o.momentum),
     layers.ReLU: lambda o, s: nn.ReLU(),

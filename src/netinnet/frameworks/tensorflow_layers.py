@@ -160,7 +160,13 @@ def _exact_statistics(x: Tensor) -> tuple[Tensor, Tensor]:
 def _conv(layer: layers.Conv, own: Tensors, x: Tensor) -> Tensor:
     same = is_same(layer)
     x = x if same else _padded(x, layer.padding)
-    return _biased(tf.nn.conv2d(x, own["weight"], layer.stride, "SAME" if same else "VALID"), own)
+    padding, kernel = "SAME" if same else "VALID", own["weight"]
+    if layer.groups == 1:
+        y = tf.nn.conv2d(x, kernel, layer.stride, padding)
+    else:  # TensorFlow has no gradient of groups on CPUs
+        parts = zip(*(tf.split(a, layer.groups, axis=3) for a in (x, kernel)), strict=True)
+        y = tf.concat([tf.nn.conv2d(*part, layer.stride, padding) for part in parts], axis=3)
+    return _biased(y, own)
 
 
 def _resized_conv(layer: ResizedConv, own: Tensors, x: Tensor) -> Tensor:

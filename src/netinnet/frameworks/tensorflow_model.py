@@ -106,8 +106,9 @@ def _takes_any_size(block: Block) -> bool:
 
 def _conv(keras: Any, o: layers.Conv, name: str, x: Any) -> Any:
     padding = "same" if is_same(o) else "valid"
+    sizes = (o.channels, o.kernel, o.stride, padding)
     made = keras.layers.Conv2D(
-        o.channels, o.kernel, o.stride, padding, data_format=LAST, use_bias=o.bias, name=name
+        *sizes, data_format=LAST, groups=o.groups, use_bias=o.bias, name=name
     )
     return made(x if is_same(o) else _padded(keras, o.padding, name, x))
 

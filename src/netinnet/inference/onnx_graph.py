@@ -255,7 +255,9 @@ def _gelu(graph: _Graph, name: str, layer: layers.GELU, _: Shape) -> None:
 
 
 MAKERS: dict[type[Layer], Maker] = {
-    layers.Conv: lambda g, n, layer, _: g.then("Conv", n, g.tensors(n, *AFFINE), **_window(layer)),
+    layers.Conv: lambda g, n, layer, _: g.then(
+        "Conv", n, g.tensors(n, *AFFINE), group=layer.groups, **_window(layer)
+    ),
     layers.BatchNorm: lambda g, n, layer, _: g.then(
         "BatchNormalization", n, g.tensors(n, *STATISTICS), epsilon=layer.epsilon
     ),

@@ -44,7 +44,11 @@ def _windows(x: Array, kernel: int, stride: int, pads: Any, value: float = 0.0) 
 
 def _conv(layer: layers.Conv, own: Tensors, x: Array) -> Array:
     windows = _windows(x, layer.kernel, layer.stride, ((layer.padding, layer.padding),) * 2)
-    y = np.einsum("nchwij,ocij->nohw", windows, own["weight"], optimize=True)
+    parts = (np.split(a, layer.groups, axis) for a, axis in ((windows, 1), (own["weight"], 0)))
+    y = np.concatenate(
+        [np.einsum("nchwij,ocij->nohw", *part, optimize=True) for part in zip(*parts, strict=True)],
+        axis=1,
+    )
     return y + own["bias"][:, None, None] if layer.bias else y
 
 

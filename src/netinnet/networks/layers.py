@@ -121,7 +121,10 @@ class Layer:
 
 @dataclass(frozen=True)
 class Conv(Layer):
-    """Square convolution (cross-correlation) with `channels` outputs, zero padding."""
+    """Square convolution (cross-correlation) with `channels` outputs, zero padding.
+
+    With `groups`, inputs and outputs are in as many equal groups, each of which sees only its own.
+    """
 
     kind: ClassVar[str] = "conv"
     takes: ClassVar[str] = "map"
@@ -130,13 +133,20 @@ class Conv(Layer):
     stride: int = 1
     padding: int = 0
     bias: bool = True
+    groups: int = 1
 
     def output(self, shape: Shape) -> Shape:
+        if shape.channels % self.groups or self.channels % self.groups:
+            raise NetworkError(
+                f"groups must divide the input's channels ({shape.channels}) and the layer's "
+                f"({self.channels}), got {self.groups}"
+            )
         pads = ((self.padding, self.padding),) * 2
         return _window(shape, self.channels, self.kernel, self.stride, pads)
 
     def tensors(self, shape: Shape) -> tuple[Tensor, ...]:
-        weight = Tensor("weight", (self.channels, shape.channels, self.kernel, self.kernel))
+        inputs = shape.channels // self.groups
+        weight = Tensor("weight", (self.channels, inputs, self.kernel, self.kernel))
         return (weight, Tensor("bias", (self.channels,), 0.0)) if self.bias else (weight,)
 
     def macs(self, shape: Shape) -> int:
@@ -151,7 +161,8 @@ class Conv(Layer):
         stride = f", stride {self.stride}" if self.stride != 1 else ""
         padding = f", pad {self.padding}" if self.padding else ""
         size = f"{self.kernel}×{self.kernel}"
-        return f"conv {size}{stride}{padding}, {self.channels} channels"
+        groups = f" in {self.groups} groups" if self.groups != 1 else ""
+        return f"conv {size}{stride}{padding}, {self.channels} channels{groups}"
 
 
 @dataclass(frozen=True)

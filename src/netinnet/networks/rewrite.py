@@ -118,12 +118,14 @@ def fold_resize(network: Network, source: Shape) -> Network | None:
     """The network for pictures of `source` size, its enlargement folded into the first convolution.
 
     Returns None where that is not possible: the enlargement is not by one whole factor, or the
-    network does not begin with an unpadded convolution.
+    network does not begin with an unpadded convolution of one group.
     """
     first = network.blocks[0].layers[0]
     factor = network.input.height // source.height
     enlarged = Shape(source.channels, source.height * factor, source.width * factor)
-    if factor < 2 or enlarged != network.input or not isinstance(first, Conv) or first.padding:
+    if factor < 2 or enlarged != network.input or not isinstance(first, Conv):
+        return None
+    if first.padding or first.groups != 1:
         return None
     blocks = [list(block.layers) for block in network.blocks]
     blocks[0][0] = ResizedConv(first, factor)
