@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from netinnet.errors import NetworkError
@@ -56,16 +57,39 @@ def test_conv_shape_is_pytorchs(size: int, kernel: int, stride: int, padding: in
 def test_pool_shape_is_pytorchs(size: int, kernel: int, stride: int, data: st.DataObject) -> None:
     import torch
 
-    padding = data.draw(st.integers(0, kernel // 2))
-    native = torch.nn.MaxPool2d(kernel, stride, padding)
+    padding, ceil = data.draw(st.integers(0, kernel // 2)), data.draw(st.booleans())
+    native = torch.nn.MaxPool2d(kernel, stride, padding, ceil_mode=ceil)
     for kind in (MaxPool, AvgPool):
         try:
-            shape = kind(kernel, stride, padding).output(Shape(2, size, size))
+            shape = kind(kernel, stride, padding, ceil).output(Shape(2, size, size))
         except DoesNotFit:
-            with pytest.raises(RuntimeError):
-                native(torch.zeros(1, 2, size, size))
+            assert size + 2 * padding < kernel  # here PyTorch fits a window that is rounded up
+            if not ceil:
+                with pytest.raises(RuntimeError):
+                    native(torch.zeros(1, 2, size, size))
             return
         assert tuple(native(torch.zeros(1, 2, size, size)).shape[1:]) == shape
+
+
+@needs("pytorch")
+@given(size=st.integers(1, 20), kernel=st.integers(1, 6), stride=st.integers(1, 7), data=st.data())
+def test_means_of_cut_windows_are_pytorchs(
+    size: int, kernel: int, stride: int, data: st.DataObject
+) -> None:
+    """What the last windows see beyond the padding does not count, whatever the sizes."""
+    import torch
+
+    from netinnet.inference import oracle
+
+    padding = data.draw(st.integers(0, kernel // 2))
+    assume(size + 2 * padding >= kernel)
+    x = np.random.default_rng(0).normal(0, 1, (1, 1, size, size))
+    for kind, native in ((AvgPool, torch.nn.AvgPool2d), (MaxPool, torch.nn.MaxPool2d)):
+        layer = kind(kernel, stride, padding, ceil=True)
+        expected = native(kernel, stride, padding, ceil_mode=True)(torch.tensor(x)).numpy()
+        np.testing.assert_allclose(oracle.OPERATIONS[kind](layer, {}, x), expected, rtol=1e-9)
+    correction = AvgPool(kernel, stride, padding, ceil=True).correction(Shape(1, size, size))
+    assert np.shape(correction) == expected.shape[2:]
 
 
 @pytest.mark.parametrize(

@@ -147,17 +147,20 @@ def _first_larger(a: jax.Array, b: jax.Array) -> jax.Array:
 
 
 class AvgPool(nnx.Module):
-    """Mean over a window; padding counts as zeros."""
+    """Mean over a window; padding counts as zeros, what is beyond it not at all."""
 
-    def __init__(self, layer: layers.Pool, shape: Shape) -> None:
+    def __init__(self, layer: layers.AvgPool, shape: Shape) -> None:
         self.kernel, self.stride, self.pads = layer.kernel, layer.stride, layer.pads(shape)
+        self.correction = layer.correction(shape)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         window, strides = (self.kernel, self.kernel), (self.stride, self.stride)
         pooled: jax.Array = nnx.avg_pool(  # type: ignore[no-untyped-call]
             x, window, strides, list(self.pads)
         )
-        return pooled
+        if self.correction is None:
+            return pooled
+        return pooled * np.float32(self.correction)[..., None]
 
 
 def window_slices(x: jax.Array, kernel: int, stride: int) -> list[jax.Array]:

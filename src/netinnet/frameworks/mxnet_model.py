@@ -83,6 +83,39 @@ class GELU(gluon.HybridBlock):  # type: ignore[misc]
         return x * functions.npx.sigmoid(x * (slope + cubic * x * x))
 
 
+@mx.util.use_np
+class RoundedUpMax(gluon.HybridBlock):  # type: ignore[misc]
+    """Where MXNet rounds up, windows may start beyond the picture: they are cut off."""
+
+    def __init__(self, layer: layers.MaxPool, shape: Shape, prefix: str) -> None:
+        super().__init__()
+        sizes = (layer.kernel, layer.stride, layer.padding)
+        self.pool = nn.MaxPool2D(*sizes, ceil_mode=True, prefix=prefix)
+        self.shape = layer.output(shape)
+
+    def hybrid_forward(self, functions: Any, x: Any) -> Any:
+        return self.pool(x)[:, :, : self.shape.height, : self.shape.width]
+
+
+@mx.util.use_np
+class RoundedUpMean(gluon.HybridBlock):  # type: ignore[misc]
+    """Sums over counts: MXNet's own gradient is wrong where windows are cut."""
+
+    def __init__(self, layer: layers.AvgPool, shape: Shape, prefix: str) -> None:
+        super().__init__()
+        self.pool = nn.AvgPool2D(layer.kernel, layer.stride, prefix=prefix)
+        own = (layer.padding, layer.padding)
+        self.own = ((0, 0), (0, 0), own, own)
+        beyond = ((0, after - layer.padding) for _, after in layer.pads(shape))
+        self.beyond = ((0, 0), (0, 0), *beyond)
+
+    def hybrid_forward(self, functions: Any, x: Any) -> Any:
+        pad = functions.np.pad  # with zeros, whatever value it is told
+        x = pad(x, self.own)
+        counting = functions.np.ones_like(x)
+        return self.pool(pad(x, self.beyond)) / self.pool(pad(counting, self.beyond))
+
+
 MODULES: dict[type[Layer], Callable[[Any, Shape, str], gluon.HybridBlock]] = {
     layers.Conv: lambda o, s, prefix: nn.Conv2D(
         o.channels,
@@ -101,8 +134,16 @@ MODULES: dict[type[Layer], Callable[[Any, Shape, str], gluon.HybridBlock]] = {
     layers.LeakyReLU: lambda o, s, prefix: nn.LeakyReLU(o.slope, prefix=prefix),
     layers.GELU: lambda o, s, prefix: GELU(prefix=prefix),
     layers.Sigmoid: lambda o, s, prefix: nn.Activation("sigmoid", prefix=prefix),
-    layers.MaxPool: lambda o, s, prefix: nn.MaxPool2D(o.kernel, o.stride, o.padding, prefix=prefix),
-    layers.AvgPool: lambda o, s, prefix: nn.AvgPool2D(o.kernel, o.stride, o.padding, prefix=prefix),
+    layers.MaxPool: lambda o, s, prefix: (
+        RoundedUpMax(o, s, prefix)
+        if o.ceil
+        else nn.MaxPool2D(o.kernel, o.stride, o.padding, prefix=prefix)
+    ),
+    layers.AvgPool: lambda o, s, prefix: (
+        RoundedUpMean(o, s, prefix)
+        if o.ceil
+        else nn.AvgPool2D(o.kernel, o.stride, o.padding, prefix=prefix)
+    ),
     layers.GlobalAvgPool: lambda o, s, prefix: nn.GlobalAvgPool2D(prefix=prefix),
     layers.Dropout: lambda o, s, prefix: nn.Dropout(o.rate, prefix=prefix),
     layers.Flatten: lambda o, s, prefix: nn.Flatten(prefix=prefix),

@@ -229,9 +229,10 @@ def _turn(graph: _Graph, name: str, turn: str) -> None:
         graph.then("Unsqueeze", f"{name}.map", [graph.constant(f"{name}.axes", [2, 3], np.int64)])
 
 
-def _window(layer: Any) -> dict[str, Any]:
+def _window(layer: Any, shape: Shape) -> dict[str, Any]:
     size, stride = [layer.kernel] * 2, [layer.stride] * 2
-    return {"kernel_shape": size, "strides": stride, "pads": [layer.padding] * 4}
+    (top, bottom), (left, right) = layer.pads(shape)
+    return {"kernel_shape": size, "strides": stride, "pads": [top, left, bottom, right]}
 
 
 Maker = Callable[[_Graph, str, Any, Shape], None]
@@ -254,9 +255,18 @@ def _gelu(graph: _Graph, name: str, layer: layers.GELU, _: Shape) -> None:
     graph.then("Mul", name, [x])
 
 
+def _avg_pool(graph: _Graph, name: str, layer: layers.AvgPool, shape: Shape) -> None:
+    """Runtimes differ in what they divide by where they round up themselves."""
+    correction, window = layer.correction(shape), _window(layer, shape)
+    mean = name if correction is None else f"{name}.whole"
+    graph.then("AveragePool", mean, count_include_pad=1, **window)
+    if correction is not None:
+        graph.then("Mul", name, [graph.number(f"{name}.correction", correction)])
+
+
 MAKERS: dict[type[Layer], Maker] = {
-    layers.Conv: lambda g, n, layer, _: g.then(
-        "Conv", n, g.tensors(n, *AFFINE), group=layer.groups, **_window(layer)
+    layers.Conv: lambda g, n, layer, shape: g.then(
+        "Conv", n, g.tensors(n, *AFFINE), group=layer.groups, **_window(layer, shape)
     ),
     layers.BatchNorm: lambda g, n, layer, _: g.then(
         "BatchNormalization", n, g.tensors(n, *STATISTICS), epsilon=layer.epsilon
@@ -265,10 +275,8 @@ MAKERS: dict[type[Layer], Maker] = {
     layers.LeakyReLU: lambda g, n, layer, _: g.then("LeakyRelu", n, alpha=layer.slope),
     layers.GELU: _gelu,
     layers.Sigmoid: lambda g, n, *_: g.then("Sigmoid", n),
-    layers.MaxPool: lambda g, n, layer, _: g.then("MaxPool", n, **_window(layer)),
-    layers.AvgPool: lambda g, n, layer, _: g.then(
-        "AveragePool", n, count_include_pad=1, **_window(layer)
-    ),
+    layers.MaxPool: lambda g, n, layer, shape: g.then("MaxPool", n, **_window(layer, shape)),
+    layers.AvgPool: _avg_pool,
     layers.GlobalAvgPool: lambda g, n, *_: g.then("GlobalAveragePool", n),
     layers.Dropout: lambda *_: None,  # it does nothing in prediction
     layers.Flatten: lambda g, n, *_: g.then("Flatten", n, axis=1),

@@ -43,7 +43,8 @@ def _windows(x: Array, kernel: int, stride: int, pads: Any, value: float = 0.0) 
 
 
 def _conv(layer: layers.Conv, own: Tensors, x: Array) -> Array:
-    windows = _windows(x, layer.kernel, layer.stride, ((layer.padding, layer.padding),) * 2)
+    pads = layer.pads(Shape(*x.shape[1:]))
+    windows = _windows(x, layer.kernel, layer.stride, pads)
     parts = (np.split(a, layer.groups, axis) for a, axis in ((windows, 1), (own["weight"], 0)))
     y = np.concatenate(
         [np.einsum("nchwij,ocij->nohw", *part, optimize=True) for part in zip(*parts, strict=True)],
@@ -67,7 +68,13 @@ def _max_pool(layer: layers.MaxPool, own: Tensors, x: Array) -> Array:
 
 
 def _avg_pool(layer: layers.AvgPool, own: Tensors, x: Array) -> Array:
-    return _windows(x, layer.kernel, layer.stride, layer.pads(Shape(*x.shape[1:]))).mean((4, 5))
+    pads = layer.pads(Shape(*x.shape[1:]))
+    windows = _windows(x, layer.kernel, layer.stride, pads)
+    # Padding counts, what the last windows see beyond it does not.
+    beyond = [(0, after - layer.padding) for _, after in pads]
+    counting = np.ones((1, 1, *(n + 2 * layer.padding for n in x.shape[2:])))
+    counts = _windows(counting, layer.kernel, layer.stride, beyond)
+    return windows.sum((4, 5)) / counts.sum((4, 5))
 
 
 def _linear(layer: layers.Linear, own: Tensors, x: Array) -> Array:

@@ -62,6 +62,9 @@ class Needs(NamedTuple):
     backward: int = 0
 
 
+Pads = tuple[tuple[int, int], tuple[int, int]]
+
+
 class DoesNotFit(Exception):
     """Raised by a layer whose window is larger than what is left of the picture."""
 
@@ -141,8 +144,11 @@ class Conv(Layer):
                 f"groups must divide the input's channels ({shape.channels}) and the layer's "
                 f"({self.channels}), got {self.groups}"
             )
-        pads = ((self.padding, self.padding),) * 2
-        return _window(shape, self.channels, self.kernel, self.stride, pads)
+        return _window(shape, self.channels, self.kernel, self.stride, self.pads(shape))
+
+    def pads(self, shape: Shape) -> Pads:
+        """Zeros (above, below), (left, right)."""
+        return ((self.padding, self.padding),) * 2
 
     def tensors(self, shape: Shape) -> tuple[Tensor, ...]:
         inputs = shape.channels // self.groups
@@ -252,13 +258,18 @@ class Sigmoid(Layer):
 
 @dataclass(frozen=True)
 class Pool(Layer):
-    """What the two pools share: a square window that slides."""
+    """What the two pools share: a square window that slides.
+
+    With `ceil`, sizes are rounded up, as Caffe does it: the last window may reach beyond the
+    picture and its padding, but must start before the padding behind the picture.
+    """
 
     kind: ClassVar[str] = "pool"
     takes: ClassVar[str] = "map"
     kernel: int
     stride: int
     padding: int = 0
+    ceil: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -268,9 +279,17 @@ class Pool(Layer):
                 f"({self.kernel // 2}), got {self.padding}"
             )
 
-    def pads(self, shape: Shape) -> tuple[tuple[int, int], tuple[int, int]]:
-        """Padding (top, bottom), (left, right) with which windows only need to be counted."""
-        return ((self.padding, self.padding),) * 2
+    def pads(self, shape: Shape) -> Pads:
+        """Padding (above, below), (left, right) with which whole windows only are left."""
+        return self._pads(shape.height), self._pads(shape.width)
+
+    def _pads(self, size: int) -> tuple[int, int]:
+        if not self.ceil:
+            return self.padding, self.padding
+        whole = size + 2 * self.padding - self.kernel
+        beyond = -whole % self.stride
+        starts_inside = self.padding + beyond < self.kernel
+        return self.padding, self.padding + (beyond if whole >= 0 and starts_inside else 0)
 
     def output(self, shape: Shape) -> Shape:
         return _window(shape, shape.channels, self.kernel, self.stride, self.pads(shape))
@@ -278,7 +297,8 @@ class Pool(Layer):
     def describe(self) -> str:
         padding = f", pad {self.padding}" if self.padding else ""
         word = "max" if isinstance(self, MaxPool) else "average"
-        return f"{word} pool {self.kernel}×{self.kernel}, stride {self.stride}{padding}"
+        ceil = ", rounded up" if self.ceil else ""
+        return f"{word} pool {self.kernel}×{self.kernel}, stride {self.stride}{padding}{ceil}"
 
 
 class MaxPool(Pool):
@@ -293,7 +313,20 @@ class MaxPool(Pool):
 
 
 class AvgPool(Pool):
-    """Mean over a square window. Padding counts as zeros."""
+    """Mean over a square window. Padding counts as zeros, what is beyond it not at all."""
+
+    def correction(self, shape: Shape) -> tuple[tuple[float, ...], ...] | None:
+        """Rows × columns of factors on means over whole windows; None where all are 1."""
+        if not self.ceil:
+            return None
+        rows, columns = (
+            [
+                self.kernel / (min(start + self.kernel, size + 2 * self.padding) - start)
+                for start in range(0, count * self.stride, self.stride)
+            ]
+            for size, count in zip(shape[1:], self.output(shape)[1:], strict=True)
+        )
+        return tuple(tuple(row * column for column in columns) for row in rows)
 
 
 @dataclass(frozen=True)
@@ -410,9 +443,7 @@ def maker(table: Mapping[type[Layer], Made], layer: Layer, where: str) -> Made:
 _POSITION_BYTES = 8
 
 
-def _window(
-    shape: Shape, channels: int, kernel: int, stride: int, pads: tuple[tuple[int, int], ...]
-) -> Shape:
+def _window(shape: Shape, channels: int, kernel: int, stride: int, pads: Pads) -> Shape:
     """Shape behind a sliding window: floor((n + padding - kernel)/stride) + 1 each way."""
     height, width = (
         (n + sum(pad) - kernel) // stride + 1 for n, pad in zip(shape[1:], pads, strict=True)
