@@ -52,10 +52,7 @@ class _Conv(nnx.Module):
             y = y.reshape(*patches.shape[:-1], -1)
         else:
             y = jax.lax.conv_general_dilated(
-                x,
-                kernel,
-                (layer.stride,) * 2,
-                pads,
+                *(x, kernel, (layer.stride,) * 2, pads),
                 dimension_numbers=("NHWC", "HWIO", "NHWC"),
                 feature_group_count=layer.groups,
             )

@@ -55,7 +55,11 @@ def assemble(network: Network, weights: Mapping[str, Array], context: Any) -> nn
         with block.name_scope():
             for (name, layer), place in zip(part.named_layers(), placed, strict=False):
                 if turn := turned.get(place.name):
-                    setattr(block, f"{name}_{turn}", nn.Flatten() if turn == "flat" else AsMap())
+                    setattr(
+                        block,
+                        f"{name}_{turn}",
+                        nn.Flatten() if turn == "flat" else Function(_as_map),
+                    )
                 made = maker(MODULES, layer, "MXNet")(layer, place.input, f"{name}_")
                 setattr(block, name, made)
         setattr(model, part.name, block)
@@ -67,53 +71,48 @@ def assemble(network: Network, weights: Mapping[str, Array], context: Any) -> nn
 
 
 @mx.util.use_np
-class AsMap(gluon.HybridBlock):  # type: ignore[misc]
+class Function(gluon.HybridBlock):  # type: ignore[misc]
+    """A function of MXNet's operators (arrays' or symbols') and the input."""
+
+    def __init__(self, function: Callable[[Any, Any], Any]) -> None:
+        super().__init__()
+        self.function = function
+
+    def hybrid_forward(self, functions: Any, x: Any) -> Any:
+        return self.function(functions, x)
+
+
+def _as_map(functions: Any, x: Any) -> Any:
     """n×c to n×c×1×1."""
-
-    def hybrid_forward(self, functions: Any, x: Any) -> Any:
-        return functions.np.expand_dims(functions.np.expand_dims(x, 2), 3)
+    return functions.np.expand_dims(functions.np.expand_dims(x, 2), 3)
 
 
-@mx.util.use_np
-class GELU(gluon.HybridBlock):  # type: ignore[misc]
+def _gelu(functions: Any, x: Any) -> Any:
     """MXNet's own is by the error function."""
-
-    def hybrid_forward(self, functions: Any, x: Any) -> Any:
-        slope, cubic = layers.GELU.slope, layers.GELU.cubic
-        return x * functions.npx.sigmoid(x * (slope + cubic * x * x))
+    return x * functions.npx.sigmoid(x * (layers.GELU.slope + layers.GELU.cubic * x * x))
 
 
-@mx.util.use_np
-class RoundedUpMax(gluon.HybridBlock):  # type: ignore[misc]
-    """Where MXNet rounds up, windows may start beyond the picture: they are cut off."""
+def _rounded_up(o: layers.Pool, s: Shape) -> Function:
+    """A pool that rounds sizes up."""
+    (_, height, width), own = o.output(s), (o.padding, o.padding)
+    sizes = {"kernel": (o.kernel, o.kernel), "stride": (o.stride, o.stride)}
+    around = ((0, 0), (0, 0), own, own)
+    beyond = ((0, 0), (0, 0), *((0, after - o.padding) for _, after in o.pads(s)))
 
-    def __init__(self, layer: layers.MaxPool, shape: Shape, prefix: str) -> None:
-        super().__init__()
-        sizes = (layer.kernel, layer.stride, layer.padding)
-        self.pool = nn.MaxPool2D(*sizes, ceil_mode=True, prefix=prefix)
-        self.shape = layer.output(shape)
+    def largest(functions: Any, x: Any) -> Any:
+        y = functions.npx.pooling(x, pool_type="max", pooling_convention="full", pad=own, **sizes)
+        return y[:, :, :height, :width]  # without windows that start beyond the picture
 
-    def hybrid_forward(self, functions: Any, x: Any) -> Any:
-        return self.pool(x)[:, :, : self.shape.height, : self.shape.width]
+    def mean(functions: Any, x: Any) -> Any:
+        # Sums over counts: MXNet's own gradient is wrong where windows are cut.
+        x = functions.np.pad(x, around)
+        sums, counts = (
+            functions.npx.pooling(functions.np.pad(part, beyond), pool_type="avg", **sizes)
+            for part in (x, functions.np.ones_like(x))
+        )
+        return sums / counts
 
-
-@mx.util.use_np
-class RoundedUpMean(gluon.HybridBlock):  # type: ignore[misc]
-    """Sums over counts: MXNet's own gradient is wrong where windows are cut."""
-
-    def __init__(self, layer: layers.AvgPool, shape: Shape, prefix: str) -> None:
-        super().__init__()
-        self.pool = nn.AvgPool2D(layer.kernel, layer.stride, prefix=prefix)
-        own = (layer.padding, layer.padding)
-        self.own = ((0, 0), (0, 0), own, own)
-        beyond = ((0, after - layer.padding) for _, after in layer.pads(shape))
-        self.beyond = ((0, 0), (0, 0), *beyond)
-
-    def hybrid_forward(self, functions: Any, x: Any) -> Any:
-        pad = functions.np.pad  # with zeros, whatever value it is told
-        x = pad(x, self.own)
-        counting = functions.np.ones_like(x)
-        return self.pool(pad(x, self.beyond)) / self.pool(pad(counting, self.beyond))
+    return Function(largest if isinstance(o, layers.MaxPool) else mean)
 
 
 MODULES: dict[type[Layer], Callable[[Any, Shape, str], gluon.HybridBlock]] = {
@@ -132,17 +131,13 @@ MODULES: dict[type[Layer], Callable[[Any, Shape, str], gluon.HybridBlock]] = {
     ),
     layers.ReLU: lambda o, s, prefix: nn.Activation("relu", prefix=prefix),
     layers.LeakyReLU: lambda o, s, prefix: nn.LeakyReLU(o.slope, prefix=prefix),
-    layers.GELU: lambda o, s, prefix: GELU(prefix=prefix),
+    layers.GELU: lambda o, s, prefix: Function(_gelu),
     layers.Sigmoid: lambda o, s, prefix: nn.Activation("sigmoid", prefix=prefix),
     layers.MaxPool: lambda o, s, prefix: (
-        RoundedUpMax(o, s, prefix)
-        if o.ceil
-        else nn.MaxPool2D(o.kernel, o.stride, o.padding, prefix=prefix)
+        _rounded_up(o, s) if o.ceil else nn.MaxPool2D(o.kernel, o.stride, o.padding, prefix=prefix)
     ),
     layers.AvgPool: lambda o, s, prefix: (
-        RoundedUpMean(o, s, prefix)
-        if o.ceil
-        else nn.AvgPool2D(o.kernel, o.stride, o.padding, prefix=prefix)
+        _rounded_up(o, s) if o.ceil else nn.AvgPool2D(o.kernel, o.stride, o.padding, prefix=prefix)
     ),
     layers.GlobalAvgPool: lambda o, s, prefix: nn.GlobalAvgPool2D(prefix=prefix),
     layers.Dropout: lambda o, s, prefix: nn.Dropout(o.rate, prefix=prefix),
