@@ -17,6 +17,7 @@ from netinnet.networks.layers import (
     DoesNotFit,
     Dropout,
     Flatten,
+    GlobalAvgPool,
     Linear,
     MaxPool,
     Shape,
@@ -124,6 +125,11 @@ def test_means_of_cut_windows_are_pytorchs(
             "n, a.conv1: groups must divide the input's channels (3) and the layer's (4), got 4",
         ),
         (lambda: Conv(4, groups=0), "Conv: groups must be at least 1, got 0"),
+        (
+            lambda: nin_block(8, 3, inner=2),
+            "nin_block: inner must be odd, so that sizes stay, got 2",
+        ),
+        (lambda: nin_block(8, 3, inner=-1), "Conv: kernel must be at least 1, got -1"),
         (lambda: nin_block((1, 2), 3), "nin_block: 3 convolutions need as many channel numbers"),
         (lambda: Network.from_json("{"), "not a network description"),
         (
@@ -175,3 +181,11 @@ def test_pointwise_convolutions_of_a_block() -> None:
         convs = [x for x in nin_block(8, 3, pointwise=pointwise).layers if isinstance(x, Conv)]
         assert [conv.kernel for conv in convs] == [3] + [1] * pointwise
     assert dataclasses.astuple(convs[0]) == (8, 3, 1, 0, True, 1)
+
+
+@pytest.mark.parametrize("inner", [1, 3, 5])
+def test_inner_windows_keep_the_size(inner: int) -> None:
+    block = nin_block((8, 6), 5, 2, pointwise=1, inner=inner)
+    net = Network("n", Shape(3, 11, 9), (block, Block("head", (GlobalAvgPool(),))), tuple("abcdef"))
+    assert [p.output for p in net.placed_layers()][2] == Shape(6, 4, 3)
+    assert [layer.kernel for layer in block.layers if isinstance(layer, Conv)] == [5, inner]

@@ -86,7 +86,9 @@ def nin_block(
     """A NiN block as the framework's own layer, for networks of your own; any picture size.
 
     `channels` is one number for all convolutions or one for each; `options` are those of
-    `network.nin_block`: pointwise, norm, bias, last_relu. Raises NetworkError or FrameworkError.
+    `network.nin_block`: pointwise, norm, bias, last_relu, inner.
+
+    Raises NetworkError or FrameworkError.
     """
     from netinnet import frameworks, weights
     from netinnet.networks import layers, network

@@ -259,17 +259,21 @@ def nin_block(
     norm: bool = False,
     bias: bool = True,
     last_relu: bool = True,
+    inner: int = 1,
 ) -> Block:
     """The NiN block: a convolution, then `pointwise` 1×1 convolutions, ReLU after each.
 
     The 1×1 convolutions are a small fully connected network at every pixel (Lin, Chen, Yan 2013,
-    section 3.1). `channels` is one number for all convolutions, or one number for each.
+    section 3.1). `channels` is one number for all convolutions, or one number for each. `inner` is
+    the window of those that follow the first, padded so that sizes stay.
     """
+    if inner % 2 == 0:
+        raise NetworkError(f"nin_block: inner must be odd, so that sizes stay, got {inner}")
     widths = [channels] * (1 + pointwise) if isinstance(channels, int) else list(channels)
     if len(widths) != 1 + pointwise:
         raise NetworkError(
             f"nin_block: {1 + pointwise} convolutions need as many channel numbers, got {widths}"
         )
     convs = [Conv(widths[0], kernel, stride, padding, bias)]
-    convs += [Conv(width, bias=bias) for width in widths[1:]]
+    convs += [Conv(width, inner, padding=inner // 2, bias=bias) for width in widths[1:]]
     return conv_block(name, convs, norm=norm, last_relu=last_relu)
