@@ -36,7 +36,7 @@ from netinnet.networks.layers import (
     Shape,
     Sigmoid,
 )
-from netinnet.networks.network import Block, Network
+from netinnet.networks.network import Block, Network, nin_block
 from netinnet.optimizer import Optimizer
 from tests.conftest import needs
 
@@ -187,6 +187,11 @@ def test_counts_are_those_of_pytorch(layer: Layer) -> None:
 
 @each_sample
 def test_onnx_computes_the_same(layer: Layer, tmp_path: Path) -> None:
+    check_onnx(network(layer), tmp_path)
+
+
+def check_onnx(net: Network, tmp_path: Path) -> None:
+    """ONNX's own evaluator, onnxruntime and the oracle agree; the file is read back."""
     onnx = pytest.importorskip("onnx")
     from onnx.reference import ReferenceEvaluator
 
@@ -195,7 +200,6 @@ def test_onnx_computes_the_same(layer: Layer, tmp_path: Path) -> None:
     from netinnet.inference.predictor import Predictor
     from netinnet.preprocessing import prepare
 
-    net = network(layer)
     images = np.random.default_rng(0).integers(0, 256, (3, 7, 6, 4), np.uint8)
     model = weights.Model(net, drawn(net))
     graph = to_onnx(model)
@@ -218,17 +222,21 @@ def test_onnx_computes_the_same(layer: Layer, tmp_path: Path) -> None:
 def test_parity_and_gradients(
     framework: str, layer: Layer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    check_framework(framework, network(layer), monkeypatch)
+
+
+def check_framework(framework: str, net: Network, monkeypatch: pytest.MonkeyPatch) -> None:
     """Logits of the learner and the native model; the gradient against the oracle's slope."""
     from tests.parity import native
 
-    net, images = network(layer), pictures()
+    images = pictures()
     values, labels = drawn(net), np.array([0, 1, 2, 1, 0])
     adapter = frameworks.adapter(framework)
     expected = oracle.logits(net, values, channels_first(images))
     learner = adapter.learner(LearnerSettings(net, Optimizer(), net.input), values)
     assert_close(learner.logits(images), expected)
     assert_close(native(framework, adapter.build(net, values), images), expected)
-    if isinstance(layer, Dropout):
+    if any(isinstance(p.layer, Dropout) and p.layer.rate for p in net.placed_layers()):
         return  # what it lets through in training is the framework's own draw
     monkeypatch.setitem(oracle.OPERATIONS, BatchNorm, with_batch_statistics)
     learner.step(images, labels, 1.0, 1, 0)
@@ -288,3 +296,67 @@ def test_maps_and_vectors_turn_into_each_other(framework: str) -> None:
     assert_close(learner.logits(images), expected)
     assert_close(native(framework, adapter.build(net, values), images), expected)
     learner.step(images, np.array([0, 1, 2, 1, 0]), 0.1, 1, 0)
+
+
+RESIDUAL: dict[str, tuple[Block, ...]] = {
+    "nin": (nin_block(4, 3, padding=1, name="b", residual=True),),
+    "batch norm": (nin_block(4, 3, padding=1, name="b", norm=True, bias=False, residual=True),),
+    "begins with what works in place": (Block("b", (ReLU(), Conv(4, 3, 1, 1)), residual=True),),
+    "in place behind what makes no copy": (
+        Block("a2", (Sigmoid(),)),
+        Block("b", (Dropout(0.0), LeakyReLU(), ReLU(), Conv(4)), residual=True),
+    ),
+    "an activation before a pool inside": (
+        Block("b", (ReLU(), MaxPool(3, 1, 1), Conv(4), ReLU()), residual=True),
+        Block("pool", (MaxPool(2, 2),)),
+    ),
+    "an activation before a block that pools": (
+        Block("a2", (ReLU(),)),
+        Block("b", (MaxPool(3, 1, 1),), residual=True),
+    ),
+    "two, one behind the other": (
+        Block("b", (Conv(4),), residual=True),
+        Block("b2", (Conv(4, bias=False), ReLU()), residual=True),
+        Block("b3", (ReLU(), Conv(4, 3))),
+    ),
+    "vectors of maps": (Block("b", (GlobalAvgPool(),)), Block("b2", (Linear(4),), residual=True)),
+    "maps of vectors": (
+        Block("b", (GlobalAvgPool(), Flatten())),
+        Block("b2", (Conv(4), ReLU()), residual=True),
+        Block("b3", (Flatten(), Linear(4), ReLU()), residual=True),
+    ),
+}
+each_residual = pytest.mark.parametrize("case", RESIDUAL)
+
+
+def residual(case: str) -> Network:
+    blocks = (Block("a", (Conv(4),)), *RESIDUAL[case], Block("z", (Flatten(), Linear(3))))
+    return Network("residual", MAP, blocks, ("x", "y", "z"))
+
+
+@each_residual
+def test_residual_blocks_add_their_input(case: str) -> None:
+    net = residual(case)
+    assert Network.from_json(net.to_json()) == net
+    x: np.ndarray = pictures().transpose(0, 3, 1, 2).astype(np.float64)
+    values = drawn(net)
+    for block in net.blocks:
+        y = x
+        for p in (p for p in net.placed_layers() if p.block == block.name):
+            own = {t.name: values[f"{p.name}.{t.name}"] for t in p.layer.tensors(p.input)}
+            y = oracle.OPERATIONS[type(p.layer)](p.layer, own, y.reshape(len(y), *p.input))
+        x = y + x.reshape(y.shape) if block.residual else y
+    assert_close(oracle.logits(net, values, channels_first(pictures())), x.reshape(len(x), -1))
+
+
+@each_residual
+def test_residual_blocks_in_onnx(case: str, tmp_path: Path) -> None:
+    check_onnx(residual(case), tmp_path)
+
+
+@pytest.mark.parametrize("framework", INSTALLED)
+@each_residual
+def test_residual_blocks_in_every_framework(
+    framework: str, case: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check_framework(framework, residual(case), monkeypatch)

@@ -126,6 +126,10 @@ def test_means_of_cut_windows_are_pytorchs(
         ),
         (lambda: Conv(4, groups=0), "Conv: groups must be at least 1, got 0"),
         (
+            lambda: Network("n", Shape(4, 4, 4), (nin_block(4, 3, residual=True),), tuple("abcd")),
+            "n: block is residual, but makes 4×2×2 of 4×4×4; choose channels, strides and padding",
+        ),
+        (
             lambda: nin_block(8, 3, inner=2),
             "nin_block: inner must be odd, so that sizes stay, got 2",
         ),

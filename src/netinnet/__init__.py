@@ -86,7 +86,7 @@ def nin_block(
     """A NiN block as the framework's own layer, for networks of your own; any picture size.
 
     `channels` is one number for all convolutions or one for each; `options` are those of
-    `network.nin_block`: pointwise, norm, bias, last_relu, inner.
+    `network.nin_block`: pointwise, norm, bias, last_relu, inner, residual.
 
     Raises NetworkError or FrameworkError.
     """

@@ -64,7 +64,8 @@ def block_costs(network: Network) -> list[LayerCost]:
         rows.append(
             LayerCost(
                 name=block.name,
-                description=_describe_block(block.layers),
+                description=_describe_block(block.layers)
+                + (" + its input" if block.residual else ""),
                 output=inside[-1].output,
                 parameters=sum(row.parameters for row in inside),
                 macs=sum(row.macs for row in inside),

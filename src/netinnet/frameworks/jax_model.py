@@ -43,6 +43,14 @@ class Chain(nnx.Module):
         return x
 
 
+class Residual(Chain):
+    """Modules whose input is added to their output."""
+
+    def __call__(self, x: jax.Array, key: jax.Array | None = None) -> jax.Array:
+        y = super().__call__(x, key)
+        return y + x.reshape(y.shape)
+
+
 def build(network: Network, weights: Mapping[str, Array]) -> Chain:
     """The network as Flax NNX modules, named as in the description; input n×H×W×C."""
     model = assemble(network, MODULES)
@@ -84,7 +92,8 @@ def assemble(network: Network, table: Table) -> Chain:
         modules[name] = maker(table, placed.layer, "JAX")(placed.layer, placed.input, rngs)
     if END in turned:
         modules["flat"] = Flatten()
-    return Chain({name: Chain(modules) for name, modules in blocks.items()})
+    kinds = {block.name: Residual if block.residual else Chain for block in network.blocks}
+    return Chain({name: kinds[name](modules) for name, modules in blocks.items()})
 
 
 _ZEROS = nnx.initializers.zeros
@@ -160,7 +169,7 @@ class AvgPool(nnx.Module):
         )
         if self.correction is None:
             return pooled
-        return pooled * np.float32(self.correction)[..., None]
+        return pooled * jnp.asarray(self.correction)[..., None]
 
 
 def window_slices(x: jax.Array, kernel: int, stride: int) -> list[jax.Array]:

@@ -51,7 +51,8 @@ def assemble(network: Network, weights: Mapping[str, Array], context: Any) -> nn
                 f"MXNet: no block can be called '{part.name}', its blocks use that name themselves"
             )
         with model.name_scope():
-            block = nn.HybridSequential(prefix=f"{part.name}_")
+            kind = Residual if part.residual else nn.HybridSequential
+            block = kind(prefix=f"{part.name}_")
         with block.name_scope():
             for (name, layer), place in zip(part.named_layers(), placed, strict=False):
                 if turn := turned.get(place.name):
@@ -68,6 +69,15 @@ def assemble(network: Network, weights: Mapping[str, Array], context: Any) -> nn
     model.initialize(mx.init.Zero(), ctx=context)
     load(network, model, weights)
     return model
+
+
+@mx.util.use_np
+class Residual(nn.HybridSequential):  # type: ignore[misc]
+    """Layers whose input is added to their output."""
+
+    def hybrid_forward(self, functions: Any, x: Any) -> Any:
+        y = super().hybrid_forward(functions, x)
+        return y + functions.npx.reshape_like(x, y)
 
 
 @mx.util.use_np

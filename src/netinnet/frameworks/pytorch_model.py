@@ -54,7 +54,16 @@ def assemble(network: Network, table: Table) -> nn.Sequential:
         modules[name] = maker(table, placed.layer, "PyTorch")(placed.layer, placed.input)
     if END in turned:
         modules["flat"] = nn.Flatten()
-    return nn.Sequential(OrderedDict((name, nn.Sequential(b)) for name, b in blocks.items()))
+    kinds = {b.name: Residual if b.residual else nn.Sequential for b in network.blocks}
+    return nn.Sequential(OrderedDict((name, kinds[name](b)) for name, b in blocks.items()))
+
+
+class Residual(nn.Sequential):
+    """Layers whose input is added to their output."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y: torch.Tensor = super().forward(x)  # type: ignore[no-untyped-call]
+        return y + x.reshape(y.shape)
 
 
 def _turn(turn: str, shape: Shape) -> nn.Module:

@@ -39,8 +39,9 @@ def forward(
 ) -> Tensor:
     """Logits n×classes for images n×h×w×c; `tensors` by canonical name, in TensorFlow's layout."""
     x = images
-    turned = turns(network)
+    start, turned = x, turns(network)
     for number, placed in enumerate(network.placed_layers()):
+        start = x if placed.opens else start
         if turn := turned.get(placed.name):
             x = tf.reshape(x, (-1, x.shape[-1]) if turn == "flat" else (-1, 1, 1, x.shape[-1]))
         own = {
@@ -59,6 +60,8 @@ def forward(
             x = tf.nn.experimental.stateless_dropout(x, layer.rate, seed)
         else:
             x = maker(OPERATIONS, layer, "TensorFlow")(layer, own, x)
+        if placed.closes:
+            x += tf.reshape(start, (-1, *x.shape[1:]))
     return tf.reshape(x, (-1, len(network.classes)))
 
 
@@ -204,7 +207,7 @@ def _max_pool(layer: layers.MaxPool, own: Tensors, x: Tensor) -> Tensor:
 def _avg_pool(layer: layers.AvgPool, own: Tensors, x: Tensor) -> Tensor:
     y = tf.nn.avg_pool2d(_padded(x, layer), layer.kernel, layer.stride, "VALID")
     correction = layer.correction(_shape(x))
-    return y if correction is None else y * np.float32(correction)[..., None]
+    return y if correction is None else y * np.asarray(correction, np.float32)[..., None]
 
 
 OPERATIONS: dict[type[Layer], Callable[[Any, Tensors, Tensor], Tensor]] = {

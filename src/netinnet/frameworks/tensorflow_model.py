@@ -91,6 +91,10 @@ def _block_model(
             size = x.shape[-1:] if turn == "flat" else (1, 1, x.shape[-1])
             x = keras.layers.Reshape(size, name=f"{name}_{turn}")(x)
         x = maker(LAYERS, layer, "TensorFlow")(keras, layer, name, x)
+    if block.residual:
+        same = len(inputs.shape) == len(x.shape)
+        start = inputs if same else keras.layers.Reshape(x.shape[1:], name="input_turned")(inputs)
+        x = keras.layers.Add(name="sum")([x, start])
     return keras.Model(inputs, x, name=_valid(block.name))
 
 
@@ -142,7 +146,7 @@ def _max_pool(keras: Any, o: layers.MaxPool, name: str, x: Any) -> Any:
 def _avg_pool(keras: Any, o: layers.AvgPool, name: str, x: Any) -> Any:
     pool = keras.layers.AveragePooling2D(o.kernel, o.stride, data_format=LAST, name=name)
     y, correction = pool(_padded(keras, o, name, x)), o.correction(_shape(x))
-    return y if correction is None else y * np.float32(correction)[..., None]
+    return y if correction is None else y * np.asarray(correction, np.float32)[..., None]
 
 
 LAYERS: dict[type[Layer], Callable[[Any, Any, str, Any], Any]] = {

@@ -123,7 +123,8 @@ class _Graph:
         """A float constant that is no weight, as a node: a file's initialisers are its weights."""
         from onnx import numpy_helper
 
-        return self.node("Constant", name, [], value=numpy_helper.from_array(np.float32(value)))
+        array = numpy_helper.from_array(np.asarray(value, np.float32))
+        return self.node("Constant", name, [], value=array)
 
     def then(self, op: str, name: str, others: Sequence[str] = (), **attributes: Any) -> None:
         """Add a node behind the end of the main line; its output is the new end."""
@@ -194,7 +195,9 @@ def _add_layers(graph: _Graph, network: Network) -> None:
     """All layers in order, ending in `logits` and `probabilities`, and `class_maps` on the way."""
     maps = class_maps.of(network)
     turned = turns(network)
-    for name, _, layer, shape, _ in network.placed_layers():
+    start = graph.end
+    for name, block, layer, shape, _, opens, closes in network.placed_layers():
+        start = graph.end if opens else start
         if type(layer) not in MAKERS:
             raise ModelError(f"{name}: no ONNX form of {type(layer).__name__}")
         if turn := turned.get(name):
@@ -204,6 +207,11 @@ def _add_layers(graph: _Graph, network: Network) -> None:
                 _name_end(graph, CLASS_MAPS)
             features = graph.end
         MAKERS[type(layer)](graph, name, layer, shape)
+        if closes:  # where the block makes a vector of a map, or the reverse, so must be the input
+            size = graph.node("Shape", f"{block}.size", [graph.end])
+            graph.then(
+                "Add", f"{block}.sum", [graph.node("Reshape", f"{block}.input", [start, size])]
+            )
     if END in turned:
         _turn(graph, "output", turned[END])
     _name_end(graph, LOGITS)

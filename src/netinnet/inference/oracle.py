@@ -29,10 +29,14 @@ def logits(network: Network, weights: Tensors, x: Array) -> Array:
     Example:
         logits(net, weights.initial(net, 0), np.zeros((1, *net.input)))
     """
-    for name, _, layer, shape, _ in network.placed_layers():
+    start = x
+    for name, _, layer, shape, output, opens, closes in network.placed_layers():
         own = {t.name: weights[f"{name}.{t.name}"].astype(x.dtype) for t in layer.tensors(shape)}
         operation = maker(OPERATIONS, layer, "the NumPy oracle")
+        start = x if opens else start
         x = operation(layer, own, x.reshape(len(x), *shape))
+        if closes:
+            x = x.reshape(len(x), *output) + start.reshape(len(x), *output)
     return x.reshape(len(x), -1)
 
 

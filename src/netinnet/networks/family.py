@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 from netinnet.errors import NetworkError
@@ -44,17 +45,14 @@ def nin_family(
     if depth not in DEPTHS:
         raise NetworkError(f"nin_family: depth must be one of 11, 16 and 19, got {depth}")
     names = tuple(map(str, range(classes))) if isinstance(classes, int) else tuple(classes)
+    block = functools.partial(
+        nin_block, kernel=3, padding=1, pointwise=pointwise, norm=True, bias=False, inner=inner
+    )
     blocks: list[Block] = []
-
-    def add(name: str, widths: Sequence[int], last_relu: bool = True) -> None:
-        options = {"norm": True, "bias": False, "last_relu": last_relu, "inner": inner}
-        blocks.append(nin_block(widths, 3, 1, 1, pointwise, name=name, **options))
-
     for stage, (count, channels) in enumerate(zip(DEPTHS[depth], WIDTHS, strict=True), start=1):
         widths = [max(1, round(channels * width))] * (1 + pointwise)
-        for number in range(1, count + 1):
-            add(f"block{stage}_{number}", widths)
+        blocks += [block(widths, name=f"block{stage}_{n}") for n in range(1, count + 1)]
         blocks.append(Block(f"pool{stage}", (MaxPool(2, 2, ceil=True),)))
-    add("block6", [*widths[:-1], len(names)], last_relu=False)
+    blocks.append(block([*widths[:-1], len(names)], name="block6", last_relu=False))
     blocks.append(Block("head", (GlobalAvgPool(), Flatten())))
     return Network(f"nin-{depth}", Shape(*input), tuple(blocks), names)

@@ -20,10 +20,14 @@ from netinnet.networks.layers import LAYERS, BatchNorm, Conv, DoesNotFit, Layer,
 
 @dataclass(frozen=True)
 class Block:
-    """A named run of layers; `block1`, `pool1`, `head`."""
+    """A named run of layers; `block1`, `pool1`, `head`.
+
+    With `residual`, its input is added to its output, which has the same shape (He et al. 2016).
+    """
 
     name: str
     layers: tuple[Layer, ...]
+    residual: bool = False
 
     def named_layers(self) -> Iterator[tuple[str, Layer]]:
         """Each layer with its name in the block: `conv1`, `norm1`, `relu1`, `conv2`, …"""
@@ -65,6 +69,10 @@ class PlacedLayer(NamedTuple):
     layer: Layer
     input: Shape
     output: Shape
+    opens: bool = False
+    """Whether it is the first layer of a residual block: its input is added later."""
+    closes: bool = False
+    """Whether it is the last one: the block's input is added to its output."""
 
 
 @dataclass(frozen=True)
@@ -104,14 +112,21 @@ class Network:
         """Every layer in order, with its full name and its shapes."""
         shape = self.input
         for block in self.blocks:
-            for name, layer in block.named_layers():
+            start, last = shape, len(block.layers) - 1
+            for number, (name, layer) in enumerate(block.named_layers()):
                 try:
                     output = layer.output(shape)
                 except DoesNotFit:
                     raise NetworkError(_too_small(self, block, name)) from None
                 except NetworkError as error:
                     raise NetworkError(f"{self.name}, {block.name}.{name}: {error}") from None
-                yield PlacedLayer(f"{block.name}.{name}", block.name, layer, shape, output)
+                if block.residual and number == last and output != start:
+                    raise NetworkError(
+                        f"{self.name}: {block.name} is residual, but makes {output} of {start}; "
+                        f"choose channels, strides and padding that keep the shape"
+                    )
+                ends = (block.residual and number == 0, block.residual and number == last)
+                yield PlacedLayer(f"{block.name}.{name}", block.name, layer, shape, output, *ends)
                 shape = output
 
     @property
@@ -133,6 +148,7 @@ class Network:
                         {"layer": type(layer).__name__, **dataclasses.asdict(layer)}
                         for layer in block.layers
                     ],
+                    **({"residual": True} if block.residual else {}),
                 }
                 for block in self.blocks
             ],
@@ -157,6 +173,7 @@ class Network:
                     Block(
                         _expect(str, block["name"]),
                         tuple(_layer_from_dict(layer) for layer in block["layers"]),
+                        _expect(bool, block.get("residual", False)),
                     )
                     for block in data["blocks"]
                 ),
@@ -260,12 +277,14 @@ def nin_block(
     bias: bool = True,
     last_relu: bool = True,
     inner: int = 1,
+    residual: bool = False,
 ) -> Block:
     """The NiN block: a convolution, then `pointwise` 1×1 convolutions, ReLU after each.
 
     The 1×1 convolutions are a small fully connected network at every pixel (Lin, Chen, Yan 2013,
     section 3.1). `channels` is one number for all convolutions, or one number for each. `inner` is
-    the window of those that follow the first, padded so that sizes stay.
+    the window of those that follow the first, padded so that sizes stay. With `residual`, the
+    block's input is added to its output.
     """
     if inner % 2 == 0:
         raise NetworkError(f"nin_block: inner must be odd, so that sizes stay, got {inner}")
@@ -276,4 +295,5 @@ def nin_block(
         )
     convs = [Conv(widths[0], kernel, stride, padding, bias)]
     convs += [Conv(width, inner, padding=inner // 2, bias=bias) for width in widths[1:]]
-    return conv_block(name, convs, norm=norm, last_relu=last_relu)
+    made = conv_block(name, convs, norm=norm, last_relu=last_relu)
+    return dataclasses.replace(made, residual=residual)
