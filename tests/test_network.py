@@ -14,7 +14,6 @@ from netinnet.networks import zoo
 from netinnet.networks.layers import (
     AvgPool,
     Conv,
-    DoesNotFit,
     Dropout,
     Flatten,
     GlobalAvgPool,
@@ -23,6 +22,7 @@ from netinnet.networks.layers import (
     Shape,
 )
 from netinnet.networks.network import Block, Network, Preprocessing, nin_block, smallest_input
+from netinnet.networks.windows import DoesNotFit
 from tests.conftest import needs
 
 

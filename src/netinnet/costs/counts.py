@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from netinnet.networks.layers import Conv, Flatten, Layer, Linear, Shape
-from netinnet.networks.network import Network
+from netinnet.networks.layers import Conv, Flatten, Linear, Shape
+from netinnet.networks.network import Block, Network
 
 
 @dataclass(frozen=True)
@@ -55,34 +56,30 @@ def block_costs(network: Network) -> list[LayerCost]:
 
     A block's activation memory is that of all its layers' outputs.
     """
-    layers = layer_costs(network)
-    rows: list[LayerCost] = []
-    start = 0
-    for block in network.blocks:
-        inside = layers[start : start + len(block.layers)]
-        start += len(block.layers)
-        rows.append(
-            LayerCost(
-                name=block.name,
-                description=_describe_block(block.layers)
-                + (" + its input" if block.residual else ""),
-                output=inside[-1].output,
-                parameters=sum(row.parameters for row in inside),
-                macs=sum(row.macs for row in inside),
-                activation_bytes=sum(row.activation_bytes for row in inside),
-            )
-        )
-    return rows
+    layers = iter(layer_costs(network))
+    return [
+        _sum(block.name, _describe_block(block), [next(layers) for _ in block.layers])
+        for block in network.blocks
+    ]
 
 
-def _describe_block(layers: tuple[Layer, ...]) -> str:
+def _sum(name: str, description: str, rows: Sequence[LayerCost]) -> LayerCost:
+    """Rows as one; its output is the last one's."""
+    fields = ("parameters", "macs", "activation_bytes")
+    sums = (sum(getattr(row, field) for row in rows) for field in fields)
+    return LayerCost(name, description, rows[-1].output, *sums)
+
+
+def _describe_block(block: Block) -> str:
     """ "conv 11×11, stride 4, 96 channels → 1×1 96, ReLU", or the single layers joined.
 
     What has weights comes first, then every other layer once; a Flatten goes without saying.
     """
+    layers = block.layers
+    added = ("its input added",) if block.residual else ()
     weighted = [layer for layer in layers if isinstance(layer, Conv | Linear)]
     if not weighted:
-        return ", ".join(layer.describe() for layer in layers)
+        return ", ".join((*(layer.describe() for layer in layers), *added))
     text = weighted[0].describe()
     for layer in weighted[1:]:
         match layer:
@@ -91,17 +88,9 @@ def _describe_block(layers: tuple[Layer, ...]) -> str:
             case _:
                 text += f" → {layer.describe()}"
     others = (v.describe() for v in layers if not isinstance(v, Conv | Linear | Flatten))
-    return ", ".join(dict.fromkeys((text, *others)))
+    return ", ".join(dict.fromkeys((text, *others, *added)))
 
 
 def total_cost(network: Network) -> LayerCost:
     """The whole network as one row. Activation memory is the sum of all layers' outputs."""
-    rows = layer_costs(network)
-    return LayerCost(
-        name="total",
-        description=network.name,
-        output=network.output,
-        parameters=sum(row.parameters for row in rows),
-        macs=sum(row.macs for row in rows),
-        activation_bytes=sum(row.activation_bytes for row in rows),
-    )
+    return _sum("total", network.name, layer_costs(network))

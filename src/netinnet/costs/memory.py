@@ -188,7 +188,6 @@ def _flow(network: Network, batch: int, value: int, training: bool) -> list[_Pla
             needs = needs._replace(forward=needs.forward + more)
         flow.append(_Place(placed, needs, x, made, frozenset(kept)))
         x = made
-        start = None if placed.closes else start
     return flow
 
 

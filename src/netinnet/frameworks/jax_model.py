@@ -167,9 +167,8 @@ class AvgPool(nnx.Module):
         pooled: jax.Array = nnx.avg_pool(  # type: ignore[no-untyped-call]
             x, window, strides, list(self.pads)
         )
-        if self.correction is None:
-            return pooled
-        return pooled * jnp.asarray(self.correction)[..., None]
+        cut = self.correction
+        return pooled if cut is None else pooled * jnp.asarray(cut)[..., None]
 
 
 def window_slices(x: jax.Array, kernel: int, stride: int) -> list[jax.Array]:

@@ -56,11 +56,8 @@ def assemble(network: Network, weights: Mapping[str, Array], context: Any) -> nn
         with block.name_scope():
             for (name, layer), place in zip(part.named_layers(), placed, strict=False):
                 if turn := turned.get(place.name):
-                    setattr(
-                        block,
-                        f"{name}_{turn}",
-                        nn.Flatten() if turn == "flat" else Function(_as_map),
-                    )
+                    made = nn.Flatten() if turn == "flat" else Function(_as_map)
+                    setattr(block, f"{name}_{turn}", made)
                 made = maker(MODULES, layer, "MXNet")(layer, place.input, f"{name}_")
                 setattr(block, name, made)
         setattr(model, part.name, block)

@@ -106,9 +106,7 @@ def _takes_any_size(block: Block) -> bool:
     for layer in block.layers:
         if isinstance(layer, layers.GlobalAvgPool):
             return True
-        if isinstance(layer, layers.Flatten | layers.Linear):
-            return False
-        if isinstance(layer, layers.Pool) and layer.ceil:
+        if isinstance(layer, layers.Flatten | layers.Linear) or getattr(layer, "ceil", False):
             return False
     return True
 

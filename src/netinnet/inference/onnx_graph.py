@@ -209,9 +209,8 @@ def _add_layers(graph: _Graph, network: Network) -> None:
         MAKERS[type(layer)](graph, name, layer, shape)
         if closes:  # where the block makes a vector of a map, or the reverse, so must be the input
             size = graph.node("Shape", f"{block}.size", [graph.end])
-            graph.then(
-                "Add", f"{block}.sum", [graph.node("Reshape", f"{block}.input", [start, size])]
-            )
+            added = graph.node("Reshape", f"{block}.input", [start, size])
+            graph.then("Add", f"{block}.sum", [added])
     if END in turned:
         _turn(graph, "output", turned[END])
     _name_end(graph, LOGITS)
@@ -265,11 +264,9 @@ def _gelu(graph: _Graph, name: str, layer: layers.GELU, _: Shape) -> None:
 
 def _avg_pool(graph: _Graph, name: str, layer: layers.AvgPool, shape: Shape) -> None:
     """Runtimes differ in what they divide by where they round up themselves."""
-    correction, window = layer.correction(shape), _window(layer, shape)
-    mean = name if correction is None else f"{name}.whole"
-    graph.then("AveragePool", mean, count_include_pad=1, **window)
-    if correction is not None:
-        graph.then("Mul", name, [graph.number(f"{name}.correction", correction)])
+    graph.then("AveragePool", name, count_include_pad=1, **_window(layer, shape))
+    if correction := layer.correction(shape):
+        graph.then("Mul", f"{name}.cut", [graph.number(f"{name}.correction", correction)])
 
 
 MAKERS: dict[type[Layer], Maker] = {

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from netinnet.networks import layers
-from netinnet.networks.layers import Layer, Shape, maker
+from netinnet.networks.layers import Layer, maker
 from netinnet.networks.network import Network
+from netinnet.networks.windows import Sliding
 
 Array = Any
 """NumPy arrays, n×channels×height×width."""
@@ -40,20 +41,20 @@ def logits(network: Network, weights: Tensors, x: Array) -> Array:
     return x.reshape(len(x), -1)
 
 
-def _windows(x: Array, kernel: int, stride: int, pads: Any, value: float = 0.0) -> Array:
+def _windows(x: Array, layer: Sliding, value: float = 0.0) -> Array:
     """n×c×rows×columns×kernel×kernel: what a sliding window sees."""
-    x = np.pad(x, ((0, 0), (0, 0), *pads), constant_values=value)
-    return sliding_window_view(x, (kernel, kernel), axis=(2, 3))[:, :, ::stride, ::stride]
+    x = np.pad(x, ((0, 0), (0, 0), *layer.pads(x.shape[1:])), constant_values=value)
+    windows = sliding_window_view(x, (layer.kernel, layer.kernel), axis=(2, 3))
+    return windows[:, :, :: layer.stride, :: layer.stride]
 
 
 def _conv(layer: layers.Conv, own: Tensors, x: Array) -> Array:
-    pads = layer.pads(Shape(*x.shape[1:]))
-    windows = _windows(x, layer.kernel, layer.stride, pads)
-    parts = (np.split(a, layer.groups, axis) for a, axis in ((windows, 1), (own["weight"], 0)))
-    y = np.concatenate(
-        [np.einsum("nchwij,ocij->nohw", *part, optimize=True) for part in zip(*parts, strict=True)],
-        axis=1,
-    )
+    windows = _windows(x, layer)
+    (n, _, *rest), weight = windows.shape, own["weight"]
+    windows = windows.reshape(n, layer.groups, -1, *rest)
+    weight = weight.reshape(layer.groups, -1, *weight.shape[1:])
+    y = np.einsum("ngchwij,gocij->ngohw", windows, weight, optimize=True)
+    y = y.reshape(n, layer.channels, *rest[:2])
     return y + own["bias"][:, None, None] if layer.bias else y
 
 
@@ -66,19 +67,8 @@ def _gelu(layer: layers.GELU, own: Tensors, x: Array) -> Array:
     return 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
 
 
-def _max_pool(layer: layers.MaxPool, own: Tensors, x: Array) -> Array:
-    pads = layer.pads(Shape(*x.shape[1:]))
-    return _windows(x, layer.kernel, layer.stride, pads, -np.inf).max((4, 5))
-
-
 def _avg_pool(layer: layers.AvgPool, own: Tensors, x: Array) -> Array:
-    pads = layer.pads(Shape(*x.shape[1:]))
-    windows = _windows(x, layer.kernel, layer.stride, pads)
-    # Padding counts, what the last windows see beyond it does not.
-    beyond = [(0, after - layer.padding) for _, after in pads]
-    counting = np.ones((1, 1, *(n + 2 * layer.padding for n in x.shape[2:])))
-    counts = _windows(counting, layer.kernel, layer.stride, beyond)
-    return windows.sum((4, 5)) / counts.sum((4, 5))
+    return _windows(x, layer).mean((4, 5)) * np.asarray(layer.correction(x.shape[1:]) or 1.0)
 
 
 def _linear(layer: layers.Linear, own: Tensors, x: Array) -> Array:
@@ -93,7 +83,7 @@ OPERATIONS: dict[type[Layer], Callable[[Any, Tensors, Array], Array]] = {
     layers.LeakyReLU: lambda o, own, x: np.maximum(x, o.slope * x),
     layers.GELU: _gelu,
     layers.Sigmoid: lambda o, own, x: 1 / (1 + np.exp(-x)),
-    layers.MaxPool: _max_pool,
+    layers.MaxPool: lambda o, own, x: _windows(x, o, -np.inf).max((4, 5)),
     layers.AvgPool: _avg_pool,
     layers.GlobalAvgPool: lambda o, own, x: x.mean((2, 3)),
     layers.Dropout: lambda o, own, x: x,

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import ClassVar, NamedTuple, TypeVar
 
 from netinnet.errors import FrameworkError, NetworkError
+from netinnet.networks.windows import Sliding
 
 
 class Shape(NamedTuple):
@@ -62,19 +63,14 @@ class Needs(NamedTuple):
     backward: int = 0
 
 
-Pads = tuple[tuple[int, int], tuple[int, int]]
-
-
-class DoesNotFit(Exception):
-    """Raised by a layer whose window is larger than what is left of the picture."""
-
-
 @dataclass(frozen=True)
 class Layer:
     """What all layers share. A layer without tensors need only say what differs from this."""
 
     kind: ClassVar[str] = ""
     """Short name that the names of layers in a block are made of: `conv1`."""
+    words: ClassVar[str] = ""
+    """What it is called in a table, where that is not its name."""
     takes: ClassVar[str] = "any"
     """What it works on: a `map` of positions, a `flat` vector, or `any` of them."""
     is_monotone: ClassVar[bool] = False
@@ -119,11 +115,11 @@ class Layer:
 
     def describe(self) -> str:
         """A few words for a table: "conv 11×11, stride 4, 96 channels"."""
-        return self.name
+        return self.words or self.name
 
 
 @dataclass(frozen=True)
-class Conv(Layer):
+class Conv(Sliding, Layer):
     """Square convolution (cross-correlation) with `channels` outputs, zero padding.
 
     With `groups`, inputs and outputs are in as many equal groups, each of which sees only its own.
@@ -144,11 +140,7 @@ class Conv(Layer):
                 f"groups must divide the input's channels ({shape.channels}) and the layer's "
                 f"({self.channels}), got {self.groups}"
             )
-        return _window(shape, self.channels, self.kernel, self.stride, self.pads(shape))
-
-    def pads(self, shape: Shape) -> Pads:
-        """Zeros (above, below), (left, right)."""
-        return ((self.padding, self.padding),) * 2
+        return Shape(self.channels, *self.counts(shape))
 
     def tensors(self, shape: Shape) -> tuple[Tensor, ...]:
         inputs = shape.channels // self.groups
@@ -180,6 +172,7 @@ class BatchNorm(Layer):
     """
 
     kind: ClassVar[str] = "norm"
+    words: ClassVar[str] = "batch norm"
     takes: ClassVar[str] = "map"
     epsilon: float = 1e-5
     momentum: float = 0.1
@@ -197,9 +190,6 @@ class BatchNorm(Layer):
         base = super().needs(shape, batch, value, training)
         statistics = 2 * value * shape.channels if training else 0
         return base._replace(keeps_more=statistics, backward=base.gradient)
-
-    def describe(self) -> str:
-        return "batch norm"
 
 
 @dataclass(frozen=True)
@@ -246,18 +236,16 @@ class Sigmoid(Layer):
     """1 / (1 + exp(-x)); LeNet's activation in the book."""
 
     kind: ClassVar[str] = "sigmoid"
+    words: ClassVar[str] = "sigmoid"
     is_monotone: ClassVar[bool] = True
 
     def needs(self, shape: Shape, batch: int, value: int, training: bool) -> Needs:
         size = value * batch * shape.size
         return Needs(size, size, keeps_output=True)
 
-    def describe(self) -> str:
-        return "sigmoid"
-
 
 @dataclass(frozen=True)
-class Pool(Layer):
+class Pool(Sliding, Layer):
     """What the two pools share: a square window that slides.
 
     With `ceil`, sizes are rounded up, as Caffe does it: the last window may reach beyond the
@@ -279,20 +267,8 @@ class Pool(Layer):
                 f"({self.kernel // 2}), got {self.padding}"
             )
 
-    def pads(self, shape: Shape) -> Pads:
-        """Padding (above, below), (left, right) with which whole windows only are left."""
-        return self._pads(shape.height), self._pads(shape.width)
-
-    def _pads(self, size: int) -> tuple[int, int]:
-        if not self.ceil:
-            return self.padding, self.padding
-        whole = size + 2 * self.padding - self.kernel
-        beyond = -whole % self.stride
-        starts_inside = self.padding + beyond < self.kernel
-        return self.padding, self.padding + (beyond if whole >= 0 and starts_inside else 0)
-
     def output(self, shape: Shape) -> Shape:
-        return _window(shape, shape.channels, self.kernel, self.stride, self.pads(shape))
+        return Shape(shape.channels, *self.counts(shape))
 
     def describe(self) -> str:
         padding = f", pad {self.padding}" if self.padding else ""
@@ -315,25 +291,13 @@ class MaxPool(Pool):
 class AvgPool(Pool):
     """Mean over a square window. Padding counts as zeros, what is beyond it not at all."""
 
-    def correction(self, shape: Shape) -> tuple[tuple[float, ...], ...] | None:
-        """Rows × columns of factors on means over whole windows; None where all are 1."""
-        if not self.ceil:
-            return None
-        rows, columns = (
-            [
-                self.kernel / (min(start + self.kernel, size + 2 * self.padding) - start)
-                for start in range(0, count * self.stride, self.stride)
-            ]
-            for size, count in zip(shape[1:], self.output(shape)[1:], strict=True)
-        )
-        return tuple(tuple(row * column for column in columns) for row in rows)
-
 
 @dataclass(frozen=True)
 class GlobalAvgPool(Layer):
     """Mean over all positions: one number a channel (Lin, Chen, Yan 2013, section 3.2)."""
 
     kind: ClassVar[str] = "gap"
+    words: ClassVar[str] = "global average pool"
     takes: ClassVar[str] = "map"
 
     def output(self, shape: Shape) -> Shape:
@@ -341,9 +305,6 @@ class GlobalAvgPool(Layer):
 
     def needs(self, shape: Shape, batch: int, value: int, training: bool) -> Needs:
         return super().needs(shape, batch, value, training)._replace(keeps_input=False)
-
-    def describe(self) -> str:
-        return "global average pool"
 
 
 @dataclass(frozen=True)
@@ -370,6 +331,7 @@ class Flatten(Layer):
     """All features in one vector, in the order channel, row, column."""
 
     kind: ClassVar[str] = "flatten"
+    words: ClassVar[str] = "flatten"
 
     def output(self, shape: Shape) -> Shape:
         return Shape(shape.size, 1, 1)
@@ -378,9 +340,6 @@ class Flatten(Layer):
         # Channels are last in memory and the flat order wants them first: that is a copy.
         is_view = 1 in (shape.channels, shape.height * shape.width)
         return Needs(0 if is_view else value * batch * shape.size, 0)
-
-    def describe(self) -> str:
-        return "flatten"
 
 
 @dataclass(frozen=True)
@@ -411,18 +370,8 @@ class Linear(Layer):
 LAYERS: dict[str, type[Layer]] = {
     layer.__name__: layer
     for layer in (
-        Conv,
-        BatchNorm,
-        ReLU,
-        LeakyReLU,
-        GELU,
-        Sigmoid,
-        MaxPool,
-        AvgPool,
-        GlobalAvgPool,
-        Dropout,
-        Flatten,
-        Linear,
+        *(Conv, BatchNorm, ReLU, LeakyReLU, GELU, Sigmoid),
+        *(MaxPool, AvgPool, GlobalAvgPool, Dropout, Flatten, Linear),
     )
 }
 """Every layer class by its name in JSON."""
@@ -441,13 +390,3 @@ def maker(table: Mapping[type[Layer], Made], layer: Layer, where: str) -> Made:
 
 
 _POSITION_BYTES = 8
-
-
-def _window(shape: Shape, channels: int, kernel: int, stride: int, pads: Pads) -> Shape:
-    """Shape behind a sliding window: floor((n + padding - kernel)/stride) + 1 each way."""
-    height, width = (
-        (n + sum(pad) - kernel) // stride + 1 for n, pad in zip(shape[1:], pads, strict=True)
-    )
-    if height < 1 or width < 1:
-        raise DoesNotFit
-    return Shape(channels, height, width)

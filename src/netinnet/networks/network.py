@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
 from netinnet.errors import NetworkError
-from netinnet.networks.layers import LAYERS, BatchNorm, Conv, DoesNotFit, Layer, ReLU, Shape
+from netinnet.networks.layers import LAYERS, BatchNorm, Conv, Layer, ReLU, Shape
+from netinnet.networks.windows import DoesNotFit
 
 
 @dataclass(frozen=True)

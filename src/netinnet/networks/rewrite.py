@@ -29,9 +29,8 @@ def activation_behind_pool(network: Network) -> Network:
     blocks = [list(block.layers) for block in network.blocks]
     pairs = itertools.pairwise(zip(network.blocks, blocks, strict=True))
     for (block, here), (behind, after) in pairs:
-        if not (here and after) or block.residual or behind.residual:
-            continue
-        if here[-1].is_monotone and isinstance(after[0], MaxPool):
+        is_free = here and after and not block.residual and not behind.residual
+        if is_free and here[-1].is_monotone and isinstance(after[0], MaxPool):
             after.insert(1, here.pop())
     for layers in blocks:
         for i in range(len(layers) - 1):
