@@ -94,7 +94,8 @@ def nin_block(
     from netinnet.networks import layers, network
 
     block = network.nin_block(channels, kernel, stride, padding, **options)
-    size = network.smallest_input((block,), in_channels) or 1
+    # One step more than fits: a residual block that strides keeps the size of 1×1 alone.
+    size = (network.smallest_input((block,), in_channels) or 1) + stride
     outputs = channels if isinstance(channels, int) else channels[-1]
     net = network.Network(
         "nin_block",
