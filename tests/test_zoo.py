@@ -59,6 +59,8 @@ def test_a_block_of_any_layers_is_described() -> None:
     net = Network("n", Shape(4, 6, 6), (block, Block("head", (GlobalAvgPool(),))), tuple("abcd"))
     row = counts.block_costs(net)[0]
     assert row.description == "conv 3×3, pad 1, 4 channels → 3×3 4, ReLU, its input added"
+    words = [row.description for row in counts.layer_costs(net)]
+    assert words[2:4] == ["conv 3×3, pad 1, 4 channels", "ReLU, block's input added"]
 
 
 def test_imagenet_file_is_29_mb() -> None:

@@ -41,7 +41,7 @@ def layer_costs(network: Network) -> list[LayerCost]:
     return [
         LayerCost(
             name=placed.name,
-            description=placed.layer.describe(),
+            description=placed.layer.describe() + ", block's input added" * placed.closes,
             output=placed.output,
             parameters=placed.layer.parameters(placed.input),
             macs=placed.layer.macs(placed.input),
