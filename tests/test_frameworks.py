@@ -13,7 +13,7 @@ import pytest
 
 import netinnet
 from netinnet import frameworks, weights
-from netinnet.errors import FrameworkError
+from netinnet.errors import FrameworkError, NetworkError
 from netinnet.frameworks import FRAMEWORKS
 from netinnet.layout import native_tensors
 from netinnet.networks import zoo
@@ -46,6 +46,24 @@ def test_a_block_by_itself_takes_any_size(framework: str) -> None:
         assert out.shape == ((2, height, width, 4) if channels_last else (2, 4, height, width))
         assert out.min() >= 0
         assert out.max() > 0
+
+
+@pytest.mark.parametrize("framework", INSTALLED)
+def test_a_block_by_itself_may_be_residual(framework: str) -> None:
+    """Its windows are 3×3 throughout; without the sum a ReLU makes all of it 0 or more."""
+    from tests.parity import native
+
+    block = netinnet.nin_block(4, 4, 3, 1, 1, framework=framework, inner=3, residual=True)
+    images = np.random.default_rng(0).normal(size=(2, 9, 7, 4)).astype(np.float32)
+    out = native(framework, block, images)
+    x = images if framework in ("tensorflow", "jax") else images.transpose(0, 3, 1, 2)
+    assert out.shape == x.shape
+    assert (out - x).min() >= -1e-6
+    assert (out - x).max() > 0.1
+    with pytest.raises(NetworkError, match=r"^nin_block: block is residual, but makes 6×"):
+        netinnet.nin_block(4, 6, 3, padding=1, framework=framework, residual=True)
+    with pytest.raises(NetworkError, match=r"^nin_block: block is residual, but makes 4×2×2"):
+        netinnet.nin_block(4, 4, 3, 2, 1, framework=framework, residual=True)
 
 
 @pytest.mark.parametrize("framework", INSTALLED)

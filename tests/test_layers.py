@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import math
 import zlib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from netinnet import frameworks, weights
-from netinnet.errors import FrameworkError
+from netinnet.errors import FrameworkError, NetworkError
 from netinnet.frameworks import FRAMEWORKS
 from netinnet.frameworks.learner import LearnerSettings
 from netinnet.inference import oracle
 from netinnet.metrics import cross_entropy
 from netinnet.networks import layers as vocabulary
 from netinnet.networks.layers import (
+    GELU,
     LAYERS,
     AvgPool,
     BatchNorm,
@@ -26,13 +29,14 @@ from netinnet.networks.layers import (
     Flatten,
     GlobalAvgPool,
     Layer,
+    LeakyReLU,
     Linear,
     MaxPool,
     ReLU,
     Shape,
     Sigmoid,
 )
-from netinnet.networks.network import Block, Network
+from netinnet.networks.network import Block, Network, nin_block
 from netinnet.optimizer import Optimizer
 from tests.conftest import needs
 
@@ -42,13 +46,21 @@ SAMPLES: dict[str, Layer] = {
     "conv": Conv(6, 3, 2, 1),
     "conv 1×1 without bias": Conv(5, bias=False),
     "conv same": Conv(3, 5, 1, 2),
+    "conv in groups": Conv(6, 3, 2, 1, groups=2),
+    "conv by channel": Conv(8, 3, 1, 1, bias=False, groups=4),
     "batch norm": BatchNorm(0.01, 0.2),
     "relu": ReLU(),
+    "leaky relu": LeakyReLU(0.2),
+    "gelu": GELU(),
     "sigmoid": Sigmoid(),
     "max pool": MaxPool(3, 2),
     "max pool padded": MaxPool(3, 2, 1),
     "average pool": AvgPool(2, 2),
     "average pool padded": AvgPool(3, 2, 1),
+    "max pool rounded up": MaxPool(2, 2, ceil=True),
+    "max pool padded, rounded up": MaxPool(3, 3, 1, ceil=True),
+    "average pool rounded up": AvgPool(3, 2, ceil=True),
+    "average pool padded, rounded up": AvgPool(4, 3, 2, ceil=True),
     "global average pool": GlobalAvgPool(),
     "dropout": Dropout(0.5),
     "flatten": Flatten(),
@@ -142,6 +154,19 @@ def test_words_are_words(layer: Layer) -> None:
     assert "(" not in words
 
 
+@each_sample
+def test_what_is_said_to_be_monotone_is(layer: Layer) -> None:
+    if layer.is_monotone:
+        x = np.linspace(-4, 4, 41).reshape(1, 41, 1, 1)
+        assert (np.diff(oracle.OPERATIONS[type(layer)](layer, {}, x), axis=1) >= 0).all()
+
+
+@pytest.mark.parametrize("slope", [-0.1, 1.0, math.nan])
+def test_a_slope_that_is_none_is_refused(slope: float) -> None:
+    with pytest.raises(NetworkError, match=r"^LeakyReLU: slope must be in \[0, 1\), got "):
+        LeakyReLU(slope)
+
+
 @needs("pytorch")
 @each_sample
 def test_counts_are_those_of_pytorch(layer: Layer) -> None:
@@ -161,19 +186,35 @@ def test_counts_are_those_of_pytorch(layer: Layer) -> None:
 
 
 @each_sample
-def test_onnx_computes_the_same(layer: Layer) -> None:
+def test_onnx_computes_the_same(layer: Layer, tmp_path: Path) -> None:
+    check_onnx(network(layer), tmp_path)
+
+
+def check_onnx(net: Network, tmp_path: Path) -> None:
+    """ONNX's own evaluator, onnxruntime and the oracle agree; the file is read back."""
     onnx = pytest.importorskip("onnx")
     from onnx.reference import ReferenceEvaluator
 
+    from netinnet.inference import model_files
     from netinnet.inference.onnx_graph import INPUT, LOGITS, to_onnx
+    from netinnet.inference.predictor import Predictor
     from netinnet.preprocessing import prepare
 
-    net = network(layer)
     images = np.random.default_rng(0).integers(0, 256, (3, 7, 6, 4), np.uint8)
-    graph = onnx.load_from_string(to_onnx(weights.Model(net, drawn(net))))
-    (result,) = ReferenceEvaluator(graph).run([LOGITS], {INPUT: images})
+    model = weights.Model(net, drawn(net))
+    graph = to_onnx(model)
+    (result,) = ReferenceEvaluator(onnx.load_from_string(graph)).run([LOGITS], {INPUT: images})
     prepared = prepare(images, net.input, net.preprocessing)
-    assert_close(result, oracle.logits(net, drawn(net), channels_first(prepared)))
+    expected = oracle.logits(net, model.weights, channels_first(prepared))
+    assert_close(result, expected)
+    (tmp_path / "model.onnx").write_bytes(graph)
+    read_back = model_files.find(tmp_path / "model.onnx")
+    assert read_back.network == net
+    assert {n: w.tolist() for n, w in read_back.weights.items()} == {
+        n: w.tolist() for n, w in model.weights.items()
+    }
+    if importlib.util.find_spec("onnxruntime"):
+        assert_close(Predictor(model, threads=1).logits(images), expected)
 
 
 @pytest.mark.parametrize("framework", INSTALLED)
@@ -181,17 +222,21 @@ def test_onnx_computes_the_same(layer: Layer) -> None:
 def test_parity_and_gradients(
     framework: str, layer: Layer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    check_framework(framework, network(layer), monkeypatch)
+
+
+def check_framework(framework: str, net: Network, monkeypatch: pytest.MonkeyPatch) -> None:
     """Logits of the learner and the native model; the gradient against the oracle's slope."""
     from tests.parity import native
 
-    net, images = network(layer), pictures()
+    images = pictures()
     values, labels = drawn(net), np.array([0, 1, 2, 1, 0])
     adapter = frameworks.adapter(framework)
     expected = oracle.logits(net, values, channels_first(images))
     learner = adapter.learner(LearnerSettings(net, Optimizer(), net.input), values)
     assert_close(learner.logits(images), expected)
     assert_close(native(framework, adapter.build(net, values), images), expected)
-    if isinstance(layer, Dropout):
+    if any(isinstance(p.layer, Dropout) and p.layer.rate for p in net.placed_layers()):
         return  # what it lets through in training is the framework's own draw
     monkeypatch.setitem(oracle.OPERATIONS, BatchNorm, with_batch_statistics)
     learner.step(images, labels, 1.0, 1, 0)
@@ -251,3 +296,67 @@ def test_maps_and_vectors_turn_into_each_other(framework: str) -> None:
     assert_close(learner.logits(images), expected)
     assert_close(native(framework, adapter.build(net, values), images), expected)
     learner.step(images, np.array([0, 1, 2, 1, 0]), 0.1, 1, 0)
+
+
+RESIDUAL: dict[str, tuple[Block, ...]] = {
+    "nin": (nin_block(4, 3, padding=1, name="b", residual=True),),
+    "batch norm": (nin_block(4, 3, padding=1, name="b", norm=True, bias=False, residual=True),),
+    "begins with what works in place": (Block("b", (ReLU(), Conv(4, 3, 1, 1)), residual=True),),
+    "in place behind what makes no copy": (
+        Block("a2", (Sigmoid(),)),
+        Block("b", (Dropout(0.0), LeakyReLU(), ReLU(), Conv(4)), residual=True),
+    ),
+    "an activation before a pool inside": (
+        Block("b", (ReLU(), MaxPool(3, 1, 1), Conv(4), ReLU()), residual=True),
+        Block("pool", (MaxPool(2, 2),)),
+    ),
+    "an activation before a block that pools": (
+        Block("a2", (ReLU(),)),
+        Block("b", (MaxPool(3, 1, 1),), residual=True),
+    ),
+    "two, one behind the other": (
+        Block("b", (Conv(4),), residual=True),
+        Block("b2", (Conv(4, bias=False), ReLU()), residual=True),
+        Block("b3", (ReLU(), Conv(4, 3))),
+    ),
+    "vectors of maps": (Block("b", (GlobalAvgPool(),)), Block("b2", (Linear(4),), residual=True)),
+    "maps of vectors": (
+        Block("b", (GlobalAvgPool(), Flatten())),
+        Block("b2", (Conv(4), ReLU()), residual=True),
+        Block("b3", (Flatten(), Linear(4), ReLU()), residual=True),
+    ),
+}
+each_residual = pytest.mark.parametrize("case", RESIDUAL)
+
+
+def residual(case: str) -> Network:
+    blocks = (Block("a", (Conv(4),)), *RESIDUAL[case], Block("z", (Flatten(), Linear(3))))
+    return Network("residual", MAP, blocks, ("x", "y", "z"))
+
+
+@each_residual
+def test_residual_blocks_add_their_input(case: str) -> None:
+    net = residual(case)
+    assert Network.from_json(net.to_json()) == net
+    x: np.ndarray = pictures().transpose(0, 3, 1, 2).astype(np.float64)
+    values = drawn(net)
+    for block in net.blocks:
+        y = x
+        for p in (p for p in net.placed_layers() if p.block == block.name):
+            own = {t.name: values[f"{p.name}.{t.name}"] for t in p.layer.tensors(p.input)}
+            y = oracle.OPERATIONS[type(p.layer)](p.layer, own, y.reshape(len(y), *p.input))
+        x = y + x.reshape(y.shape) if block.residual else y
+    assert_close(oracle.logits(net, values, channels_first(pictures())), x.reshape(len(x), -1))
+
+
+@each_residual
+def test_residual_blocks_in_onnx(case: str, tmp_path: Path) -> None:
+    check_onnx(residual(case), tmp_path)
+
+
+@pytest.mark.parametrize("framework", INSTALLED)
+@each_residual
+def test_residual_blocks_in_every_framework(
+    framework: str, case: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check_framework(framework, residual(case), monkeypatch)

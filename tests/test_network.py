@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from netinnet.errors import NetworkError
@@ -13,14 +14,15 @@ from netinnet.networks import variations, zoo
 from netinnet.networks.layers import (
     AvgPool,
     Conv,
-    DoesNotFit,
     Dropout,
     Flatten,
+    GlobalAvgPool,
     Linear,
     MaxPool,
     Shape,
 )
 from netinnet.networks.network import Block, Network, Preprocessing, nin_block, smallest_input
+from netinnet.networks.windows import DoesNotFit
 from tests.conftest import needs
 
 
@@ -56,16 +58,39 @@ def test_conv_shape_is_pytorchs(size: int, kernel: int, stride: int, padding: in
 def test_pool_shape_is_pytorchs(size: int, kernel: int, stride: int, data: st.DataObject) -> None:
     import torch
 
-    padding = data.draw(st.integers(0, kernel // 2))
-    native = torch.nn.MaxPool2d(kernel, stride, padding)
+    padding, ceil = data.draw(st.integers(0, kernel // 2)), data.draw(st.booleans())
+    native = torch.nn.MaxPool2d(kernel, stride, padding, ceil_mode=ceil)
     for kind in (MaxPool, AvgPool):
         try:
-            shape = kind(kernel, stride, padding).output(Shape(2, size, size))
+            shape = kind(kernel, stride, padding, ceil).output(Shape(2, size, size))
         except DoesNotFit:
-            with pytest.raises(RuntimeError):
-                native(torch.zeros(1, 2, size, size))
+            assert size + 2 * padding < kernel  # here PyTorch fits a window that is rounded up
+            if not ceil:
+                with pytest.raises(RuntimeError):
+                    native(torch.zeros(1, 2, size, size))
             return
         assert tuple(native(torch.zeros(1, 2, size, size)).shape[1:]) == shape
+
+
+@needs("pytorch")
+@given(size=st.integers(1, 20), kernel=st.integers(1, 6), stride=st.integers(1, 7), data=st.data())
+def test_means_of_cut_windows_are_pytorchs(
+    size: int, kernel: int, stride: int, data: st.DataObject
+) -> None:
+    """What the last windows see beyond the padding does not count, whatever the sizes."""
+    import torch
+
+    from netinnet.inference import oracle
+
+    padding = data.draw(st.integers(0, kernel // 2))
+    assume(size + 2 * padding >= kernel)
+    x = np.random.default_rng(0).normal(0, 1, (1, 1, size, size))
+    for kind, native in ((AvgPool, torch.nn.AvgPool2d), (MaxPool, torch.nn.MaxPool2d)):
+        layer = kind(kernel, stride, padding, ceil=True)
+        expected = native(kernel, stride, padding, ceil_mode=True)(torch.tensor(x)).numpy()
+        np.testing.assert_allclose(oracle.OPERATIONS[kind](layer, {}, x), expected, rtol=1e-9)
+    correction = AvgPool(kernel, stride, padding, ceil=True).correction(Shape(1, size, size))
+    assert np.shape(correction) == expected.shape[2:]
 
 
 @pytest.mark.parametrize(
@@ -91,6 +116,24 @@ def test_pool_shape_is_pytorchs(size: int, kernel: int, stride: int, data: st.Da
             lambda: Network("n", Shape(1, 4, 4), (Block("a", (Flatten(), Linear(2))),), ("x",)),
             "n: its output is 2×1×1, but it has 1 class names",
         ),
+        (
+            lambda: Network("n", Shape(4, 4, 4), (Block("a", (Conv(6, groups=4),)),), ("x",)),
+            "n, a.conv1: groups must divide the input's channels (4) and the layer's (6), got 4",
+        ),
+        (
+            lambda: Network("n", Shape(3, 4, 4), (Block("a", (Conv(4, groups=4),)),), ("x",)),
+            "n, a.conv1: groups must divide the input's channels (3) and the layer's (4), got 4",
+        ),
+        (lambda: Conv(4, groups=0), "Conv: groups must be at least 1, got 0"),
+        (
+            lambda: Network("n", Shape(4, 4, 4), (nin_block(4, 3, residual=True),), tuple("abcd")),
+            "n: block is residual, but makes 4×2×2 of 4×4×4; choose channels, strides and padding",
+        ),
+        (
+            lambda: nin_block(8, 3, inner=2),
+            "nin_block: inner must be odd, so that sizes stay, got 2",
+        ),
+        (lambda: nin_block(8, 3, inner=-1), "Conv: kernel must be at least 1, got -1"),
         (lambda: nin_block((1, 2), 3), "nin_block: 3 convolutions need as many channel numbers"),
         (lambda: Network.from_json("{"), "not a network description"),
         (
@@ -118,6 +161,15 @@ def test_smallest_input_is_the_smallest(name: str, data: st.DataObject) -> None:
             zoo.network(name, image_size=data.draw(st.integers(1, smallest - 1)))
 
 
+def test_fields_that_older_files_lack_are_as_they_were() -> None:
+    data = zoo.network("nin").to_dict()
+    for block in data["blocks"]:
+        for layer in block["layers"]:
+            for newer in ("groups", "ceil"):
+                layer.pop(newer, None)
+    assert Network.from_dict(data) == zoo.network("nin")
+
+
 def test_malformed_layer_is_named() -> None:
     data = zoo.network("lenet").to_dict()
     data["blocks"][0]["layers"][0]["kernel"] = "5"
@@ -132,4 +184,12 @@ def test_pointwise_convolutions_of_a_block() -> None:
     for pointwise in range(4):
         convs = [x for x in nin_block(8, 3, pointwise=pointwise).layers if isinstance(x, Conv)]
         assert [conv.kernel for conv in convs] == [3] + [1] * pointwise
-    assert dataclasses.astuple(convs[0]) == (8, 3, 1, 0, True)
+    assert dataclasses.astuple(convs[0]) == (8, 3, 1, 0, True, 1)
+
+
+@pytest.mark.parametrize("inner", [1, 3, 5])
+def test_inner_windows_keep_the_size(inner: int) -> None:
+    block = nin_block((8, 6), 5, 2, pointwise=1, inner=inner)
+    net = Network("n", Shape(3, 11, 9), (block, Block("head", (GlobalAvgPool(),))), tuple("abcdef"))
+    assert [p.output for p in net.placed_layers()][2] == Shape(6, 4, 3)
+    assert [layer.kernel for layer in block.layers if isinstance(layer, Conv)] == [5, inner]

@@ -22,7 +22,7 @@ from netinnet import frameworks
 from netinnet.cli.main import run
 from netinnet.errors import FrameworkError, ImageError, ModelError, NetinnetError
 from netinnet.frameworks.learner import LearnerSettings
-from netinnet.inference import model_files, onnx_graph
+from netinnet.inference import class_maps, model_files, onnx_graph
 from netinnet.inference.onnx_graph import MAKERS, to_onnx
 from netinnet.inference.predictor import Predictor
 from netinnet.networks import zoo
@@ -86,7 +86,7 @@ def _torch_logits(model: Model, images: np.ndarray) -> np.ndarray:
     network = model.network
     prepared = prepare(images, network.input, network.preprocessing)
     x = torch.from_numpy(prepared.transpose(0, 3, 1, 2).astype(np.float64))
-    for name, _, layer, shape, output in network.placed_layers():
+    for name, _, layer, shape, output, *_ in network.placed_layers():
         x = _torch_layer(layer, name, x.reshape(len(x), *shape), model.weights)
         assert x[0].numel() == output.size
     return x.reshape(len(x), -1).numpy()
@@ -361,6 +361,21 @@ def test_class_maps_in_every_framework(framework: str, name: str) -> None:
     if not frameworks.FRAMEWORKS[framework].is_installed:
         pytest.skip(f"{framework} is not installed")
     _assert_means_are_logits(_trained(_network(POOLED[name])), framework, 1e-5)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        (Block("a", (GlobalAvgPool(),)), Block("b", (Flatten(), Linear(3)), residual=True)),
+        (Block("a", (GlobalAvgPool(),)), Block("b", (Dropout(0.5),), residual=True)),
+        (Block("a", (GlobalAvgPool(),)), Block("b", (GlobalAvgPool(),), residual=True)),
+    ],
+)
+def test_a_head_whose_input_is_added_has_no_class_maps(head: tuple[Block, ...]) -> None:
+    net = Network("own", Shape(1, 8, 9), (Block("body", (Conv(3, 3),)), *head), tuple("abc"))
+    assert class_maps.of(net) is None
+    plain = dataclasses.replace(net, blocks=tuple(Block(b.name, b.layers) for b in net.blocks))
+    assert class_maps.of(plain) is not None
 
 
 def test_class_maps_are_an_output_of_the_graph() -> None:

@@ -16,7 +16,7 @@ from netinnet.errors import FrameworkError
 from netinnet.frameworks import FRAMEWORKS
 from netinnet.inference import model_files
 from netinnet.networks import zoo
-from netinnet.networks.layers import Conv, Flatten, GlobalAvgPool, MaxPool, ReLU, Shape
+from netinnet.networks.layers import Conv, Flatten, GlobalAvgPool, Layer, MaxPool, ReLU, Shape
 from netinnet.networks.network import Block, Network
 from netinnet.optimizer import Optimizer, TensorRole
 from tests.conftest import needs, nin
@@ -158,6 +158,23 @@ def test_measured_and_computed_agree(case: str) -> None:
     assert measured.process_bytes is not None
     assert measured.process_training_bytes is not None
     assert measured.process_training_bytes > measured.process_bytes
+
+
+@needs("pytorch")
+@pytest.mark.parametrize("begins", [(), (ReLU(),)], ids=["conv", "relu"])
+def test_memory_of_residual_blocks(begins: tuple[Layer, ...]) -> None:
+    """What is held for the sum, forward and backward; a ReLU not in place."""
+    body = (*begins, Conv(32, 3, 1, 1), ReLU(), Conv(32, 3, 1, 1))
+    blocks = (
+        Block("a", (Conv(32),)),
+        *(Block(f"b{i}", body, residual=True) for i in range(3)),
+        Block("z", (GlobalAvgPool(), Flatten())),
+    )
+    network = Network("n", Shape(1, 28, 28), blocks, tuple(map(str, range(32))))
+    computed = memory_model.model(network, 16, MOMENTUM)
+    measured = measure.in_fresh_process(network, 16, MOMENTUM, "pytorch")
+    assert measured.training_bytes == pytest.approx(computed.training_peak.total, rel=0.02)
+    assert measured.prediction_bytes == pytest.approx(computed.prediction_peak.total, rel=0.02)
 
 
 @needs("pytorch")

@@ -86,10 +86,35 @@ def test_the_chapters_first_convolution_needs_16_products() -> None:
     np.testing.assert_allclose(geometry.taps.sum(axis=2), 1, atol=1e-6)
 
 
+IN_GROUPS = Network(
+    "n", Shape(2, 8, 8), (Block("a", (Conv(2, 3, groups=2), GlobalAvgPool())),), ("x", "y")
+)
+
+
+RESIDUAL = Network(
+    "n",
+    Shape(2, 8, 8),
+    (
+        Block("a", (Conv(2), ReLU()), residual=True),
+        Block("b", (MaxPool(3, 1, 1),), residual=True),
+        Block("c", (ReLU(),)),
+        Block("d", (MaxPool(3, 1, 1),), residual=True),
+        Block("e", (MaxPool(2, 2), GlobalAvgPool())),
+    ),
+    ("x", "y"),
+)
+
+
+def test_an_activation_neither_leaves_nor_enters_a_residual_block() -> None:
+    assert activation_behind_pool(RESIDUAL) == RESIDUAL
+
+
 @pytest.mark.parametrize(
     ("net", "source"),
     [
         (zoo.network("alexnet"), Shape(1, 28, 28)),  # padded
+        (IN_GROUPS, Shape(2, 4, 4)),
+        (RESIDUAL, Shape(2, 4, 4)),
         (zoo.network("nin"), Shape(1, 30, 30)),  # no whole factor
         (zoo.network("nin"), Shape(1, 224, 224)),  # nothing to enlarge
         (zoo.network("nin"), Shape(3, 28, 28)),

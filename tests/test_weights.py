@@ -12,6 +12,8 @@ import pytest
 from netinnet import weights
 from netinnet.errors import ModelError, NetinnetError, NetworkError
 from netinnet.networks import zoo
+from netinnet.networks.layers import Conv, GlobalAvgPool, Shape
+from netinnet.networks.network import Block, Network
 
 
 @pytest.fixture
@@ -96,3 +98,12 @@ def test_full_disk_leaves_nothing(model: weights.Model) -> None:
         pytest.skip("no /dev/full here")
     with pytest.raises(NetinnetError, match="cannot be written"):
         weights.save(Path("/dev/full/m.safetensors"), model)
+
+
+def test_groups_count_in_the_spread_of_weights() -> None:
+    """A value of a grouped convolution is a sum over its group alone (PyTorch's convention)."""
+    blocks = (Block("a", (Conv(512, 3, groups=8), GlobalAvgPool())),)
+    net = Network("n", Shape(64, 3, 3), blocks, tuple(map(str, range(512))))
+    drawn = weights.initial(net, 0)["a.conv1.weight"]
+    assert drawn.shape == (512, 8, 3, 3)
+    assert drawn.std() == pytest.approx((2 / (8 * 9)) ** 0.5, rel=0.02)

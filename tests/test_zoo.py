@@ -8,7 +8,8 @@ from netinnet import frameworks, weights
 from netinnet.costs import counts
 from netinnet.errors import NetworkError
 from netinnet.networks import zoo
-from netinnet.networks.layers import Conv, Shape
+from netinnet.networks.layers import Conv, GlobalAvgPool, Linear, Shape, Sigmoid
+from netinnet.networks.network import Block, Network, nin_block
 from tests.conftest import FRAMEWORK, needs
 
 PARAMETERS = {
@@ -47,6 +48,19 @@ def test_the_chapters_table() -> None:
     assert counts.total_cost(net).macs == 762_297_352
     conv = next(row for row in counts.layer_costs(net) if row.name == "block2.conv1")
     assert conv.macs == 415_334_400
+
+
+def test_a_block_of_any_layers_is_described() -> None:
+    layers = (Linear(8), Sigmoid(), Linear(2), Sigmoid())
+    net = Network("n", Shape(3, 1, 1), (Block("mlp", layers),), ("x", "y"))
+    (row,) = counts.block_costs(net)
+    assert row.description == "linear, 8 features → linear, 2 features, sigmoid"
+    block = nin_block(4, 3, padding=1, pointwise=1, inner=3, residual=True)
+    net = Network("n", Shape(4, 6, 6), (block, Block("head", (GlobalAvgPool(),))), tuple("abcd"))
+    row = counts.block_costs(net)[0]
+    assert row.description == "conv 3×3, pad 1, 4 channels → 3×3 4, ReLU, its input added"
+    words = [row.description for row in counts.layer_costs(net)]
+    assert words[2:4] == ["conv 3×3, pad 1, 4 channels", "ReLU, block's input added"]
 
 
 def test_imagenet_file_is_29_mb() -> None:

@@ -112,7 +112,8 @@ def nin_block(
         framework: `pytorch`, `tensorflow`, `jax` or `mxnet`.
         seed: decides the initial weights.
         initialisation: `he` or `xavier`.
-        options: those of `network.nin_block`: pointwise, norm, bias, last_relu.
+        options: those of `network.nin_block`: pointwise, norm, bias, last_relu, inner,
+            residual.
 
     Returns:
         A layer of the framework.
@@ -129,7 +130,8 @@ def nin_block(
     from netinnet.networks import layers, network
 
     block = network.nin_block(channels, kernel, stride, padding, **options)
-    size = network.smallest_input((block,), in_channels) or 1
+    # One step more than fits: a residual block that strides keeps the size of 1×1 alone.
+    size = (network.smallest_input((block,), in_channels) or 1) + stride
     outputs = channels if isinstance(channels, int) else channels[-1]
     net = network.Network(
         "nin_block",

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from netinnet.networks.layers import Conv, Flatten, Layer, Linear, Shape
-from netinnet.networks.network import Network
+from netinnet.networks.layers import Conv, Flatten, Linear, Shape
+from netinnet.networks.network import Block, Network
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def layer_costs(network: Network) -> list[LayerCost]:
     return [
         LayerCost(
             name=placed.name,
-            description=placed.layer.describe(),
+            description=placed.layer.describe() + ", block's input added" * placed.closes,
             output=placed.output,
             parameters=placed.layer.parameters(placed.input),
             macs=placed.layer.macs(placed.input),
@@ -58,7 +58,7 @@ def block_costs(network: Network) -> list[LayerCost]:
     """
     layers = iter(layer_costs(network))
     return [
-        _sum(block.name, _describe_block(block.layers), [next(layers) for _ in block.layers])
+        _sum(block.name, _describe_block(block), [next(layers) for _ in block.layers])
         for block in network.blocks
     ]
 
@@ -70,14 +70,16 @@ def _sum(name: str, description: str, rows: Sequence[LayerCost]) -> LayerCost:
     return LayerCost(name, description, rows[-1].output, *sums)
 
 
-def _describe_block(layers: tuple[Layer, ...]) -> str:
+def _describe_block(block: Block) -> str:
     """ "conv 11×11, stride 4, 96 channels → 1×1 96, ReLU", or the single layers joined.
 
     What has weights comes first, then every other layer once; a Flatten goes without saying.
     """
+    layers = block.layers
+    added = ("its input added",) if block.residual else ()
     weighted = [layer for layer in layers if isinstance(layer, Conv | Linear)]
     if not weighted:
-        return ", ".join(layer.describe() for layer in layers)
+        return ", ".join((*(layer.describe() for layer in layers), *added))
     text = weighted[0].describe()
     for layer in weighted[1:]:
         match layer:
@@ -86,7 +88,7 @@ def _describe_block(layers: tuple[Layer, ...]) -> str:
             case _:
                 text += f" → {layer.describe()}"
     others = (v.describe() for v in layers if not isinstance(v, Conv | Linear | Flatten))
-    return ", ".join(dict.fromkeys((text, *others)))
+    return ", ".join(dict.fromkeys((text, *others, *added)))
 
 
 def total_cost(network: Network) -> LayerCost:

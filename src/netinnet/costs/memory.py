@@ -9,6 +9,8 @@ input size. Each tensor is followed from the layer that makes it to its last use
   the positions of its maxima (int64), dropout its mask, batch norm two statistics a channel. What
   two layers keep is there once. Everything else goes when the next layer has read it; the input of
   a block is held until the block is done.
+- A residual block's output is one tensor more; the gradient of its output is there until that of
+  its input is made.
 - Backward, a layer has the gradient of its output, makes that of its input, and the gradients of
   its weights, which stay. What only this layer had stored then goes. The first layer with weights
   makes no gradient of its input.
@@ -149,6 +151,8 @@ class _Tensor:
 
     maker: int
     bytes: int
+    is_sum: bool = False
+    """Whether it is the output of a residual block, not of its last layer."""
 
 
 @dataclass(frozen=True)
@@ -166,14 +170,24 @@ def _flow(network: Network, batch: int, value: int, training: bool) -> list[_Pla
     """The layers in order, with the tensors that they read, make and keep."""
     flow: list[_Place] = []
     x = _Tensor(-1, 0)
+    start: _Tensor | None = None
     for i, placed in enumerate(network.placed_layers()):
         needs = placed.layer.needs(placed.input, batch, value, training)
-        y = _Tensor(i, needs.output) if needs.output else x
-        kept = {x} if needs.keeps_input else set()
-        if needs.keeps_output:
+        start = x if placed.opens else start
+        size = value * batch * placed.output.size
+        # What is added later stays as it is: a ReLU does not work in its place.
+        output = size if needs.keeps_output and x == start else needs.output
+        y = _Tensor(i, output) if output else x
+        kept = {x} if needs.keeps_input and training else set()
+        if needs.keeps_output and training:
             kept.add(y)
-        flow.append(_Place(placed, needs, x, y, frozenset(kept if training else ())))
-        x = y
+        made = _Tensor(i, size, is_sum=True) if placed.closes else y
+        if placed.closes and y not in {x, *kept}:
+            # The layer's own output is there beside the sum, its input only where that is kept.
+            more = y.bytes if x in {start, *kept} else max(0, y.bytes - x.bytes)
+            needs = needs._replace(forward=needs.forward + more)
+        flow.append(_Place(placed, needs, x, made, frozenset(kept)))
+        x = made
     return flow
 
 
@@ -218,7 +232,7 @@ def _backward(
         for place in flow
     ]
     first = next((i for i, size in enumerate(own) if size), len(own))
-    arriving = logits
+    arriving, added = logits, 0
     for i in range(len(flow) - 1, first - 1, -1):
         needs = flow[i].needs
         leaving = needs.gradient if i > first else 0
@@ -228,7 +242,11 @@ def _backward(
             at=flow[i].layer.name,
             gradients=sum(own[i:]),
             stored=_stored(flow[: i + 1])[1],
-            passing=logits + arriving + leaving,
+            passing=logits + arriving + leaving + added,
             workspace=needs.backward,
         )
+        if flow[i].layer.closes:
+            added = arriving  # for the block's input, too
+        if flow[i].layer.opens:
+            added = 0
         arriving = leaving or arriving

@@ -35,12 +35,12 @@ class _Conv(nnx.Module):
 
     def __init__(self, layer: Conv, shape: Shape) -> None:
         self.layer = layer
-        kernel = layer.kernel
-        self.kernel = nnx.Param(jnp.zeros((kernel, kernel, shape.channels, layer.channels)))
+        kernel, inputs = layer.kernel, shape.channels // layer.groups
+        self.kernel = nnx.Param(jnp.zeros((kernel, kernel, inputs, layer.channels)))
         if layer.bias:
             self.bias = nnx.Param(jnp.zeros(layer.channels))
         small = kernel * kernel * shape.channels <= _SMALL
-        self.as_product = small or (kernel == 1 and layer.padding == 0)
+        self.as_product = layer.groups == 1 and (small or (kernel == 1 and layer.padding == 0))
 
     def __call__(self, x: jax.Array) -> jax.Array:
         layer, kernel = self.layer, self.kernel[...]
@@ -52,7 +52,9 @@ class _Conv(nnx.Module):
             y = y.reshape(*patches.shape[:-1], -1)
         else:
             y = jax.lax.conv_general_dilated(
-                x, kernel, (layer.stride,) * 2, pads, dimension_numbers=("NHWC", "HWIO", "NHWC")
+                *(x, kernel, (layer.stride,) * 2, pads),
+                dimension_numbers=("NHWC", "HWIO", "NHWC"),
+                feature_group_count=layer.groups,
             )
         return _with_bias(y, self.bias[...]) if layer.bias else y
 

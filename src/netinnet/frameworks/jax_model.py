@@ -43,6 +43,14 @@ class Chain(nnx.Module):
         return x
 
 
+class Residual(Chain):
+    """Modules whose input is added to their output."""
+
+    def __call__(self, x: jax.Array, key: jax.Array | None = None) -> jax.Array:
+        y = super().__call__(x, key)
+        return y + x.reshape(y.shape)
+
+
 def build(network: Network, weights: Mapping[str, Array]) -> Chain:
     """The network as Flax NNX modules, named as in the description; input n×H×W×C."""
     model = assemble(network, MODULES)
@@ -84,21 +92,22 @@ def assemble(network: Network, table: Table) -> Chain:
         modules[name] = maker(table, placed.layer, "JAX")(placed.layer, placed.input, rngs)
     if END in turned:
         modules["flat"] = Flatten()
-    return Chain({name: Chain(modules) for name, modules in blocks.items()})
+    kinds = {block.name: Residual if block.residual else Chain for block in network.blocks}
+    return Chain({name: kinds[name](modules) for name, modules in blocks.items()})
 
 
 _ZEROS = nnx.initializers.zeros
 """Canonical weights follow at once, so nothing is drawn here."""
 
 
-class ReLU(nnx.Module):
-    def __call__(self, x: jax.Array) -> jax.Array:
-        return nnx.relu(x)
+class Elementwise(nnx.Module):
+    """A function of each value by itself."""
 
+    def __init__(self, function: Callable[[jax.Array], jax.Array]) -> None:
+        self.function = function
 
-class Sigmoid(nnx.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
-        return nnx.sigmoid(x)
+        return self.function(x)
 
 
 class GlobalAvgPool(nnx.Module):
@@ -147,17 +156,19 @@ def _first_larger(a: jax.Array, b: jax.Array) -> jax.Array:
 
 
 class AvgPool(nnx.Module):
-    """Mean over a window; padding counts as zeros."""
+    """Mean over a window; padding counts as zeros, what is beyond it not at all."""
 
-    def __init__(self, layer: layers.Pool, shape: Shape) -> None:
+    def __init__(self, layer: layers.AvgPool, shape: Shape) -> None:
         self.kernel, self.stride, self.pads = layer.kernel, layer.stride, layer.pads(shape)
+        self.correction = layer.correction(shape)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         window, strides = (self.kernel, self.kernel), (self.stride, self.stride)
         pooled: jax.Array = nnx.avg_pool(  # type: ignore[no-untyped-call]
             x, window, strides, list(self.pads)
         )
-        return pooled
+        cut = self.correction
+        return pooled if cut is None else pooled * jnp.asarray(cut)[..., None]
 
 
 def window_slices(x: jax.Array, kernel: int, stride: int) -> list[jax.Array]:
@@ -178,6 +189,7 @@ def _conv(o: layers.Conv, s: Shape, rngs: nnx.Rngs) -> nnx.Conv:
         (o.kernel, o.kernel),
         o.stride,
         padding=[(o.padding, o.padding)] * 2,
+        feature_group_count=o.groups,
         use_bias=o.bias,
         kernel_init=_ZEROS,
         rngs=rngs,
@@ -201,8 +213,10 @@ def _linear(o: layers.Linear, s: Shape, rngs: nnx.Rngs) -> nnx.Linear:
 MODULES: Table = {
     layers.Conv: _conv,
     layers.BatchNorm: _batch_norm,
-    layers.ReLU: lambda o, s, rngs: ReLU(),
-    layers.Sigmoid: lambda o, s, rngs: Sigmoid(),
+    layers.ReLU: lambda o, s, rngs: Elementwise(nnx.relu),
+    layers.LeakyReLU: lambda o, s, rngs: Elementwise(lambda x: nnx.leaky_relu(x, o.slope)),
+    layers.GELU: lambda o, s, rngs: Elementwise(nnx.gelu),
+    layers.Sigmoid: lambda o, s, rngs: Elementwise(nnx.sigmoid),
     layers.MaxPool: lambda o, s, rngs: MaxPool(o, s),
     layers.AvgPool: lambda o, s, rngs: AvgPool(o, s),
     layers.GlobalAvgPool: lambda o, s, rngs: GlobalAvgPool(),

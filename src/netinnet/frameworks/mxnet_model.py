@@ -51,11 +51,13 @@ def assemble(network: Network, weights: Mapping[str, Array], context: Any) -> nn
                 f"MXNet: no block can be called '{part.name}', its blocks use that name themselves"
             )
         with model.name_scope():
-            block = nn.HybridSequential(prefix=f"{part.name}_")
+            kind = Residual if part.residual else nn.HybridSequential
+            block = kind(prefix=f"{part.name}_")
         with block.name_scope():
             for (name, layer), place in zip(part.named_layers(), placed, strict=False):
                 if turn := turned.get(place.name):
-                    setattr(block, f"{name}_{turn}", nn.Flatten() if turn == "flat" else AsMap())
+                    made = nn.Flatten() if turn == "flat" else Function(_as_map)
+                    setattr(block, f"{name}_{turn}", made)
                 made = maker(MODULES, layer, "MXNet")(layer, place.input, f"{name}_")
                 setattr(block, name, made)
         setattr(model, part.name, block)
@@ -67,11 +69,57 @@ def assemble(network: Network, weights: Mapping[str, Array], context: Any) -> nn
 
 
 @mx.util.use_np
-class AsMap(gluon.HybridBlock):  # type: ignore[misc]
-    """n×c to n×c×1×1."""
+class Residual(nn.HybridSequential):  # type: ignore[misc]
+    """Layers whose input is added to their output."""
 
     def hybrid_forward(self, functions: Any, x: Any) -> Any:
-        return functions.np.expand_dims(functions.np.expand_dims(x, 2), 3)
+        y = super().hybrid_forward(functions, x)
+        return y + functions.npx.reshape_like(x, y)
+
+
+@mx.util.use_np
+class Function(gluon.HybridBlock):  # type: ignore[misc]
+    """A function of MXNet's operators (arrays' or symbols') and the input."""
+
+    def __init__(self, function: Callable[[Any, Any], Any]) -> None:
+        super().__init__()
+        self.function = function
+
+    def hybrid_forward(self, functions: Any, x: Any) -> Any:
+        return self.function(functions, x)
+
+
+def _as_map(functions: Any, x: Any) -> Any:
+    """n×c to n×c×1×1."""
+    return functions.np.expand_dims(functions.np.expand_dims(x, 2), 3)
+
+
+def _gelu(functions: Any, x: Any) -> Any:
+    """MXNet's own is by the error function."""
+    return x * functions.npx.sigmoid(x * (layers.GELU.slope + layers.GELU.cubic * x * x))
+
+
+def _rounded_up(o: layers.Pool, s: Shape) -> Function:
+    """A pool that rounds sizes up."""
+    (_, height, width), own = o.output(s), (o.padding, o.padding)
+    sizes = {"kernel": (o.kernel, o.kernel), "stride": (o.stride, o.stride)}
+    around = ((0, 0), (0, 0), own, own)
+    beyond = ((0, 0), (0, 0), *((0, after - o.padding) for _, after in o.pads(s)))
+
+    def largest(functions: Any, x: Any) -> Any:
+        y = functions.npx.pooling(x, pool_type="max", pooling_convention="full", pad=own, **sizes)
+        return y[:, :, :height, :width]  # without windows that start beyond the picture
+
+    def mean(functions: Any, x: Any) -> Any:
+        # Sums over counts: MXNet's own gradient is wrong where windows are cut.
+        x = functions.np.pad(x, around)
+        sums, counts = (
+            functions.npx.pooling(functions.np.pad(part, beyond), pool_type="avg", **sizes)
+            for part in (x, functions.np.ones_like(x))
+        )
+        return sums / counts
+
+    return Function(largest if isinstance(o, layers.MaxPool) else mean)
 
 
 MODULES: dict[type[Layer], Callable[[Any, Shape, str], gluon.HybridBlock]] = {
@@ -80,6 +128,7 @@ MODULES: dict[type[Layer], Callable[[Any, Shape, str], gluon.HybridBlock]] = {
         o.kernel,
         o.stride,
         o.padding,
+        groups=o.groups,
         use_bias=o.bias,
         in_channels=s.channels,
         prefix=prefix,
@@ -88,9 +137,15 @@ MODULES: dict[type[Layer], Callable[[Any, Shape, str], gluon.HybridBlock]] = {
         momentum=1 - o.momentum, epsilon=o.epsilon, in_channels=s.channels, prefix=prefix
     ),
     layers.ReLU: lambda o, s, prefix: nn.Activation("relu", prefix=prefix),
+    layers.LeakyReLU: lambda o, s, prefix: nn.LeakyReLU(o.slope, prefix=prefix),
+    layers.GELU: lambda o, s, prefix: Function(_gelu),
     layers.Sigmoid: lambda o, s, prefix: nn.Activation("sigmoid", prefix=prefix),
-    layers.MaxPool: lambda o, s, prefix: nn.MaxPool2D(o.kernel, o.stride, o.padding, prefix=prefix),
-    layers.AvgPool: lambda o, s, prefix: nn.AvgPool2D(o.kernel, o.stride, o.padding, prefix=prefix),
+    layers.MaxPool: lambda o, s, prefix: (
+        _rounded_up(o, s) if o.ceil else nn.MaxPool2D(o.kernel, o.stride, o.padding, prefix=prefix)
+    ),
+    layers.AvgPool: lambda o, s, prefix: (
+        _rounded_up(o, s) if o.ceil else nn.AvgPool2D(o.kernel, o.stride, o.padding, prefix=prefix)
+    ),
     layers.GlobalAvgPool: lambda o, s, prefix: nn.GlobalAvgPool2D(prefix=prefix),
     layers.Dropout: lambda o, s, prefix: nn.Dropout(o.rate, prefix=prefix),
     layers.Flatten: lambda o, s, prefix: nn.Flatten(prefix=prefix),

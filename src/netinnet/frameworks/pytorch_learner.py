@@ -96,9 +96,13 @@ def training_model(settings: LearnerSettings, weights: Mapping[str, Array]) -> n
     if folded is None and source != network.input:
         model = _WithResize(model, _Resize(source, network.input))
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    for module in model.modules():
-        if isinstance(module, nn.ReLU):
-            module.inplace = True
+    for block in model.children():
+        # In place, but not in the place of what a residual block adds later.
+        is_own = not isinstance(block, pytorch_model.Residual)
+        for module in block.children():
+            if isinstance(module, nn.ReLU):
+                module.inplace = is_own
+            is_own |= not isinstance(module, nn.Dropout | nn.Flatten | nn.Unflatten)
     return model
 
 

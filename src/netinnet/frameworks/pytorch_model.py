@@ -20,13 +20,15 @@ Table = Mapping[type[Layer], Callable[[Any, Shape], nn.Module]]
 
 MODULES: Table = {
     layers.Conv: lambda o, s: nn.Conv2d(
-        s.channels, o.channels, o.kernel, o.stride, o.padding, bias=o.bias
+        s.channels, o.channels, o.kernel, o.stride, o.padding, groups=o.groups, bias=o.bias
     ),
     layers.BatchNorm: lambda o, s: nn.BatchNorm2d(s.channels, o.epsilon, o.momentum),
     layers.ReLU: lambda o, s: nn.ReLU(),
+    layers.LeakyReLU: lambda o, s: nn.LeakyReLU(o.slope),
+    layers.GELU: lambda o, s: nn.GELU("tanh"),
     layers.Sigmoid: lambda o, s: nn.Sigmoid(),
-    layers.MaxPool: lambda o, s: nn.MaxPool2d(o.kernel, o.stride, o.padding),
-    layers.AvgPool: lambda o, s: nn.AvgPool2d(o.kernel, o.stride, o.padding),
+    layers.MaxPool: lambda o, s: nn.MaxPool2d(o.kernel, o.stride, o.padding, ceil_mode=o.ceil),
+    layers.AvgPool: lambda o, s: nn.AvgPool2d(o.kernel, o.stride, o.padding, o.ceil),
     layers.GlobalAvgPool: lambda o, s: nn.AdaptiveAvgPool2d(1),
     layers.Dropout: lambda o, s: nn.Dropout(o.rate),
     layers.Flatten: lambda o, s: nn.Flatten(),
@@ -52,7 +54,16 @@ def assemble(network: Network, table: Table) -> nn.Sequential:
         modules[name] = maker(table, placed.layer, "PyTorch")(placed.layer, placed.input)
     if END in turned:
         modules["flat"] = nn.Flatten()
-    return nn.Sequential(OrderedDict((name, nn.Sequential(b)) for name, b in blocks.items()))
+    kinds = {b.name: Residual if b.residual else nn.Sequential for b in network.blocks}
+    return nn.Sequential(OrderedDict((name, kinds[name](b)) for name, b in blocks.items()))
+
+
+class Residual(nn.Sequential):
+    """Layers whose input is added to their output."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y: torch.Tensor = super().forward(x)  # type: ignore[no-untyped-call]
+        return y + x.reshape(y.shape)
 
 
 def _turn(turn: str, shape: Shape) -> nn.Module:

@@ -39,8 +39,9 @@ def forward(
 ) -> Tensor:
     """Logits n×classes for images n×h×w×c; `tensors` by canonical name, in TensorFlow's layout."""
     x = images
-    turned = turns(network)
+    start, turned = x, turns(network)
     for number, placed in enumerate(network.placed_layers()):
+        start = x if placed.opens else start
         if turn := turned.get(placed.name):
             x = tf.reshape(x, (-1, x.shape[-1]) if turn == "flat" else (-1, 1, 1, x.shape[-1]))
         own = {
@@ -59,17 +60,19 @@ def forward(
             x = tf.nn.experimental.stateless_dropout(x, layer.rate, seed)
         else:
             x = maker(OPERATIONS, layer, "TensorFlow")(layer, own, x)
+        if placed.closes:
+            x += tf.reshape(start, (-1, *x.shape[1:]))
     return tf.reshape(x, (-1, len(network.classes)))
 
 
-def _padded(x: Tensor, padding: int, value: float = 0.0) -> Tensor:
-    """The same padding on all four sides.
+def _padded(x: Tensor, layer: layers.Conv | layers.Pool, value: float = 0.0) -> Tensor:
+    """The layer's padding in front of it: TensorFlow's own has no fast kernels on CPUs."""
+    pads = layer.pads(_shape(x))
+    return tf.pad(x, [(0, 0), *pads, (0, 0)], constant_values=value) if any(map(any, pads)) else x
 
-    In front of the operation, whose own explicit padding has no fast kernels on CPUs.
-    """
-    if not padding:
-        return x
-    return tf.pad(x, [[0, 0], [padding] * 2, [padding] * 2, [0, 0]], constant_values=value)
+
+def _shape(x: Tensor) -> Shape:
+    return Shape(x.shape[3], x.shape[1], x.shape[2])
 
 
 def is_same(layer: Layer) -> bool:
@@ -159,15 +162,19 @@ def _exact_statistics(x: Tensor) -> tuple[Tensor, Tensor]:
 
 def _conv(layer: layers.Conv, own: Tensors, x: Tensor) -> Tensor:
     same = is_same(layer)
-    x = x if same else _padded(x, layer.padding)
-    return _biased(tf.nn.conv2d(x, own["weight"], layer.stride, "SAME" if same else "VALID"), own)
+    x = x if same else _padded(x, layer)
+    padding, kernel = "SAME" if same else "VALID", own["weight"]
+    if layer.groups == 1:
+        y = tf.nn.conv2d(x, kernel, layer.stride, padding)
+    else:  # TensorFlow has no gradient of groups on CPUs
+        parts = zip(*(tf.split(a, layer.groups, axis=3) for a in (x, kernel)), strict=True)
+        y = tf.concat([tf.nn.conv2d(*part, layer.stride, padding) for part in parts], axis=3)
+    return _biased(y, own)
 
 
 def _resized_conv(layer: ResizedConv, own: Tensors, x: Tensor) -> Tensor:
     """`rewrite.ResizedConv` as one matrix product over patches of the small picture."""
-    taps, phases, stride, size, steps, before, _, out = layer.folded(
-        Shape(x.shape[3], x.shape[1], x.shape[2])
-    )
+    taps, phases, stride, size, steps, before, _, out = layer.folded(_shape(x))
     # One small kernel for each output phase (p, q): rows (t, s, channel), columns (p, q, out).
     kernels = tf.einsum("pkt,klco,qls->tscpqo", taps, own["weight"], taps)
     for axis, count in enumerate(steps, start=1):
@@ -194,11 +201,13 @@ def _batch_norm(layer: layers.BatchNorm, own: Tensors, x: Tensor) -> Tensor:
 
 
 def _max_pool(layer: layers.MaxPool, own: Tensors, x: Tensor) -> Tensor:
-    return tf.nn.max_pool2d(_padded(x, layer.padding, -np.inf), layer.kernel, layer.stride, "VALID")
+    return tf.nn.max_pool2d(_padded(x, layer, -np.inf), layer.kernel, layer.stride, "VALID")
 
 
 def _avg_pool(layer: layers.AvgPool, own: Tensors, x: Tensor) -> Tensor:
-    return tf.nn.avg_pool2d(_padded(x, layer.padding), layer.kernel, layer.stride, "VALID")
+    y = tf.nn.avg_pool2d(_padded(x, layer), layer.kernel, layer.stride, "VALID")
+    correction = layer.correction(_shape(x))
+    return y if correction is None else y * np.asarray(correction, np.float32)[..., None]
 
 
 OPERATIONS: dict[type[Layer], Callable[[Any, Tensors, Tensor], Tensor]] = {
@@ -206,6 +215,8 @@ OPERATIONS: dict[type[Layer], Callable[[Any, Tensors, Tensor], Tensor]] = {
     ResizedConv: _resized_conv,
     layers.BatchNorm: _batch_norm,
     layers.ReLU: lambda o, own, x: tf.nn.relu(x),
+    layers.LeakyReLU: lambda o, own, x: tf.nn.leaky_relu(x, o.slope),
+    layers.GELU: lambda o, own, x: tf.nn.gelu(x, approximate=True),
     layers.Sigmoid: lambda o, own, x: tf.sigmoid(x),
     layers.MaxPool: _max_pool,
     layers.AvgPool: _avg_pool,

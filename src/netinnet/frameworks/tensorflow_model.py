@@ -12,7 +12,7 @@ from netinnet.errors import FrameworkError
 from netinnet.frameworks.tensorflow_layers import is_same
 from netinnet.layout import NativeTensor, native_tensors
 from netinnet.networks import layers
-from netinnet.networks.layers import Layer, maker
+from netinnet.networks.layers import Layer, Shape, maker
 from netinnet.networks.network import Block, Network
 from netinnet.networks.ranks import END, turns
 from netinnet.weights import Array, Weights
@@ -91,44 +91,60 @@ def _block_model(
             size = x.shape[-1:] if turn == "flat" else (1, 1, x.shape[-1])
             x = keras.layers.Reshape(size, name=f"{name}_{turn}")(x)
         x = maker(LAYERS, layer, "TensorFlow")(keras, layer, name, x)
+    if block.residual:
+        same = len(inputs.shape) == len(x.shape)
+        start = inputs if same else keras.layers.Reshape(x.shape[1:], name="input_turned")(inputs)
+        x = keras.layers.Add(name="sum")([x, start])
     return keras.Model(inputs, x, name=_valid(block.name))
 
 
 def _takes_any_size(block: Block) -> bool:
-    """Whether nothing in the block counts positions: no Flatten or Linear before their mean."""
+    """Whether nothing in the block counts positions before their mean.
+
+    Flatten and Linear do, and a pool that rounds up needs to know where its windows end.
+    """
     for layer in block.layers:
         if isinstance(layer, layers.GlobalAvgPool):
             return True
-        if isinstance(layer, layers.Flatten | layers.Linear):
+        if isinstance(layer, layers.Flatten | layers.Linear) or getattr(layer, "ceil", False):
             return False
     return True
 
 
 def _conv(keras: Any, o: layers.Conv, name: str, x: Any) -> Any:
     padding = "same" if is_same(o) else "valid"
+    sizes = (o.channels, o.kernel, o.stride, padding)
     made = keras.layers.Conv2D(
-        o.channels, o.kernel, o.stride, padding, data_format=LAST, use_bias=o.bias, name=name
+        *sizes, data_format=LAST, groups=o.groups, use_bias=o.bias, name=name
     )
-    return made(x if is_same(o) else _padded(keras, o.padding, name, x))
+    return made(x if is_same(o) else _padded(keras, o, name, x))
 
 
-def _padded(keras: Any, padding: int, name: str, x: Any) -> Any:
+def _shape(x: Any) -> Shape:
+    """Without a size where the block takes any; then padding does not depend on it."""
+    return Shape(x.shape[3], x.shape[1], x.shape[2])
+
+
+def _padded(keras: Any, o: layers.Conv | layers.Pool, name: str, x: Any) -> Any:
     """Zeros around a map: Keras's own padding is another, or none."""
-    return keras.layers.ZeroPadding2D(padding, LAST, name=f"{name}_pad")(x) if padding else x
+    pads = o.pads(_shape(x))
+    if not any(map(any, pads)):
+        return x
+    return keras.layers.ZeroPadding2D(pads, LAST, name=f"{name}_pad")(x)
 
 
 def _max_pool(keras: Any, o: layers.MaxPool, name: str, x: Any) -> Any:
-    same = is_same(o)
-    if o.padding and not same:
-        pads = (o.padding, o.padding)
-        x = keras.ops.pad(x, [(0, 0), pads, pads, (0, 0)], constant_values=-np.inf)
+    same, pads = is_same(o), o.pads(_shape(x))
+    if any(map(any, pads)) and not same:
+        x = keras.ops.pad(x, [(0, 0), *pads, (0, 0)], constant_values=-np.inf)
     padding = "same" if same else "valid"
     return keras.layers.MaxPooling2D(o.kernel, o.stride, padding, data_format=LAST, name=name)(x)
 
 
 def _avg_pool(keras: Any, o: layers.AvgPool, name: str, x: Any) -> Any:
     pool = keras.layers.AveragePooling2D(o.kernel, o.stride, data_format=LAST, name=name)
-    return pool(_padded(keras, o.padding, name, x))
+    y, correction = pool(_padded(keras, o, name, x)), o.correction(_shape(x))
+    return y if correction is None else y * np.asarray(correction, np.float32)[..., None]
 
 
 LAYERS: dict[type[Layer], Callable[[Any, Any, str, Any], Any]] = {
@@ -137,6 +153,8 @@ LAYERS: dict[type[Layer], Callable[[Any, Any, str, Any], Any]] = {
         momentum=1 - o.momentum, epsilon=o.epsilon, name=name
     )(x),
     layers.ReLU: lambda k, o, name, x: k.layers.ReLU(name=name)(x),
+    layers.LeakyReLU: lambda k, o, name, x: k.layers.LeakyReLU(o.slope, name=name)(x),
+    layers.GELU: lambda k, o, name, x: k.ops.gelu(x, approximate=True),
     layers.Sigmoid: lambda k, o, name, x: k.layers.Activation("sigmoid", name=name)(x),
     layers.MaxPool: _max_pool,
     layers.AvgPool: _avg_pool,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import NamedTuple
 
-from netinnet.networks.layers import Dropout, Flatten, GlobalAvgPool, Linear, Shape
-from netinnet.networks.network import Block, Network
+from netinnet.networks.layers import Dropout, Flatten, GlobalAvgPool, Layer, Linear, Shape
+from netinnet.networks.network import Block, Network, PlacedLayer
 
 
 class ClassMaps(NamedTuple):
@@ -26,12 +26,18 @@ def of(network: Network) -> ClassMaps | None:
 
     One linear layer may follow the pooling. None for all other networks.
     """
-    # Dropout and Flatten change no value in prediction.
-    placed = [p for p in network.placed_layers() if not isinstance(p.layer, Dropout | Flatten)]
-    linear = placed.pop().name if placed and type(placed[-1].layer) is Linear else None
-    if not placed or type(placed[-1].layer) is not GlobalAvgPool:
+    # Dropout and Flatten change no value in prediction; where a block's input is added, it counts.
+    placed = [
+        p for p in network.placed_layers() if p.closes or not isinstance(p.layer, Dropout | Flatten)
+    ]
+    linear = placed.pop().name if placed and _is_plain(placed[-1], Linear) else None
+    if not placed or not _is_plain(placed[-1], GlobalAvgPool):
         return None
     return ClassMaps(placed[-1].name, linear, placed[-1].input)
+
+
+def _is_plain(placed: PlacedLayer, kind: type[Layer]) -> bool:
+    return type(placed.layer) is kind and not placed.closes
 
 
 def features(network: Network, maps: ClassMaps) -> Network:
@@ -40,7 +46,7 @@ def features(network: Network, maps: ClassMaps) -> Network:
     for block in network.blocks:
         kept = [layer for name, layer in block.named_layers() if f"{block.name}.{name}" not in maps]
         if kept:
-            blocks.append(Block(block.name, tuple(kept)))
+            blocks.append(dataclasses.replace(block, layers=tuple(kept)))
     blocks.append(Block("class_maps", (Flatten(),)))
     classes = tuple(map(str, range(maps.input.size)))
     return dataclasses.replace(network, blocks=tuple(blocks), classes=classes)

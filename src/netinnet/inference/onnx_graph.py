@@ -119,6 +119,13 @@ class _Graph:
         self.nodes.append(helper.make_node(op, list(inputs), [name], name=name, **attributes))
         return name
 
+    def number(self, name: str, value: npt.ArrayLike) -> str:
+        """A float constant that is no weight, as a node: a file's initialisers are its weights."""
+        from onnx import numpy_helper
+
+        array = numpy_helper.from_array(np.asarray(value, np.float32))
+        return self.node("Constant", name, [], value=array)
+
     def then(self, op: str, name: str, others: Sequence[str] = (), **attributes: Any) -> None:
         """Add a node behind the end of the main line; its output is the new end."""
         self.end = self.node(op, name, [self.end, *others], **attributes)
@@ -188,7 +195,9 @@ def _add_layers(graph: _Graph, network: Network) -> None:
     """All layers in order, ending in `logits` and `probabilities`, and `class_maps` on the way."""
     maps = class_maps.of(network)
     turned = turns(network)
-    for name, _, layer, shape, _ in network.placed_layers():
+    start = graph.end
+    for name, block, layer, shape, _, opens, closes in network.placed_layers():
+        start = graph.end if opens else start
         if type(layer) not in MAKERS:
             raise ModelError(f"{name}: no ONNX form of {type(layer).__name__}")
         if turn := turned.get(name):
@@ -198,6 +207,10 @@ def _add_layers(graph: _Graph, network: Network) -> None:
                 _name_end(graph, CLASS_MAPS)
             features = graph.end
         MAKERS[type(layer)](graph, name, layer, shape)
+        if closes:  # where the block makes a vector of a map, or the reverse, so must be the input
+            size = graph.node("Shape", f"{block}.size", [graph.end])
+            added = graph.node("Reshape", f"{block}.input", [start, size])
+            graph.then("Add", f"{block}.sum", [added])
     if END in turned:
         _turn(graph, "output", turned[END])
     _name_end(graph, LOGITS)
@@ -223,9 +236,10 @@ def _turn(graph: _Graph, name: str, turn: str) -> None:
         graph.then("Unsqueeze", f"{name}.map", [graph.constant(f"{name}.axes", [2, 3], np.int64)])
 
 
-def _window(layer: Any) -> dict[str, Any]:
+def _window(layer: Any, shape: Shape) -> dict[str, Any]:
     size, stride = [layer.kernel] * 2, [layer.stride] * 2
-    return {"kernel_shape": size, "strides": stride, "pads": [layer.padding] * 4}
+    (top, bottom), (left, right) = layer.pads(shape)
+    return {"kernel_shape": size, "strides": stride, "pads": [top, left, bottom, right]}
 
 
 Maker = Callable[[_Graph, str, Any, Shape], None]
@@ -234,17 +248,40 @@ Maker = Callable[[_Graph, str, Any, Shape], None]
 AFFINE = ("weight", "bias")
 STATISTICS = (*AFFINE, "running_mean", "running_var")
 
+
+def _gelu(graph: _Graph, name: str, layer: layers.GELU, _: Shape) -> None:
+    """ONNX has it from opset 20 on."""
+    x = graph.end
+    slope = graph.number(f"{name}.slope", layer.slope)
+    cubic = graph.number(f"{name}.cubic", layer.cubic)
+    graph.then("Mul", f"{name}.square", [x])
+    graph.then("Mul", f"{name}.scaled", [cubic])
+    graph.then("Add", f"{name}.sum", [slope])
+    graph.then("Mul", f"{name}.product", [x])
+    graph.then("Sigmoid", f"{name}.sigmoid")
+    graph.then("Mul", name, [x])
+
+
+def _avg_pool(graph: _Graph, name: str, layer: layers.AvgPool, shape: Shape) -> None:
+    """Runtimes differ in what they divide by where they round up themselves."""
+    graph.then("AveragePool", name, count_include_pad=1, **_window(layer, shape))
+    if correction := layer.correction(shape):
+        graph.then("Mul", f"{name}.cut", [graph.number(f"{name}.correction", correction)])
+
+
 MAKERS: dict[type[Layer], Maker] = {
-    layers.Conv: lambda g, n, layer, _: g.then("Conv", n, g.tensors(n, *AFFINE), **_window(layer)),
+    layers.Conv: lambda g, n, layer, shape: g.then(
+        "Conv", n, g.tensors(n, *AFFINE), group=layer.groups, **_window(layer, shape)
+    ),
     layers.BatchNorm: lambda g, n, layer, _: g.then(
         "BatchNormalization", n, g.tensors(n, *STATISTICS), epsilon=layer.epsilon
     ),
     layers.ReLU: lambda g, n, *_: g.then("Relu", n),
+    layers.LeakyReLU: lambda g, n, layer, _: g.then("LeakyRelu", n, alpha=layer.slope),
+    layers.GELU: _gelu,
     layers.Sigmoid: lambda g, n, *_: g.then("Sigmoid", n),
-    layers.MaxPool: lambda g, n, layer, _: g.then("MaxPool", n, **_window(layer)),
-    layers.AvgPool: lambda g, n, layer, _: g.then(
-        "AveragePool", n, count_include_pad=1, **_window(layer)
-    ),
+    layers.MaxPool: lambda g, n, layer, shape: g.then("MaxPool", n, **_window(layer, shape)),
+    layers.AvgPool: _avg_pool,
     layers.GlobalAvgPool: lambda g, n, *_: g.then("GlobalAveragePool", n),
     layers.Dropout: lambda *_: None,  # it does nothing in prediction
     layers.Flatten: lambda g, n, *_: g.then("Flatten", n, axis=1),

@@ -17,6 +17,8 @@ Wherever a network is named, a name of the zoo (`ZOO`), a registered one, the pa
 .json file (docs/own-networks.md) and a `Network` will do; `resolve` makes a `Network` of each.
 """
 
+from netinnet.networks.family import nin_family as nin_family
+from netinnet.networks.layers import GELU as GELU
 from netinnet.networks.layers import LAYERS as LAYERS
 from netinnet.networks.layers import AvgPool as AvgPool
 from netinnet.networks.layers import BatchNorm as BatchNorm
@@ -25,6 +27,7 @@ from netinnet.networks.layers import Dropout as Dropout
 from netinnet.networks.layers import Flatten as Flatten
 from netinnet.networks.layers import GlobalAvgPool as GlobalAvgPool
 from netinnet.networks.layers import Layer as Layer
+from netinnet.networks.layers import LeakyReLU as LeakyReLU
 from netinnet.networks.layers import Linear as Linear
 from netinnet.networks.layers import MaxPool as MaxPool
 from netinnet.networks.layers import ReLU as ReLU

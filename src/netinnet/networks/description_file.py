@@ -12,6 +12,7 @@ TOML reads like the zoo and leaves classes, channels and size to the data (docs/
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import inspect
 import reprlib
@@ -92,11 +93,11 @@ def parse(text: str, name: str) -> Description:
 
 
 def _build(blocks: list[Any], classes: int) -> tuple[Block, ...]:
-    made: Counter[str] = Counter()
+    before: Counter[str] = Counter()
     built = []
     for number, data in enumerate(_filled(blocks, classes), 1):
         try:
-            built.append(_block(data, made, classes))
+            built.append(_block(data, before, classes))
         except (NetworkError, TypeError) as error:
             raise NetworkError(f"block {number}: {error}") from error
     return tuple(built)
@@ -111,8 +112,8 @@ def _filled(data: Any, classes: int) -> Any:
     return classes if data == "classes" else data
 
 
-def _block(data: Any, made: Counter[str], classes: int) -> Block:
-    """A block from its table; `made` counts the blocks before it, for the names."""
+def _block(data: Any, before: Counter[str], classes: int) -> Block:
+    """A block from its table; `before` counts the blocks before it, for the names."""
     fields = dict(data) if isinstance(data, dict) else {}
     kinds = [kind for kind in KINDS if kind in fields]
     if len(kinds) != 1:
@@ -121,8 +122,11 @@ def _block(data: Any, made: Counter[str], classes: int) -> Block:
         )
     kind, value = kinds[0], fields.pop(kinds[0])
     stem, makers = KINDS[kind]
-    made[stem] += 1
-    name = fields.pop("name", stem if kind == "head" else f"{stem}{made[stem]}")
+    before[stem] += 1
+    name = fields.pop("name", stem if kind == "head" else f"{stem}{before[stem]}")
+    residual = False
+    if kind in ("conv", "layers"):  # nin_block has it as an argument
+        residual = checked_value("residual", fields.pop("residual", False), "bool")
     known = {
         key: str(parameter.annotation)
         for maker in makers
@@ -140,7 +144,8 @@ def _block(data: Any, made: Counter[str], classes: int) -> Block:
         if kind == "nin":
             return nin_block(widths, name=name, **{"pointwise": len(widths) - 1, **fields})
         behind = {key: fields.pop(key) for key in ("norm", "last_relu") if key in fields}
-        return conv_block(name, [Conv(width, **fields) for width in widths], **behind)
+        made = conv_block(name, [Conv(width, **fields) for width in widths], **behind)
+        return dataclasses.replace(made, residual=residual)
     if kind in ("max_pool", "avg_pool"):
         size = checked_value(kind, value, "int")
         return Block(name, (makers[0](kernel=size, **{"stride": size, **fields}),))
@@ -149,6 +154,6 @@ def _block(data: Any, made: Counter[str], classes: int) -> Block:
     if kind == "head" and value in HEADS:
         return Block(name, head(value, classes))
     if kind == "layers" and isinstance(value, list):
-        return Block(name, tuple(map(layer_from_dict, value)))
+        return Block(name, tuple(map(layer_from_dict, value)), residual)
     wanted = f"one of {', '.join(HEADS)}" if kind == "head" else 'a list: [{ layer = "ReLU" }]'
     raise NetworkError(f"{kind} must be {wanted}, got {reprlib.repr(value)}")

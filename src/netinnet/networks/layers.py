@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import ClassVar, NamedTuple, TypeVar
 
 from netinnet.errors import FrameworkError, NetworkError
+from netinnet.networks.windows import Sliding
 
 
 class Shape(NamedTuple):
@@ -62,16 +63,14 @@ class Needs(NamedTuple):
     backward: int = 0
 
 
-class DoesNotFit(Exception):
-    """Raised by a layer whose window is larger than what is left of the picture."""
-
-
 @dataclass(frozen=True)
 class Layer:
     """What all layers share. A layer without tensors need only say what differs from this."""
 
     kind: ClassVar[str] = ""
     """Short name that the names of layers in a block are made of: `conv1`."""
+    words: ClassVar[str] = ""
+    """What it is called in a table, where that is not its name."""
     takes: ClassVar[str] = "any"
     """What it works on: a `map` of positions, a `flat` vector, or `any` of them."""
     is_monotone: ClassVar[bool] = False
@@ -116,12 +115,15 @@ class Layer:
 
     def describe(self) -> str:
         """A few words for a table: "conv 11×11, stride 4, 96 channels"."""
-        return self.name
+        return self.words or self.name
 
 
 @dataclass(frozen=True)
-class Conv(Layer):
-    """Square convolution (cross-correlation) with `channels` outputs, zero padding."""
+class Conv(Sliding, Layer):
+    """Square convolution (cross-correlation) with `channels` outputs, zero padding.
+
+    With `groups`, inputs and outputs are in as many equal groups, each of which sees only its own.
+    """
 
     kind: ClassVar[str] = "conv"
     takes: ClassVar[str] = "map"
@@ -130,13 +132,19 @@ class Conv(Layer):
     stride: int = 1
     padding: int = 0
     bias: bool = True
+    groups: int = 1
 
     def output(self, shape: Shape) -> Shape:
-        pads = ((self.padding, self.padding),) * 2
-        return _window(shape, self.channels, self.kernel, self.stride, pads)
+        if shape.channels % self.groups or self.channels % self.groups:
+            raise NetworkError(
+                f"groups must divide the input's channels ({shape.channels}) and the layer's "
+                f"({self.channels}), got {self.groups}"
+            )
+        return Shape(self.channels, *self.counts(shape))
 
     def tensors(self, shape: Shape) -> tuple[Tensor, ...]:
-        weight = Tensor("weight", (self.channels, shape.channels, self.kernel, self.kernel))
+        inputs = shape.channels // self.groups
+        weight = Tensor("weight", (self.channels, inputs, self.kernel, self.kernel))
         return (weight, Tensor("bias", (self.channels,), 0.0)) if self.bias else (weight,)
 
     def macs(self, shape: Shape) -> int:
@@ -151,7 +159,8 @@ class Conv(Layer):
         stride = f", stride {self.stride}" if self.stride != 1 else ""
         padding = f", pad {self.padding}" if self.padding else ""
         size = f"{self.kernel}×{self.kernel}"
-        return f"conv {size}{stride}{padding}, {self.channels} channels"
+        groups = f" in {self.groups} groups" if self.groups != 1 else ""
+        return f"conv {size}{stride}{padding}, {self.channels} channels{groups}"
 
 
 @dataclass(frozen=True)
@@ -163,6 +172,7 @@ class BatchNorm(Layer):
     """
 
     kind: ClassVar[str] = "norm"
+    words: ClassVar[str] = "batch norm"
     takes: ClassVar[str] = "map"
     epsilon: float = 1e-5
     momentum: float = 0.1
@@ -181,9 +191,6 @@ class BatchNorm(Layer):
         statistics = 2 * value * shape.channels if training else 0
         return base._replace(keeps_more=statistics, backward=base.gradient)
 
-    def describe(self) -> str:
-        return "batch norm"
-
 
 @dataclass(frozen=True)
 class ReLU(Layer):
@@ -197,29 +204,60 @@ class ReLU(Layer):
 
 
 @dataclass(frozen=True)
+class LeakyReLU(Layer):
+    """max(x, slope · x): what is below 0 keeps a little of its gradient."""
+
+    kind: ClassVar[str] = "relu"
+    is_monotone: ClassVar[bool] = True
+    slope: float = 0.01
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.slope < 1:
+            raise NetworkError(f"LeakyReLU: slope must be in [0, 1), got {self.slope}")
+
+    def describe(self) -> str:
+        return f"leaky ReLU {self.slope:g}"
+
+
+@dataclass(frozen=True)
+class GELU(Layer):
+    """x · Φ(x), Φ by tanh: .5 x (1 + tanh(√(2/π) (x + .044715 x³))) (Hendrycks and Gimpel 2016).
+
+    That is x · sigmoid(x (slope + cubic · x²)) as well, which takes fewer operations.
+    """
+
+    kind: ClassVar[str] = "gelu"
+    slope: ClassVar[float] = 2 * math.sqrt(2 / math.pi)
+    cubic: ClassVar[float] = 0.044715 * slope
+
+
+@dataclass(frozen=True)
 class Sigmoid(Layer):
     """1 / (1 + exp(-x)); LeNet's activation in the book."""
 
     kind: ClassVar[str] = "sigmoid"
+    words: ClassVar[str] = "sigmoid"
     is_monotone: ClassVar[bool] = True
 
     def needs(self, shape: Shape, batch: int, value: int, training: bool) -> Needs:
         size = value * batch * shape.size
         return Needs(size, size, keeps_output=True)
 
-    def describe(self) -> str:
-        return "sigmoid"
-
 
 @dataclass(frozen=True)
-class Pool(Layer):
-    """What the two pools share: a square window that slides."""
+class Pool(Sliding, Layer):
+    """What the two pools share: a square window that slides.
+
+    With `ceil`, sizes are rounded up, as Caffe does it: the last window may reach beyond the
+    picture and its padding, but must start before the padding behind the picture.
+    """
 
     kind: ClassVar[str] = "pool"
     takes: ClassVar[str] = "map"
     kernel: int
     stride: int
     padding: int = 0
+    ceil: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -229,17 +267,14 @@ class Pool(Layer):
                 f"({self.kernel // 2}), got {self.padding}"
             )
 
-    def pads(self, shape: Shape) -> tuple[tuple[int, int], tuple[int, int]]:
-        """Padding (top, bottom), (left, right) with which windows only need to be counted."""
-        return ((self.padding, self.padding),) * 2
-
     def output(self, shape: Shape) -> Shape:
-        return _window(shape, shape.channels, self.kernel, self.stride, self.pads(shape))
+        return Shape(shape.channels, *self.counts(shape))
 
     def describe(self) -> str:
         padding = f", pad {self.padding}" if self.padding else ""
         word = "max" if isinstance(self, MaxPool) else "average"
-        return f"{word} pool {self.kernel}×{self.kernel}, stride {self.stride}{padding}"
+        ceil = ", rounded up" if self.ceil else ""
+        return f"{word} pool {self.kernel}×{self.kernel}, stride {self.stride}{padding}{ceil}"
 
 
 class MaxPool(Pool):
@@ -254,7 +289,7 @@ class MaxPool(Pool):
 
 
 class AvgPool(Pool):
-    """Mean over a square window. Padding counts as zeros."""
+    """Mean over a square window. Padding counts as zeros, what is beyond it not at all."""
 
 
 @dataclass(frozen=True)
@@ -262,6 +297,7 @@ class GlobalAvgPool(Layer):
     """Mean over all positions: one number a channel (Lin, Chen, Yan 2013, section 3.2)."""
 
     kind: ClassVar[str] = "gap"
+    words: ClassVar[str] = "global average pool"
     takes: ClassVar[str] = "map"
 
     def output(self, shape: Shape) -> Shape:
@@ -269,9 +305,6 @@ class GlobalAvgPool(Layer):
 
     def needs(self, shape: Shape, batch: int, value: int, training: bool) -> Needs:
         return super().needs(shape, batch, value, training)._replace(keeps_input=False)
-
-    def describe(self) -> str:
-        return "global average pool"
 
 
 @dataclass(frozen=True)
@@ -298,6 +331,7 @@ class Flatten(Layer):
     """All features in one vector, in the order channel, row, column."""
 
     kind: ClassVar[str] = "flatten"
+    words: ClassVar[str] = "flatten"
 
     def output(self, shape: Shape) -> Shape:
         return Shape(shape.size, 1, 1)
@@ -306,9 +340,6 @@ class Flatten(Layer):
         # Channels are last in memory and the flat order wants them first: that is a copy.
         is_view = 1 in (shape.channels, shape.height * shape.width)
         return Needs(0 if is_view else value * batch * shape.size, 0)
-
-    def describe(self) -> str:
-        return "flatten"
 
 
 @dataclass(frozen=True)
@@ -339,16 +370,8 @@ class Linear(Layer):
 LAYERS: dict[str, type[Layer]] = {
     layer.__name__: layer
     for layer in (
-        Conv,
-        BatchNorm,
-        ReLU,
-        Sigmoid,
-        MaxPool,
-        AvgPool,
-        GlobalAvgPool,
-        Dropout,
-        Flatten,
-        Linear,
+        *(Conv, BatchNorm, ReLU, LeakyReLU, GELU, Sigmoid),
+        *(MaxPool, AvgPool, GlobalAvgPool, Dropout, Flatten, Linear),
     )
 }
 """Every layer class by its name in JSON."""
@@ -367,15 +390,3 @@ def maker(table: Mapping[type[Layer], Made], layer: Layer, where: str) -> Made:
 
 
 _POSITION_BYTES = 8
-
-
-def _window(
-    shape: Shape, channels: int, kernel: int, stride: int, pads: tuple[tuple[int, int], ...]
-) -> Shape:
-    """Shape behind a sliding window: floor((n + padding - kernel)/stride) + 1 each way."""
-    height, width = (
-        (n + sum(pad) - kernel) // stride + 1 for n, pad in zip(shape[1:], pads, strict=True)
-    )
-    if height < 1 or width < 1:
-        raise DoesNotFit
-    return Shape(channels, height, width)

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
 from netinnet.errors import NetworkError, check_name, nearest
-from netinnet.networks.layers import LAYERS, BatchNorm, Conv, DoesNotFit, Layer, ReLU, Shape
+from netinnet.networks.layers import LAYERS, BatchNorm, Conv, Layer, ReLU, Shape
+from netinnet.networks.windows import DoesNotFit
 
 
 @dataclass(frozen=True)
@@ -26,12 +27,15 @@ class Block:
     Args:
         name: A word, unlike the other blocks' names.
         layers: At least one layer.
+        residual: Whether the block's input is added to its output, which then has the same shape
+            (He et al. 2016).
 
     Example: `Block("pool1", (MaxPool(3, 2),))`.
     """
 
     name: str
     layers: tuple[Layer, ...]
+    residual: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "layers", tuple(self.layers))
@@ -81,6 +85,10 @@ class PlacedLayer(NamedTuple):
     layer: Layer
     input: Shape
     output: Shape
+    opens: bool = False
+    """Whether it is the first layer of a residual block: its input is added later."""
+    closes: bool = False
+    """Whether it is the last one: the block's input is added to its output."""
 
 
 @dataclass(frozen=True)
@@ -148,14 +156,21 @@ class Network:
         """Every layer in order, with its full name and its shapes."""
         shape = self.input
         for block in self.blocks:
-            for name, layer in block.named_layers():
+            start, last = shape, len(block.layers) - 1
+            for number, (name, layer) in enumerate(block.named_layers()):
                 try:
                     output = layer.output(shape)
                 except DoesNotFit:
                     raise NetworkError(_too_small(self, block, name)) from None
                 except NetworkError as error:
                     raise NetworkError(f"{self.name}, {block.name}.{name}: {error}") from None
-                yield PlacedLayer(f"{block.name}.{name}", block.name, layer, shape, output)
+                if block.residual and number == last and output != start:
+                    raise NetworkError(
+                        f"{self.name}: {block.name} is residual, but makes {output} of {start}; "
+                        f"choose channels, strides and padding that keep the shape"
+                    )
+                ends = (block.residual and number == 0, block.residual and number == last)
+                yield PlacedLayer(f"{block.name}.{name}", block.name, layer, shape, output, *ends)
                 shape = output
 
     @property
@@ -176,6 +191,7 @@ class Network:
                 {
                     "name": block.name,
                     "layers": [{"layer": type(x).__name__, **_given(x)} for x in block.layers],
+                    **({"residual": True} if block.residual else {}),
                 }
                 for block in self.blocks
             ],
@@ -248,8 +264,9 @@ def check_names(data: dict[str, Any], known: Iterable[str], what: str) -> None:
 
 
 def _block_from_dict(data: dict[str, Any]) -> Block:
-    check_names(data, ("name", "layers"), "a block")
-    return Block(_expect(str, data["name"]), tuple(map(layer_from_dict, data["layers"])))
+    check_names(data, ("name", "layers", "residual"), "a block")
+    layers = tuple(map(layer_from_dict, data["layers"]))
+    return Block(_expect(str, data["name"]), layers, _expect(bool, data.get("residual", False)))
 
 
 def layer_from_dict(data: dict[str, Any]) -> Layer:
@@ -340,6 +357,8 @@ def nin_block(
     norm: bool = False,
     bias: bool = True,
     last_relu: bool = True,
+    inner: int = 1,
+    residual: bool = False,
 ) -> Block:
     """The NiN block: a convolution, then `pointwise` 1×1 convolutions, ReLU after each.
 
@@ -356,6 +375,8 @@ def nin_block(
         norm: Batch norm behind every convolution.
         bias: Whether the convolutions have biases; batch norm makes them superfluous.
         last_relu: With False, nothing follows the last convolution: its outputs are logits.
+        inner: The window of the convolutions behind the first, padded so that sizes stay.
+        residual: Whether the block's input is added to its output.
 
     Raises:
         NetworkError: As many channel numbers as convolutions are needed.
@@ -364,11 +385,14 @@ def nin_block(
     """
     if pointwise < 0:
         raise NetworkError(f"nin_block: pointwise must be at least 0, got {pointwise}")
+    if inner % 2 == 0:
+        raise NetworkError(f"nin_block: inner must be odd, so that sizes stay, got {inner}")
     widths = [channels] * (1 + pointwise) if isinstance(channels, int) else list(channels)
     if len(widths) != 1 + pointwise:
         raise NetworkError(
             f"nin_block: {1 + pointwise} convolutions need as many channel numbers, got {widths}"
         )
     convs = [Conv(widths[0], kernel, stride, padding, bias)]
-    convs += [Conv(width, bias=bias) for width in widths[1:]]
-    return conv_block(name, convs, norm=norm, last_relu=last_relu)
+    convs += [Conv(width, inner, padding=inner // 2, bias=bias) for width in widths[1:]]
+    made = conv_block(name, convs, norm=norm, last_relu=last_relu)
+    return dataclasses.replace(made, residual=residual)

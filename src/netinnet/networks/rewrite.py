@@ -16,18 +16,21 @@ import numpy as np
 import numpy.typing as npt
 
 from netinnet.networks.layers import Conv, Layer, MaxPool, Shape, Tensor
-from netinnet.networks.network import Block, Network
+from netinnet.networks.network import Network
 
 
 def activation_behind_pool(network: Network) -> Network:
     """Move an activation that stands before a max pool behind it, into the pool's block.
 
     Both are monotone, so max(relu(x)) = relu(max(x)); behind a stride of 2 the activation has a
-    quarter of the elements to do.
+    quarter of the elements to do. It leaves no residual block and enters none: what is added to
+    its output would be another.
     """
     blocks = [list(block.layers) for block in network.blocks]
-    for here, after in itertools.pairwise(blocks):
-        if here and after and here[-1].is_monotone and isinstance(after[0], MaxPool):
+    pairs = itertools.pairwise(zip(network.blocks, blocks, strict=True))
+    for (block, here), (behind, after) in pairs:
+        is_free = here and after and not block.residual and not behind.residual
+        if is_free and here[-1].is_monotone and isinstance(after[0], MaxPool):
             after.insert(1, here.pop())
     for layers in blocks:
         for i in range(len(layers) - 1):
@@ -40,7 +43,7 @@ def _with_layers(network: Network, blocks: list[list[Layer]]) -> Network:
     return dataclasses.replace(
         network,
         blocks=tuple(
-            Block(block.name, tuple(layers))
+            dataclasses.replace(block, layers=tuple(layers))
             for block, layers in zip(network.blocks, blocks, strict=True)
             if layers
         ),
@@ -118,12 +121,14 @@ def fold_resize(network: Network, source: Shape) -> Network | None:
     """The network for pictures of `source` size, its enlargement folded into the first convolution.
 
     Returns None where that is not possible: the enlargement is not by one whole factor, or the
-    network does not begin with an unpadded convolution.
+    network does not begin with an unpadded convolution of one group, or its input is added later.
     """
     first = network.blocks[0].layers[0]
     factor = network.input.height // source.height
     enlarged = Shape(source.channels, source.height * factor, source.width * factor)
-    if factor < 2 or enlarged != network.input or not isinstance(first, Conv) or first.padding:
+    if factor < 2 or enlarged != network.input or not isinstance(first, Conv):
+        return None
+    if first.padding or first.groups != 1 or network.blocks[0].residual:
         return None
     blocks = [list(block.layers) for block in network.blocks]
     blocks[0][0] = ResizedConv(first, factor)

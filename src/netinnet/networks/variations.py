@@ -95,6 +95,7 @@ def nin_arguments(block: Block) -> dict[str, Any] | None:
         "channels": tuple(conv.channels for conv in convs),
         **{"kernel": first.kernel, "stride": first.stride, "padding": first.padding},
         **{"pointwise": len(convs) - 1, "name": block.name, "norm": norm, "bias": first.bias},
+        **{"inner": convs[-1].kernel if len(convs) > 1 else 1, "residual": block.residual},
         "last_relu": not isinstance(block.layers[-1], Conv),
     }
     return arguments if nin_block(**arguments) == block else None
@@ -133,11 +134,12 @@ def with_width(blocks: Blocks, classes: int, factor: float) -> Blocks:
                 field = "channels" if isinstance(layer, Conv) else "features"
                 count = getattr(layer, field)
                 if left and not (block in ends and count == classes):
-                    count = max(1, round(count * factor))
+                    groups = getattr(layer, "groups", 1)
+                    count = groups * max(1, round(count * factor / groups))
                 layers.append(dataclasses.replace(layer, **{field: count}))
             else:
                 layers.append(layer)
-        changed.append(Block(block.name, tuple(layers)))
+        changed.append(dataclasses.replace(block, layers=tuple(layers)))
     return tuple(changed)
 
 
@@ -171,7 +173,8 @@ def with_dropout(blocks: Blocks, classes: int, rate: float) -> Blocks:
     if _has(Dropout, body):
         for block in body:
             parts = ((*new,) if isinstance(x, Dropout) else (x,) for x in block.layers)
-            changed.append(Block(block.name, tuple(layer for part in parts for layer in part)))
+            layers = tuple(layer for part in parts for layer in part)
+            changed.append(dataclasses.replace(block, layers=layers))
     else:
         number = 0
         for block in body:

@@ -1,0 +1,106 @@
+"""NiN-like networks of growing depth: what they are, what they cost, that they train."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from netinnet import frameworks, weights
+from netinnet.costs import counts, memory
+from netinnet.errors import NetworkError
+from netinnet.frameworks.learner import LearnerSettings
+from netinnet.metrics import cross_entropy
+from netinnet.networks import zoo
+from netinnet.networks.family import DEPTHS, nin_family
+from netinnet.networks.layers import Conv, Shape
+from netinnet.networks.network import Network, nin_block
+from netinnet.optimizer import Optimizer
+from tests.conftest import needs
+
+EXERCISES = Path(__file__).parents[1] / "docs" / "exercises.md"
+depths = pytest.mark.parametrize("depth", DEPTHS)
+
+
+@depths
+def test_as_many_blocks_as_vgg_has_convolutions(depth: int) -> None:
+    net = nin_family(depth)
+    blocks = [block for block in net.blocks if isinstance(block.layers[0], Conv)]
+    assert len(blocks) == depth - 3 + 1  # VGG's last three layers are dense; one block ends in maps
+    assert [p.output for p in net.placed_layers() if p.name.startswith("pool5")] == [
+        Shape(512, 7, 7)
+    ]
+    assert Network.from_json(net.to_json()) == net
+
+
+@depths
+def test_counts_are_those_of_the_exercises(depth: int) -> None:
+    """For 28×28, and for 224×224 with a quarter of the width."""
+    cells = [
+        f"{row.parameters:,} | {row.macs / 1e6:,.1f} M"
+        for row in map(
+            counts.total_cost, (nin_family(depth, input=(1, 28, 28)), nin_family(depth, width=0.25))
+        )
+    ]
+    assert f"| {depth} | {' | '.join(cells)} |" in EXERCISES.read_text()
+
+
+def test_wider_inner_windows_cost_what_the_exercises_say() -> None:
+    chapter = zoo.network("nin")
+    blocks = []
+    for block in chapter.blocks:
+        convs = [layer for layer in block.layers if isinstance(layer, Conv)]
+        if not convs:
+            blocks.append(block)
+            continue
+        sizes = (convs[0].kernel, convs[0].stride, convs[0].padding)
+        widths = [conv.channels for conv in convs]
+        blocks.append(nin_block(widths, *sizes, name=block.name, inner=3))
+    row = counts.total_cost(dataclasses.replace(chapter, blocks=tuple(blocks)))
+    text = " ".join(EXERCISES.read_text().split())
+    assert f"{row.parameters:,} parameters instead of 1,992,166" in text
+    assert f"{row.macs / 1e6:,.1f} M multiply-accumulates instead of 762.3 M" in text
+
+
+@depths
+def test_memory_and_rows(depth: int) -> None:
+    net = nin_family(depth, input=(3, 32, 32), classes=("a", "b"), width=0.1)
+    assert net.input == Shape(3, 32, 32)
+    assert net.classes == ("a", "b")
+    assert all(row.description for row in counts.block_costs(net))
+    assert memory.model(net, 8, Optimizer()).training_peak.total > 0
+
+
+@needs("pytorch")
+@depths
+def test_it_learns(depth: int) -> None:
+    net = nin_family(depth, input=(1, 28, 28), classes=2, width=0.125, inner=3, pointwise=1)
+    learner = frameworks.adapter("pytorch").learner(
+        LearnerSettings(net, Optimizer("sgd", 0.9), net.input), weights.initial(net, 0)
+    )
+    rng = np.random.default_rng(0)
+    labels = np.arange(16) % 2
+    images = rng.normal(0, 1, (16, 28, 28, 1)).astype(np.float32)
+    images += labels[:, None, None, None].astype(np.float32)
+    losses = [
+        cross_entropy(learner.step(images, labels, 0.05, step, 0), labels).mean()
+        for step in range(1, 9)
+    ]
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_no_vgg_of_that_depth_is_one_line() -> None:
+    message = "nin_family: depth must be one of 11, 16 and 19, got 13"
+    with pytest.raises(NetworkError, match=f"^{re.escape(message)}$"):
+        nin_family(13)
+
+
+@depths
+def test_the_zoo_has_them(depth: int) -> None:
+    own = nin_family(depth)
+    assert zoo.network(f"nin-{depth}") == dataclasses.replace(
+        own, classes=zoo.network("nin").classes
+    )
