@@ -1,7 +1,7 @@
 """Hypothesis strategies for networks: any valid one may come, not the zoo's alone.
 
 Every layer class is in them, odd and oblong pictures, several Linears in a block, blocks of one
-layer, networks without a weight.
+layer, residual ones, convolutions in groups, networks without a weight.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from netinnet.networks.layers import (
     AvgPool,
     BatchNorm,
     Conv,
-    DoesNotFit,
     Dropout,
     Flatten,
     GlobalAvgPool,
@@ -25,7 +24,8 @@ from netinnet.networks.layers import (
     MaxPool,
     Shape,
 )
-from netinnet.networks.network import Block, Network
+from netinnet.networks.network import Block, Network, Preprocessing
+from netinnet.networks.windows import DoesNotFit
 
 MOST_CLASSES = 30
 """Flat outputs of more features get a Linear, so that no test draws thousands of class names."""
@@ -37,7 +37,8 @@ _RATES = st.sampled_from([0.0, 0.1, 0.5])
 @st.composite
 def _pools(draw: st.DrawFn, kind: type[Layer]) -> Layer:
     kernel = draw(st.integers(1, 4))
-    return kind(kernel, draw(st.integers(1, 3)), draw(st.integers(0, kernel // 2)))  # type: ignore[call-arg]
+    sizes = (kernel, draw(st.integers(1, 3)), draw(st.integers(0, kernel // 2)))
+    return kind(*sizes, ceil=draw(st.booleans()))  # type: ignore[call-arg]
 
 
 _OWN: dict[type[Layer], st.SearchStrategy[Layer]] = {
@@ -48,6 +49,7 @@ _OWN: dict[type[Layer], st.SearchStrategy[Layer]] = {
         stride=st.integers(1, 3),
         padding=st.integers(0, 2),
         bias=st.booleans(),
+        groups=st.sampled_from([1, 1, 2, 3]),
     ),
     Linear: st.builds(Linear, st.integers(1, 8), bias=st.booleans()),
     BatchNorm: st.builds(
@@ -91,8 +93,10 @@ def networks(
     size = st.integers(1, largest)
     shape = given_shape = Shape(draw(st.integers(1, 3)), draw(size), draw(size))
     blocks: list[tuple[Layer, ...]] = []
+    residual: list[bool] = []
     for count in draw(st.lists(st.integers(1, 5), min_size=0, max_size=3)):
         block: list[Layer] = []
+        before = shape
         for layer in draw(st.lists(layers(kinds), min_size=count, max_size=count)):
             output = _after(layer, shape)
             if output is not None:
@@ -100,6 +104,8 @@ def networks(
                 shape = output
         if block:
             blocks.append(tuple(block))
+            flattens = any(isinstance(layer, Flatten | Linear) for layer in block)
+            residual.append(shape == before and not flattens and draw(st.booleans()))
     # The end: flat, of not too many features, and with weights if they are wanted.
     head: list[Layer] = draw(st.sampled_from([[GlobalAvgPool(), Flatten()], [Flatten()]]))
     every = [*(layer for block in blocks for layer in block)]
@@ -119,6 +125,10 @@ def networks(
     return Network(
         name=draw(st.sampled_from(["net", *names])),
         input=given_shape,
-        blocks=tuple(Block(f"block{i + 1}", layers) for i, layers in enumerate(blocks)),
+        blocks=tuple(
+            Block(f"block{i + 1}", layers, i < len(residual) and residual[i])
+            for i, layers in enumerate(blocks)
+        ),
         classes=tuple(f"class {i}" for i in range(shape.size)),
+        preprocessing=draw(st.sampled_from([Preprocessing(), Preprocessing((0.3,), (0.5,))])),
     )
