@@ -41,6 +41,7 @@ from netinnet.networks.layers import (
     Sigmoid,
 )
 from netinnet.networks.network import Block, Network, Preprocessing
+from netinnet.networks.variations import is_nin
 from netinnet.optimizer import Optimizer
 from netinnet.preprocessing import prepare
 from netinnet.weights import Model, Weights, initial
@@ -308,7 +309,8 @@ def test_a_layer_that_is_not_in_the_table_is_one_line() -> None:
 
 # --- class maps
 
-NINS = [name for name, entry in zoo.ZOO.items() if entry.is_nin]
+NETWORKS = {name: zoo.network(name) for name in zoo.ZOO}
+NINS = [n for n, net in NETWORKS.items() if is_nin(net.blocks, len(net.classes))]
 PATTERNS = {
     "relu behind the pooling": (Conv(3), GlobalAvgPool(), ReLU(), Flatten()),
     "two linear layers": (Conv(4), GlobalAvgPool(), Flatten(), Linear(4), Linear(3)),

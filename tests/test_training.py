@@ -304,7 +304,7 @@ def test_validation_is_held_out(tmp_path: Path) -> None:
     done = nin("train", *QUICK, "--validation", "0.25", "--output", tmp_path / "run", "--json")
     metrics = json.loads(done.stdout)
     assert metrics["train_examples"] == 384
-    assert set(metrics["validation"]) == {"loss", "accuracy"}
+    assert set(metrics["validation"]) == {"loss", "accuracy", "accuracy_interval"}
 
 
 @pytest.mark.usefixtures("fashion_mnist")
