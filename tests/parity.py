@@ -146,7 +146,7 @@ def without_dropout(network: Network) -> Network:
 def train(framework: str, name: str, steps: int, optimizer: str) -> dict[str, np.ndarray]:
     """Losses, weights, how far they moved, and the optimiser's state: real batches, no dropout."""
     data = datasets.load("fashion-mnist")
-    facts = datasets.DATASETS["fashion-mnist"]
+    facts = data.facts
     network = without_dropout(
         zoo.network(name, preprocessing=Preprocessing(facts.mean, facts.std), logits_relu=False)
         if name.startswith("nin")

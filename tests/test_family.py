@@ -14,7 +14,7 @@ from netinnet.costs import counts, memory
 from netinnet.errors import NetworkError
 from netinnet.frameworks.learner import LearnerSettings
 from netinnet.metrics import cross_entropy
-from netinnet.networks import zoo
+from netinnet.networks import resolve, zoo
 from netinnet.networks.family import DEPTHS, nin_family
 from netinnet.networks.layers import Conv, Shape
 from netinnet.networks.network import Network, nin_block
@@ -98,9 +98,8 @@ def test_no_vgg_of_that_depth_is_one_line() -> None:
         nin_family(13)
 
 
-@depths
-def test_the_zoo_has_them(depth: int) -> None:
-    own = nin_family(depth)
-    assert zoo.network(f"nin-{depth}") == dataclasses.replace(
-        own, classes=zoo.network("nin").classes
-    )
+def test_it_is_trained_by_the_path_of_its_description(tmp_path: Path) -> None:
+    """What docs/exercises.md says: nin train --network ./nin-11.json."""
+    own = nin_family(11, input=(1, 28, 28), width=0.125)
+    (tmp_path / "nin-11.json").write_text(own.to_json())
+    assert resolve(tmp_path / "nin-11.json") == own

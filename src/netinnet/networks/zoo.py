@@ -28,16 +28,7 @@ class _Zoo(Mapping[str, Description]):
 
     names = (
         *("nin", "nin-small", "nin-mnist", "nin-cifar10", "nin-cifar100", "nin-svhn"),
-        *(
-            "nin-imagenet",
-            "nin-11",
-            "nin-16",
-            "nin-19",
-            "lenet",
-            "alexnet",
-            "vgg11",
-            "vgg11-quarter",
-        ),
+        *("nin-imagenet", "lenet", "alexnet", "vgg11", "vgg11-quarter"),
     )
 
     def __getitem__(self, name: str) -> Description:
