@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import Any
 
-from netinnet.errors import FrameworkError
+from netinnet.errors import FrameworkError, NetinnetError
 
 
 def ask(module: str, request: Any, environment: dict[str, str] | None = None) -> Any:
@@ -25,9 +27,25 @@ def ask(module: str, request: Any, environment: dict[str, str] | None = None) ->
         env=environment,
     )
     if done.returncode:
-        said = done.stderr.strip().splitlines()
-        reason = said[-1] if said else f"it ended with status {done.returncode}"
+        lines = done.stderr.strip().splitlines()
+        reason = lines[-1] if lines else f"it ended with status {done.returncode}"
         if done.returncode < 0:
             reason = f"killed by signal {-done.returncode}; a smaller batch needs less memory"
         raise FrameworkError(reason)
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def answer(function: Callable[[Any], Any]) -> None:
+    """The other side of `ask`: print the function's answer to the request, or fail in one line."""
+    try:
+        print(json.dumps(function(json.load(sys.stdin))))
+    except NetinnetError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
+
+
+def cores() -> int:
+    """The cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1  # macOS, Windows

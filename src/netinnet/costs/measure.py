@@ -11,23 +11,22 @@ made. The batch is NumPy's memory and is added.
 
 from __future__ import annotations
 
-import dataclasses
 import gc
 import json
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from netinnet import frameworks, process_memory, weights
-from netinnet.errors import FrameworkError, NetinnetError
+from netinnet.errors import FrameworkError
 from netinnet.frameworks.learner import Learner, LearnerSettings
-from netinnet.fresh_process import ask
+from netinnet.fresh_process import answer, ask
 from netinnet.networks.network import Network
 from netinnet.optimizer import Optimizer
 
@@ -70,14 +69,9 @@ def in_fresh_process(
 ) -> Measurement:
     """Measure in a new process, on the CPU. Raises FrameworkError with one line where it fails."""
     title = frameworks.framework(framework).title
-    request = {
-        "network": network.to_dict(),
-        "batch": batch,
-        "optimizer": dataclasses.asdict(optimizer),
-        "framework": framework,
-    }
+    request = {"network": network.to_dict(), "optimizer": vars(optimizer)}
     try:
-        return Measurement(**ask(__name__, request))
+        return Measurement(**ask(__name__, {**request, "batch": batch, "framework": framework}))
     except FrameworkError as error:
         raise FrameworkError(f"measuring {network.name} in {title}: {error}") from error
 
@@ -198,22 +192,10 @@ def _peak_flops_per_second() -> float:
     return 2 * PEAK_SIZE**3 / min(seconds)
 
 
-def main() -> int:
-    """Read a request from standard input and print the measurement as one line of JSON."""
-    request = json.load(sys.stdin)
-    try:
-        measurement = measure(
-            Network.from_dict(request["network"]),
-            request["batch"],
-            Optimizer(**request["optimizer"]),
-            request["framework"],
-        )
-    except NetinnetError as error:
-        print(error, file=sys.stderr)
-        return 2
-    print(json.dumps(dataclasses.asdict(measurement)))
-    return 0
+def _answer(request: dict[str, Any]) -> dict[str, Any]:
+    network, update = Network.from_dict(request["network"]), Optimizer(**request["optimizer"])
+    return vars(measure(network, request["batch"], update, request["framework"]))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    answer(_answer)

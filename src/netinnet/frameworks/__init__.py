@@ -27,16 +27,9 @@ class Framework:
     """What a command can't put right: the Python and NumPy it works with."""
 
     @property
-    def missing(self) -> str | None:
-        """The first package that is not installed."""
-        for package in self.packages:
-            if importlib.util.find_spec(package) is None:
-                return package
-        return None
-
-    @property
     def is_installed(self) -> bool:
-        return self.missing is None
+        """Whether all its packages are there to be imported."""
+        return all(importlib.util.find_spec(package) for package in self.packages)
 
     @property
     def remedy(self) -> str:
@@ -79,10 +72,10 @@ def adapter(name: str) -> Adapter:
 
 def unusable(name: str, error: Exception | None = None) -> FrameworkError:
     """The error for a framework that is missing, or whose import failed with `error`."""
-    found = framework(name)
-    if error is None or not found.is_installed:
-        return FrameworkError(f"{found.title} is not installed; {found.remedy}")
+    wanted = framework(name)
+    if error is None or not wanted.is_installed:
+        return FrameworkError(f"{wanted.title} is not installed; {wanted.remedy}")
     reason = str(error).strip().splitlines() or [type(error).__name__]
     return FrameworkError(
-        f"{found.title} is installed but does not import ({reason[0]}); {found.remedy}"
+        f"{wanted.title} is installed but does not import ({reason[0]}); {wanted.remedy}"
     )

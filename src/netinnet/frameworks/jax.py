@@ -12,6 +12,7 @@ from netinnet.errors import FrameworkError
 from netinnet.frameworks.jax_learner import JaxLearner
 from netinnet.frameworks.jax_model import block, build, read
 from netinnet.frameworks.learner import Learner, LearnerSettings, pick_device
+from netinnet.fresh_process import cores
 from netinnet.weights import Array
 
 __all__ = ["block", "build", "devices", "learner", "read", "version"]
@@ -45,7 +46,7 @@ def _use_threads(wanted: int | None) -> int:
     if _threads is None:
         if wanted:
             os.environ["NPROC"] = str(wanted)
-        _threads = int(os.environ.get("NPROC") or len(os.sched_getaffinity(0)))
+        _threads = int(os.environ.get("NPROC") or cores())
     if wanted and wanted != _threads:
         raise FrameworkError(
             f"JAX has started with {_threads} threads in this process and can't change to {wanted};"

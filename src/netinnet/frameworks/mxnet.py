@@ -6,9 +6,11 @@ import os
 import sys
 from collections.abc import Mapping
 
+from netinnet.fresh_process import cores
+
 # MXNet takes half of the processors on x86, unless this says otherwise when it is imported.
 if _tell := sys.platform == "linux" and "OMP_NUM_THREADS" not in os.environ:
-    os.environ["OMP_NUM_THREADS"] = str(len(os.sched_getaffinity(0)))
+    os.environ["OMP_NUM_THREADS"] = str(cores())
 import mxnet as mx
 
 if _tell:

@@ -15,6 +15,7 @@ from netinnet.errors import FrameworkError
 from netinnet.frameworks.learner import Learner, LearnerSettings, pick_device
 from netinnet.frameworks.tensorflow_learner import TensorFlowLearner
 from netinnet.frameworks.tensorflow_model import block, build, read
+from netinnet.fresh_process import cores
 from netinnet.weights import Array
 
 __all__ = ["block", "build", "devices", "learner", "read", "version"]
@@ -41,7 +42,7 @@ def _set_threads(wanted: int | None) -> int:
     threading = tf.config.threading
     # Left alone, TensorFlow takes this variable's number, else a thread for each usable core.
     setting = os.environ.get("TF_NUM_INTRAOP_THREADS", "")
-    usual = (setting.isdigit() and int(setting)) or _usable_cores()
+    usual = (setting.isdigit() and int(setting)) or cores()
     current = threading.get_intra_op_parallelism_threads() or usual
     if wanted in (None, current):
         return current
@@ -53,9 +54,3 @@ def _set_threads(wanted: int | None) -> int:
             f"{wanted}: set threads before anything else uses TensorFlow"
         ) from error
     return cast(int, threading.get_intra_op_parallelism_threads())
-
-
-def _usable_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1  # macOS, Windows

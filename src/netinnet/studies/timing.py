@@ -9,22 +9,21 @@ will then.
 from __future__ import annotations
 
 import dataclasses
-import json
 import statistics
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from netinnet import frameworks, process_memory, weights
 from netinnet.data import batches
 from netinnet.data.source import Facts
-from netinnet.errors import FrameworkError, NetinnetError
-from netinnet.fresh_process import ask
+from netinnet.errors import FrameworkError
+from netinnet.fresh_process import answer, ask
 from netinnet.networks.network import Network
 from netinnet.preprocessing import normalise
 from netinnet.studies import outcome
@@ -114,8 +113,7 @@ def seconds_of_a_run(
         try:
             request = {"recipe": vars(arm.recipe), "network": arm.network.to_dict()}
             request["facts"] = dataclasses.asdict(arm.facts)
-            environ = environment(arm.recipe.threads or 1)
-            seconds = ask(__name__, request, environ)
+            seconds = ask(__name__, request, environment(arm.recipe.threads or 1))
         except FrameworkError as error:
             failures.append(error)
             return
@@ -159,17 +157,10 @@ def seconds_of_steps(recipe: Recipe, network: Network, facts: Facts) -> list[flo
     return seconds
 
 
-def main() -> int:
-    """Read a recipe, its network and the facts of its data; print the seconds of steps, as JSON."""
-    request = json.load(sys.stdin)
-    try:
-        network, facts = Network.from_dict(request["network"]), Facts.from_dict(request["facts"])
-        print(json.dumps(seconds_of_steps(Recipe(**request["recipe"]), network, facts)))
-    except NetinnetError as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
+def _answer(request: dict[str, Any]) -> list[float]:
+    network, facts = Network.from_dict(request["network"]), Facts.from_dict(request["facts"])
+    return seconds_of_steps(Recipe(**request["recipe"]), network, facts)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    answer(_answer)

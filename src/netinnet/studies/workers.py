@@ -12,16 +12,10 @@ from pathlib import Path
 from typing import IO, Any
 
 from netinnet.errors import NetinnetError
-from netinnet.files import cannot_write
+from netinnet.files import writing
+from netinnet.fresh_process import cores
 from netinnet.studies.plan import Job, Plan
 from netinnet.training.run import Event
-
-
-def cores() -> int:
-    """The cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def workers_for(plan: Plan, wanted: int | None) -> int:
@@ -120,17 +114,15 @@ class Workers:
 
 
 def _opened(log: Path) -> IO[str]:
-    try:
+    with writing(log):
         log.parent.mkdir(parents=True, exist_ok=True)
         return log.open("w", encoding="utf-8")
-    except OSError as error:
-        raise cannot_write(log, error) from error
 
 
 def _last_line(log: Path) -> str:
     """The last line of a log, or "" for an empty one, which is removed."""
     lines = log.read_text("utf-8", errors="replace").split("\n")
-    said = [line.strip() for line in lines if line.strip()]
-    if not said:
+    written = [line.strip() for line in lines if line.strip()]
+    if not written:
         log.unlink(missing_ok=True)
-    return said[-1] if said else ""
+    return written[-1] if written else ""
