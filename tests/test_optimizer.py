@@ -7,8 +7,9 @@ import pytest
 from netinnet.optimizer import MUON_RATE, Optimizer, TensorRole
 
 torch = pytest.importorskip("torch")
-from netinnet.frameworks.pytorch_learner import FUNCTIONS  # noqa: E402
+from netinnet.frameworks.pytorch_learner import PyTorchLearner  # noqa: E402
 
+FUNCTIONS = PyTorchLearner.functions
 SHAPE = (6, 4, 3, 3)
 
 

@@ -29,30 +29,15 @@ class Layout:
     channels_last: bool
 
 
+_KERNELS = {kind: {"weight": "kernel"} for kind in ("conv", "linear")}
+_GAMMA_BETA = {"weight": "gamma", "bias": "beta"}
+_MOVING = {"running_mean": "moving_mean", "running_var": "moving_variance"}
+_SCALE = {"weight": "scale", "running_mean": "mean", "running_var": "var"}
 LAYOUTS: dict[str, Layout] = {
     "pytorch": Layout({}, channels_last=False),
-    "tensorflow": Layout(
-        {
-            "conv": {"weight": "kernel"},
-            "linear": {"weight": "kernel"},
-            "norm": {
-                "weight": "gamma",
-                "bias": "beta",
-                "running_mean": "moving_mean",
-                "running_var": "moving_variance",
-            },
-        },
-        channels_last=True,
-    ),
-    "jax": Layout(
-        {
-            "conv": {"weight": "kernel"},
-            "linear": {"weight": "kernel"},
-            "norm": {"weight": "scale", "running_mean": "mean", "running_var": "var"},
-        },
-        channels_last=True,
-    ),
-    "mxnet": Layout({"norm": {"weight": "gamma", "bias": "beta"}}, channels_last=False),
+    "tensorflow": Layout({**_KERNELS, "norm": {**_GAMMA_BETA, **_MOVING}}, channels_last=True),
+    "jax": Layout({**_KERNELS, "norm": _SCALE}, channels_last=True),
+    "mxnet": Layout({"norm": _GAMMA_BETA}, channels_last=False),
 }
 """Each framework's conventions."""
 

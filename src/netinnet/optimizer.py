@@ -113,25 +113,18 @@ class Optimizer:
             return _adamw(parameter, gradient, state, rate, step, decay)
         if self._uses_muon(role):
             return _muon(functions, role, parameter, gradient, state, rate, decay)
-        return _sgd(parameter, gradient, state, rate, decay, self.momentum, self.nesterov)
+        return self._sgd(parameter, gradient, state, rate, decay)
 
-
-def _sgd(
-    parameter: Array,
-    gradient: Array,
-    state: State,
-    rate: Array,
-    decay: float,
-    momentum: float,
-    nesterov: bool,
-) -> tuple[Array, State]:
-    if decay:
-        gradient = gradient + decay * parameter
-    if not momentum:
-        return parameter - rate * gradient, ()
-    velocity = momentum * state[0] + gradient
-    direction = gradient + momentum * velocity if nesterov else velocity
-    return parameter - rate * direction, (velocity,)
+    def _sgd(
+        self, parameter: Array, gradient: Array, state: State, rate: Array, decay: float
+    ) -> tuple[Array, State]:
+        if decay:
+            gradient = gradient + decay * parameter
+        if not self.momentum:
+            return parameter - rate * gradient, ()
+        velocity = self.momentum * state[0] + gradient
+        direction = gradient + self.momentum * velocity if self.nesterov else velocity
+        return parameter - rate * direction, (velocity,)
 
 
 def _adamw(
@@ -158,10 +151,7 @@ def _muon(
     velocity = MUON_MOMENTUM * state[0] + gradient
     direction = gradient + MUON_MOMENTUM * velocity
     outputs = role.shape[role.output_axis]
-    inputs = 1
-    for n in role.shape:
-        inputs *= n
-    inputs //= outputs
+    inputs = math.prod(role.shape) // outputs
     matrix = (outputs, inputs) if role.output_axis == 0 else (inputs, outputs)
     direction = functions.reshape(direction, matrix)
     direction = functions.reshape(_orthogonal(functions, direction, matrix), role.shape)

@@ -6,7 +6,9 @@ linear and separable, so it is two small matrix products; `resize_matrix` gives 
 
 from __future__ import annotations
 
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -35,14 +37,16 @@ def resize_matrix(source: int, target: int) -> Array:
     return matrix
 
 
-def resize(images: Array, height: int, width: int) -> Array:
-    """Resize float images n×h×w×c to n×height×width×c."""
+_einsum = partial(np.einsum, optimize=True)
+
+
+def resize(images: Any, height: int, width: int, einsum: Callable[..., Any] = _einsum) -> Any:
+    """Resize float images n×h×w×c to n×height×width×c, by the einsum of their framework."""
     if images.shape[1:3] == (height, width):
         return images
     rows = resize_matrix(images.shape[1], height)
     columns = resize_matrix(images.shape[2], width)
-    resized: Array = np.einsum("yi,nijc,xj->nyxc", rows, images, columns, optimize=True)
-    return resized
+    return einsum("yi,nijc,xj->nyxc", rows, images, columns)
 
 
 def normalise(images: npt.NDArray[np.uint8], preprocessing: Preprocessing) -> Array:
@@ -61,4 +65,5 @@ def normalise(images: npt.NDArray[np.uint8], preprocessing: Preprocessing) -> Ar
 
 def prepare(images: npt.NDArray[np.uint8], shape: Shape, preprocessing: Preprocessing) -> Array:
     """Pictures n×h×w×c (already of the input's channels) to the network's input n×H×W×c."""
-    return resize(normalise(images, preprocessing), shape.height, shape.width)
+    resized: Array = resize(normalise(images, preprocessing), shape.height, shape.width)
+    return resized

@@ -14,18 +14,17 @@ import numpy.typing as npt
 import optax
 from flax import nnx
 
+from netinnet.data.source import Labels
 from netinnet.frameworks import jax_layers
-from netinnet.frameworks.jax_model import assemble
+from netinnet.frameworks.jax_model import assemble, variable
 from netinnet.frameworks.learner import Learner, LearnerSettings
 from netinnet.layout import native_weights
-from netinnet.networks.layers import BatchNorm, Conv, Linear, Shape
+from netinnet.networks.layers import BatchNorm, Conv, Linear
 from netinnet.networks.network import Network
 from netinnet.networks.rewrite import activation_behind_pool, fold_resize
 from netinnet.optimizer import ArrayFunctions, State
-from netinnet.preprocessing import resize_matrix
+from netinnet.preprocessing import resize
 from netinnet.weights import Array
-
-FUNCTIONS = ArrayFunctions(sum=jnp.sum, reshape=jnp.reshape, transpose=jnp.transpose)
 
 Tensors = dict[str, jax.Array]
 """Arrays in JAX's axis orders by canonical name."""
@@ -39,7 +38,7 @@ class JaxLearner(Learner):
     """
 
     framework = "jax"
-    functions = FUNCTIONS
+    functions = ArrayFunctions(jnp.sum, jnp.reshape, jnp.transpose)
 
     def __init__(
         self, settings: LearnerSettings, weights: Mapping[str, Array], device: str, threads: int
@@ -75,9 +74,7 @@ class JaxLearner(Learner):
     def _put(self, native: jax.Array, value: jax.Array) -> jax.Array:
         return value
 
-    def step(
-        self, images: Array, labels: npt.NDArray[np.int64], rate: float, step: int, seed: int
-    ) -> Array:
+    def step(self, images: Array, labels: Labels, rate: float, step: int, seed: int) -> Array:
         size = self._piece or len(images)
         logits = []
         with jax.default_device(self._device):
@@ -140,22 +137,24 @@ class JaxLearner(Learner):
         step: jax.Array,
     ) -> tuple[Tensors, dict[str, State], Tensors]:
         """Values and optimiser state after the step, and zeros for the next gradient."""
-        updated: Tensors = {}
-        after: dict[str, State] = {}
-        for name, value, own in self.update(values, gradient, state, rate, step):
-            updated[name], after[name] = value, own
-        return {**values, **updated}, after, jax.tree.map(jnp.zeros_like, gradient)
+        updates = list(self.update(values, gradient, state, rate, step))
+        values = {**values, **{name: value for name, value, _ in updates}}
+        after = {name: own for name, _, own in updates}
+        return values, after, jax.tree.map(jnp.zeros_like, gradient)
+
+    def _resized(self, images: jax.Array) -> Any:
+        return resize(images, *self._model.input[1:], einsum=jnp.einsum)
 
     def _pure_logits(self, values: Tensors, images: jax.Array) -> Any:
         chain = self._chain(values)
         chain.eval()
-        return chain(_resized(images, self._model.input))
+        return chain(self._resized(images))
 
     def _forward(self, values: Tensors, images: jax.Array, key: jax.Array) -> tuple[Any, Any]:
         """Logits, and the running statistics behind this batch."""
         chain = self._chain(values)
         chain.train()
-        logits = chain(_resized(images, self._model.input), key)
+        logits = chain(self._resized(images), key)
         return logits, self._statistics(chain)
 
     def _chain(self, values: Tensors) -> Any:
@@ -169,9 +168,7 @@ class JaxLearner(Learner):
     def _statistics(self, chain: Any) -> Tensors:
         """The running statistics that a call in training left behind."""
         return {
-            name: getattr(functools.reduce(getattr, tensor.layer.split("."), chain), tensor.name)[
-                ...
-            ]
+            name: variable(chain, tensor)[...]
             for name, tensor in self.tensors.items()
             if tensor.role is None
         }
@@ -220,12 +217,3 @@ def _compiler_options(platform: str) -> dict[str, str]:
     except jax.errors.JaxRuntimeError:
         return {}
     return options
-
-
-def _resized(images: jax.Array, shape: Shape) -> jax.Array:
-    """Bilinear resizing as two matrix products (see `preprocessing.resize_matrix`)."""
-    if images.shape[1:3] == (shape.height, shape.width):
-        return images
-    rows = resize_matrix(images.shape[1], shape.height)
-    columns = resize_matrix(images.shape[2], shape.width)
-    return jnp.einsum("yi,nijc,xj->nyxc", rows, images, columns)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import operator
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 from flax import nnx
 from jax import lax
 
-from netinnet.layout import native_tensors, native_weights
+from netinnet.layout import NativeTensor, native_tensors, native_weights
 from netinnet.networks import layers
 from netinnet.networks.layers import Layer, Shape, maker
 from netinnet.networks.network import Network
@@ -75,9 +76,13 @@ def read(network: Network, model: Chain) -> Weights:
 def variables(model: Chain, network: Network) -> dict[str, nnx.Variable[Any]]:
     """The model's variables by canonical name."""
     return {
-        name: getattr(functools.reduce(getattr, tensor.layer.split("."), model), tensor.name)
-        for name, tensor in native_tensors(network, "jax").items()
+        name: variable(model, tensor) for name, tensor in native_tensors(network, "jax").items()
     }
+
+
+def variable(model: Chain, tensor: NativeTensor) -> Any:
+    """The variable that holds the tensor."""
+    return operator.attrgetter(f"{tensor.layer}.{tensor.name}")(model)
 
 
 def assemble(network: Network, table: Table) -> Chain:

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
-import numpy as np
 import numpy.typing as npt
 
+from netinnet.data.source import Labels
 from netinnet.errors import FrameworkError
 from netinnet.layout import native_tensors
 from netinnet.networks.layers import Shape
@@ -60,9 +60,7 @@ class Learner(ABC):
         }
 
     @abstractmethod
-    def step(
-        self, images: Array, labels: npt.NDArray[np.int64], rate: float, step: int, seed: int
-    ) -> Array:
+    def step(self, images: Array, labels: Labels, rate: float, step: int, seed: int) -> Array:
         """One optimiser step (numbered from 1); returns the logits n×classes it was made from."""
 
     @abstractmethod

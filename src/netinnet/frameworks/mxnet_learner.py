@@ -18,6 +18,7 @@ import numpy.typing as npt
 from mxnet import autograd, gluon, npx
 from mxnet.base import _LIB, MXNetError, check_call
 
+from netinnet.data.source import Labels
 from netinnet.errors import FrameworkError
 from netinnet.frameworks.learner import Learner, LearnerSettings
 from netinnet.frameworks.mxnet_model import assemble, parameters
@@ -27,15 +28,13 @@ from netinnet.optimizer import ArrayFunctions
 from netinnet.preprocessing import resize_matrix
 from netinnet.weights import Array
 
-FUNCTIONS = ArrayFunctions(sum=mx.np.sum, reshape=mx.np.reshape, transpose=mx.np.transpose)
-
 
 @mx.util.use_np
 class MXNetLearner(Learner):
     """Trains the rewritten network, compiled. NumPy semantics hold within its methods only."""
 
     framework = "mxnet"
-    functions = FUNCTIONS
+    functions = ArrayFunctions(mx.np.sum, mx.np.reshape, mx.np.transpose)
 
     def __init__(
         self, settings: LearnerSettings, weights: Mapping[str, Array], device: str
@@ -55,12 +54,9 @@ class MXNetLearner(Learner):
         )
         self._loss = gluon.loss.SoftmaxCrossEntropyLoss(sparse_label=False)
         self._norms = {
-            f"{place.name}.running_var": (
-                place.layer.momentum,
-                place.input.height * place.input.width,
-            )
-            for place in network.placed_layers()
-            if isinstance(place.layer, BatchNorm)
+            f"{p.name}.running_var": (p.layer.momentum, p.input.height * p.input.width)
+            for p in network.placed_layers()
+            if isinstance(p.layer, BatchNorm)
         }
 
     def _made(self, weights: Mapping[str, Array]) -> dict[str, Any]:
@@ -91,16 +87,14 @@ class MXNetLearner(Learner):
         rows, columns = self._resize
         return rows @ (x @ columns)
 
-    def _targets(self, labels: npt.NDArray[np.int64]) -> Any:
+    def _targets(self, labels: Labels) -> Any:
         """What the probabilities n×classes should be: the label, smoothed."""
         classes, smoothing = len(self.settings.network.classes), self.settings.label_smoothing
         targets = np.full((len(labels), classes), smoothing / classes, np.float32)
         targets[np.arange(len(labels)), labels] += 1 - smoothing
         return self._native(targets)
 
-    def step(
-        self, images: Array, labels: npt.NDArray[np.int64], rate: float, step: int, seed: int
-    ) -> Array:
+    def step(self, images: Array, labels: Labels, rate: float, step: int, seed: int) -> Array:
         with _one_line():
             mx.random.seed(seed)
             batch, targets = self._batch(images), self._targets(labels)

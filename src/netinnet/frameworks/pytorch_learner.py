@@ -7,12 +7,12 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any, cast
 
-import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from netinnet.data.source import Labels
 from netinnet.frameworks import pytorch_model
 from netinnet.frameworks.learner import Learner, LearnerSettings
 from netinnet.networks.layers import BatchNorm, Shape
@@ -21,14 +21,12 @@ from netinnet.optimizer import ArrayFunctions
 from netinnet.preprocessing import resize_matrix
 from netinnet.weights import Array
 
-FUNCTIONS = ArrayFunctions(sum=torch.sum, reshape=torch.reshape, transpose=torch.t)
-
 
 class PyTorchLearner(Learner):
     """Trains the rewritten network: same function, same weights, less work."""
 
     framework = "pytorch"
-    functions = FUNCTIONS
+    functions = ArrayFunctions(torch.sum, torch.reshape, torch.t)
 
     def __init__(
         self, settings: LearnerSettings, weights: Mapping[str, Array], device: str
@@ -64,9 +62,7 @@ class PyTorchLearner(Learner):
         # n×h×w×c in memory is what PyTorch calls channels-last, so this is a view.
         return torch.from_numpy(images).to(self._device).permute(0, 3, 1, 2)
 
-    def step(
-        self, images: Array, labels: npt.NDArray[np.int64], rate: float, step: int, seed: int
-    ) -> Array:
+    def step(self, images: Array, labels: Labels, rate: float, step: int, seed: int) -> Array:
         torch.manual_seed(seed)
         self._model.train()
         logits: Tensor = self._model(self._batch(images))

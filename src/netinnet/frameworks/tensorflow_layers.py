@@ -22,6 +22,8 @@ from netinnet.networks.rewrite import ResizedConv
 Tensor = Any
 """`tf.Tensor` or `tf.Variable`; TensorFlow has no types."""
 Tensors = Mapping[str, Tensor]
+Normalised = tuple[Tensor, Tensor, Tensor]
+"""The values, and what each channel's mean and variance are."""
 
 
 @dataclass
@@ -67,11 +69,11 @@ def forward(
 
 def _padded(x: Tensor, layer: layers.Conv | layers.Pool, value: float = 0.0) -> Tensor:
     """The layer's padding in front of it: TensorFlow's own has no fast kernels on CPUs."""
-    pads = layer.pads(_shape(x))
+    pads = layer.pads(shape_of(x))
     return tf.pad(x, [(0, 0), *pads, (0, 0)], constant_values=value) if any(map(any, pads)) else x
 
 
-def _shape(x: Tensor) -> Shape:
+def shape_of(x: Tensor) -> Shape:
     return Shape(x.shape[3], x.shape[1], x.shape[2])
 
 
@@ -92,20 +94,16 @@ def _biased(x: Tensor, own: Tensors) -> Tensor:
     return tf.nn.bias_add(x, own["bias"]) if "bias" in own else x
 
 
-def _normalise(
-    x: Tensor, scale: Tensor, offset: Tensor, epsilon: float
-) -> tuple[Tensor, Tensor, Tensor]:
+def _normalise(x: Tensor, scale: Tensor, offset: Tensor, epsilon: float) -> Normalised:
     """Batch norm in training: the output, and the mean and unbiased variance of each channel."""
     unused = tf.zeros_like(scale)
-    found = tf.raw_ops.FusedBatchNormV3(
+    result = tf.raw_ops.FusedBatchNormV3(
         x=x, scale=scale, offset=offset, mean=unused, variance=unused, epsilon=epsilon
     )
-    return found.y, found.batch_mean, found.batch_variance
+    return result.y, result.batch_mean, result.batch_variance
 
 
-def _normalise_exactly(
-    x: Tensor, scale: Tensor, offset: Tensor, epsilon: float
-) -> tuple[Tensor, Tensor, Tensor]:
+def _normalise_exactly(x: Tensor, scale: Tensor, offset: Tensor, epsilon: float) -> Normalised:
     """`_normalise` on a CPU, whose kernel adds up a batch's many float32 values one by one.
 
     Its variances are wrong by 1e-5, a hundred times what the other layers lose. That decides for
@@ -116,27 +114,17 @@ def _normalise_exactly(
 
     @tf.custom_gradient  # type: ignore[untyped-decorator]
     def normalise(x: Tensor, scale: Tensor, offset: Tensor) -> Any:
+        known = {"x": x, "scale": scale, "epsilon": epsilon}
         y = tf.raw_ops.FusedBatchNormV3(
-            x=x,
-            scale=scale,
-            offset=offset,
-            mean=mean,
-            variance=variance,
-            epsilon=epsilon,
-            is_training=False,
+            **known, offset=offset, mean=mean, variance=variance, is_training=False
         ).y
 
         def gradient(of_y: Tensor) -> tuple[Tensor, ...]:
-            found = tf.raw_ops.FusedBatchNormGradV3(
-                y_backprop=of_y,
-                x=x,
-                scale=scale,
-                reserve_space_1=mean,
-                reserve_space_2=variance,
-                reserve_space_3=tf.zeros(0),
-                epsilon=epsilon,
+            saved = {"reserve_space_1": mean, "reserve_space_2": variance}
+            slopes = tf.raw_ops.FusedBatchNormGradV3(
+                y_backprop=of_y, **known, **saved, reserve_space_3=tf.zeros(0)
             )
-            return found.x_backprop, found.scale_backprop, found.offset_backprop
+            return slopes.x_backprop, slopes.scale_backprop, slopes.offset_backprop
 
         return y, gradient
 
@@ -174,7 +162,7 @@ def _conv(layer: layers.Conv, own: Tensors, x: Tensor) -> Tensor:
 
 def _resized_conv(layer: ResizedConv, own: Tensors, x: Tensor) -> Tensor:
     """`rewrite.ResizedConv` as one matrix product over patches of the small picture."""
-    taps, phases, stride, size, steps, before, _, out = layer.folded(_shape(x))
+    taps, phases, stride, size, steps, before, _, out = layer.folded(shape_of(x))
     # One small kernel for each output phase (p, q): rows (t, s, channel), columns (p, q, out).
     kernels = tf.einsum("pkt,klco,qls->tscpqo", taps, own["weight"], taps)
     for axis, count in enumerate(steps, start=1):
@@ -206,7 +194,7 @@ def _max_pool(layer: layers.MaxPool, own: Tensors, x: Tensor) -> Tensor:
 
 def _avg_pool(layer: layers.AvgPool, own: Tensors, x: Tensor) -> Tensor:
     y = tf.nn.avg_pool2d(_padded(x, layer), layer.kernel, layer.stride, "VALID")
-    correction = layer.correction(_shape(x))
+    correction = layer.correction(shape_of(x))
     return y if correction is None else y * np.asarray(correction, np.float32)[..., None]
 
 

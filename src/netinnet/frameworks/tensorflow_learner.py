@@ -8,25 +8,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
-import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from netinnet.data.source import Labels
 from netinnet.frameworks.learner import Learner, LearnerSettings
 from netinnet.frameworks.tensorflow_layers import Tensor, TrainingMode, forward
 from netinnet.networks.rewrite import activation_behind_pool, fold_resize
 from netinnet.optimizer import ArrayFunctions
-from netinnet.preprocessing import resize_matrix
+from netinnet.preprocessing import resize
 from netinnet.weights import Array
-
-FUNCTIONS = ArrayFunctions(sum=tf.reduce_sum, reshape=tf.reshape, transpose=tf.transpose)
 
 
 class TensorFlowLearner(Learner):
     """Trains the rewritten network: same function, same weights, less work."""
 
     framework = "tensorflow"
-    functions = FUNCTIONS
+    functions = ArrayFunctions(tf.reduce_sum, tf.reshape, tf.transpose)
 
     def __init__(
         self, settings: LearnerSettings, weights: Mapping[str, Array], device: str, threads: int
@@ -59,9 +57,7 @@ class TensorFlowLearner(Learner):
         native.assign(value)
         return native
 
-    def step(
-        self, images: Array, labels: npt.NDArray[np.int64], rate: float, step: int, seed: int
-    ) -> Array:
+    def step(self, images: Array, labels: Labels, rate: float, step: int, seed: int) -> Array:
         with tf.device(self.device):
             numbers = tf.constant(rate), tf.constant(float(step)), tf.constant(seed, tf.int64)
             logits = self._step(tf.constant(images), tf.constant(labels), *numbers)
@@ -75,13 +71,8 @@ class TensorFlowLearner(Learner):
         return forward(self._network, self.values, self._resized(images))
 
     def _resized(self, images: Tensor) -> Tensor:
-        """The pictures in the size the network takes; see `preprocessing.resize_matrix`."""
-        source, target = self.settings.source, self._network.input
-        if self._network.input == source:
-            return images
-        rows = resize_matrix(source.height, target.height)
-        columns = resize_matrix(source.width, target.width)
-        return tf.einsum("yi,nijc,xj->nyxc", rows, images, columns)
+        """The pictures in the size the network takes."""
+        return resize(images, *self._network.input[1:], einsum=tf.einsum)
 
     def _train(
         self, images: Tensor, labels: Tensor, rate: Tensor, step: Tensor, seed: Tensor

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from netinnet.errors import FrameworkError
-from netinnet.frameworks.tensorflow_layers import is_same
+from netinnet.frameworks.tensorflow_layers import is_same, shape_of
 from netinnet.layout import NativeTensor, native_tensors
 from netinnet.networks import layers
-from netinnet.networks.layers import Layer, Shape, maker
+from netinnet.networks.layers import Layer, maker
 from netinnet.networks.network import Block, Network
 from netinnet.networks.ranks import END, turns
 from netinnet.weights import Array, Weights
@@ -120,21 +120,16 @@ def _conv(keras: Any, o: layers.Conv, name: str, x: Any) -> Any:
     return made(x if is_same(o) else _padded(keras, o, name, x))
 
 
-def _shape(x: Any) -> Shape:
-    """Without a size where the block takes any; then padding does not depend on it."""
-    return Shape(x.shape[3], x.shape[1], x.shape[2])
-
-
 def _padded(keras: Any, o: layers.Conv | layers.Pool, name: str, x: Any) -> Any:
     """Zeros around a map: Keras's own padding is another, or none."""
-    pads = o.pads(_shape(x))
+    pads = o.pads(shape_of(x))
     if not any(map(any, pads)):
         return x
     return keras.layers.ZeroPadding2D(pads, LAST, name=f"{name}_pad")(x)
 
 
 def _max_pool(keras: Any, o: layers.MaxPool, name: str, x: Any) -> Any:
-    same, pads = is_same(o), o.pads(_shape(x))
+    same, pads = is_same(o), o.pads(shape_of(x))
     if any(map(any, pads)) and not same:
         x = keras.ops.pad(x, [(0, 0), *pads, (0, 0)], constant_values=-np.inf)
     padding = "same" if same else "valid"
@@ -143,7 +138,7 @@ def _max_pool(keras: Any, o: layers.MaxPool, name: str, x: Any) -> Any:
 
 def _avg_pool(keras: Any, o: layers.AvgPool, name: str, x: Any) -> Any:
     pool = keras.layers.AveragePooling2D(o.kernel, o.stride, data_format=LAST, name=name)
-    y, correction = pool(_padded(keras, o, name, x)), o.correction(_shape(x))
+    y, correction = pool(_padded(keras, o, name, x)), o.correction(shape_of(x))
     return y if correction is None else y * np.asarray(correction, np.float32)[..., None]
 
 
