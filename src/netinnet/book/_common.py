@@ -68,15 +68,16 @@ class Batches:
             yield self.convert(np.ascontiguousarray(images), self.split.labels[chosen])
 
 
-def load_data(
-    batch_size: int, resize: int | None, convert: Convert, seed: Seed
-) -> tuple[Batches, Batches]:
+Loaders = tuple[Batches, Batches]
+
+
+def load_data(batch_size: int, resize: int | None, convert: Convert, seed: Seed) -> Loaders:
     """Fashion-MNIST's training and test batches, found or fetched. Raises NetinnetError."""
     size = 28 if resize is None else resize
     _check_whole("batch_size", batch_size, 60_000)
     _check_whole("resize", size, LARGEST_INPUT)
     examples = limit(EXAMPLES)
-    data = fashion_mnist.load(on_progress=_Said()).limited(examples, examples)
+    data = fashion_mnist.load(on_progress=_Printed()).limited(examples, examples)
     return (
         Batches(data.train, batch_size, size, convert, seed),
         Batches(data.test, batch_size, size, convert),
@@ -90,7 +91,7 @@ def _check_whole(name: str, value: object, largest: int) -> None:
         )
 
 
-class _Said:
+class _Printed:
     """Prints each message of a data set that is being fetched once."""
 
     def __init__(self) -> None:

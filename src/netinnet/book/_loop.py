@@ -18,7 +18,9 @@ from netinnet.errors import DataError, Diverged, NetinnetError
 from netinnet.metrics import cross_entropy
 from netinnet.reports import live
 
-Step = Callable[[Any, Any], tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]]
+Answer = tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]
+"""The logits of a batch, and its labels."""
+Step = Callable[[Any, Any], Answer]
 """Takes a batch's images and labels as the iterator gives them; returns logits (n×k) and labels
 (n) in NumPy. One that trains returns the logits from before the weights were changed."""
 
@@ -100,36 +102,24 @@ def train(
             if (epoch, i) == (1, 2):  # the first step is partly the framework's warming up
                 _estimate(took * (steps * num_epochs - 2))
             done = epoch - 1 + i / steps
-            show(
-                {
-                    "event": "progress",
-                    "step": round(done * steps),
-                    "epoch": done,
-                    "loss": loss,
-                    "accuracy": accuracy,
-                }
-            )
+            place = {"event": "progress", "step": round(done * steps), "epoch": done}
+            show({**place, "loss": loss, "accuracy": accuracy})
 
         training = _pass(step, train_iter, on_step)
         test = _pass(predict, test_iter)
         seconds, seen = seconds + training.seconds, seen + training.seen
-        show(
-            {
-                "event": "evaluation",
-                "epoch": epoch,
-                "train": {"loss": training.loss, "accuracy": training.accuracy},
-                "test": {"loss": test.loss, "accuracy": test.accuracy},
-            }
-        )
+        passes = {"train": training, "test": test}.items()
+        results = {name: {"loss": p.loss, "accuracy": p.accuracy} for name, p in passes}
+        show({"event": "evaluation", "epoch": epoch, **results})
         figures = (
             f"loss {training.loss:.3f}, train acc {training.accuracy:.3f}, "
             f"test acc {test.accuracy:.3f}"
         )
         if not in_notebook:
             print(f"epoch {epoch}/{num_epochs}: {figures}", flush=True)
-        found = {int(k) for k in np.flatnonzero(~training.alive)}
-        _warn(sorted(found - dead), epoch)
-        dead |= found
+        now_dead = {int(k) for k in np.flatnonzero(~training.alive)}
+        _warn(sorted(now_dead - dead), epoch)
+        dead |= now_dead
     print(f"{figures}, {seen / seconds:.1f} examples/sec on {device}", flush=True)
 
 
@@ -151,11 +141,8 @@ def _pass(step: Step, batches: Collection[Any], on_step: OnStep | None = None) -
 
 def _estimate(seconds: float) -> None:
     if seconds > LONG_SECONDS:
-        print(
-            f"this will take about {units.estimate(seconds)} here; "
-            f"{EPOCHS} and {EXAMPLES} shorten it",
-            flush=True,
-        )
+        time_needed = f"this will take about {units.estimate(seconds)} here"
+        print(f"{time_needed}; {EPOCHS} and {EXAMPLES} shorten it", flush=True)
 
 
 def _warn(dead: list[int], epoch: int) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Collection
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from netinnet.book import _common, _loop
 from netinnet.frameworks import unusable
@@ -27,9 +26,7 @@ def try_gpu(i: int = 0) -> Any:
     return gpus[i] if 0 <= i < len(gpus) else jax.local_devices(backend="cpu")[0]
 
 
-def load_data_fashion_mnist(
-    batch_size: int, resize: int | None = None
-) -> tuple[_common.Batches, _common.Batches]:
+def load_data_fashion_mnist(batch_size: int, resize: int | None = None) -> _common.Loaders:
     """Training and test batches of Fashion-MNIST: (float32 N×H×W×1 in 0…1, int32 N).
 
     H and W are `resize`, or 28. The training batches come in a new order every epoch. Raises
@@ -73,12 +70,12 @@ def train_ch6(
     def logits_of(net: Any, images: Any) -> Any:
         return net(images)
 
-    def step(images: Any, labels: Any) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+    def step(images: Any, labels: Any) -> _loop.Answer:
         model.train()
         images, on_device = jax.device_put((images, labels), device)
         return np.asarray(update(model, optimizer, images, on_device)), np.asarray(labels)
 
-    def predict(images: Any, labels: Any) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+    def predict(images: Any, labels: Any) -> _loop.Answer:
         model.eval()
         return np.asarray(logits_of(model, jax.device_put(images, device))), np.asarray(labels)
 

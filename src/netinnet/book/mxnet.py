@@ -8,9 +8,6 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-import numpy
-import numpy.typing as npt
-
 from netinnet.book import _common, _loop
 from netinnet.frameworks import unusable
 
@@ -30,9 +27,7 @@ def try_gpu(i: int = 0) -> Any:
     return npx.gpu(i) if 0 <= i < npx.num_gpus() else npx.cpu()
 
 
-def load_data_fashion_mnist(
-    batch_size: int, resize: int | None = None
-) -> tuple[_common.Batches, _common.Batches]:
+def load_data_fashion_mnist(batch_size: int, resize: int | None = None) -> _common.Loaders:
     """Training and test batches of Fashion-MNIST: (float32 N×1×H×W in 0…1, int32 N).
 
     H and W are `resize`, or 28. The training batches come in a new order every epoch. Raises
@@ -62,9 +57,7 @@ def train_ch6(
     trainer = gluon.Trainer(net.collect_params(), "sgd", {"learning_rate": lr})
     loss = gluon.loss.SoftmaxCrossEntropyLoss()
 
-    def step(
-        images: Any, labels: Any
-    ) -> tuple[npt.NDArray[numpy.float32], npt.NDArray[numpy.int64]]:
+    def step(images: Any, labels: Any) -> _loop.Answer:
         with autograd.record():
             logits = fast(images.as_in_ctx(device))
             losses = loss(logits, labels.as_in_ctx(device))
@@ -72,9 +65,7 @@ def train_ch6(
         trainer.step(len(labels))
         return logits.asnumpy(), labels.asnumpy()
 
-    def predict(
-        images: Any, labels: Any
-    ) -> tuple[npt.NDArray[numpy.float32], npt.NDArray[numpy.int64]]:
+    def predict(images: Any, labels: Any) -> _loop.Answer:
         return fast(images.as_in_ctx(device)).asnumpy(), labels.asnumpy()
 
     _loop.train(step, predict, train_iter, test_iter, num_epochs, str(device))

@@ -6,9 +6,6 @@ import os
 from collections.abc import Callable, Collection
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from netinnet.book import _common, _loop
 from netinnet.errors import NetinnetError
 from netinnet.frameworks import unusable
@@ -29,9 +26,7 @@ def try_gpu(i: int = 0) -> Any:
     return tf.device(f"/GPU:{i}" if there else "/CPU:0")
 
 
-def load_data_fashion_mnist(
-    batch_size: int, resize: int | None = None
-) -> tuple[_common.Batches, _common.Batches]:
+def load_data_fashion_mnist(batch_size: int, resize: int | None = None) -> _common.Loaders:
     """Training and test batches of Fashion-MNIST: (float32 N×H×W×1 in 0…1, int64 N).
 
     H and W are `resize`, or 28. The training batches come in a new order every epoch. Raises
@@ -79,10 +74,10 @@ def train_ch6(
 
     on_device = tf.function(lambda f, *batch: strategy.run(f, args=batch))
 
-    def step(images: Any, labels: Any) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+    def step(images: Any, labels: Any) -> _loop.Answer:
         return on_device(update, images, labels).numpy(), labels.numpy()
 
-    def predict(images: Any, labels: Any) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+    def predict(images: Any, labels: Any) -> _loop.Answer:
         return on_device(predict_batch, images).numpy(), labels.numpy()
 
     _loop.train(step, predict, train_iter, test_iter, num_epochs, name)

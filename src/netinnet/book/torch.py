@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from netinnet.book import _common, _loop
 from netinnet.frameworks import unusable
 
@@ -25,9 +22,7 @@ def try_gpu(i: int = 0) -> torch.device:
     return torch.device(f"cuda:{i}" if 0 <= i < torch.cuda.device_count() else "cpu")
 
 
-def load_data_fashion_mnist(
-    batch_size: int, resize: int | None = None
-) -> tuple[_common.Batches, _common.Batches]:
+def load_data_fashion_mnist(batch_size: int, resize: int | None = None) -> _common.Loaders:
     """Training and test batches of Fashion-MNIST: (float32 N×1×H×W in 0…1, int64 N).
 
     H and W are `resize`, or 28. The training batches come in a new order every epoch. Raises
@@ -55,7 +50,7 @@ def train_ch6(
     optimizer = torch.optim.SGD(net.parameters(), lr=lr)
     loss = nn.CrossEntropyLoss()
 
-    def step(images: Any, labels: Any) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+    def step(images: Any, labels: Any) -> _loop.Answer:
         net.train()
         optimizer.zero_grad()
         logits = net(images.to(device))
@@ -64,7 +59,7 @@ def train_ch6(
         return logits.detach().cpu().numpy(), labels.cpu().numpy()
 
     @torch.no_grad()
-    def predict(images: Any, labels: Any) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+    def predict(images: Any, labels: Any) -> _loop.Answer:
         net.eval()
         return net(images.to(device)).cpu().numpy(), labels.cpu().numpy()
 
