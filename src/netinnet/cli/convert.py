@@ -76,15 +76,8 @@ def convert(
     written = formats.write(target, model, target_format)
     count = counts.total_cost(model.network).parameters
     if json:
-        print_json(
-            {
-                "file": str(target),
-                "format": written,
-                "network": model.network.name,
-                "parameters": count,
-                "layers": pairs,
-            }
-        )
+        about = {"file": str(target), "format": written, "network": model.network.name}
+        print_json({**about, "parameters": count, "layers": pairs})
         return
     if any(ours != theirs for ours, theirs in pairs.items()):
         headers = (f"layer of {model.network.name}", f"taken from, in {source.name}")
@@ -101,15 +94,10 @@ def _network(
 ) -> Network | None:
     from netinnet.data import datasets
 
-    options = {
-        "--dataset": dataset,
-        "--image-size": image_size,
-        "--channels": channels,
-        "--classes": classes,
-    }
-    given = [flag for flag, value in options.items() if value is not None]
+    sizes = {"image-size": image_size, "channels": channels, "classes": classes}
+    given = [f for f, value in {"dataset": dataset, **sizes}.items() if value is not None]
     if given and (name is None or is_model(name)):
-        raise ModelError(f"{given[0]} goes with --network and a network of the zoo or of a file")
+        raise ModelError(f"--{given[0]} goes with --network and a network of the zoo or of a file")
     if name is None:
         return None
     if dataset is None:

@@ -23,7 +23,7 @@ class Format:
     framework: str
     extensions: tuple[str, ...]
     read: Callable[[Path], Layers]
-    write: Callable[[Path, Model], None]
+    write: Callable[[Path, Model, str], None]
 
 
 def _read_safetensors(path: Path) -> Layers:
@@ -32,15 +32,16 @@ def _read_safetensors(path: Path) -> Layers:
     return grouped({name.replace("/", "."): array for name, array in tensors.items()})
 
 
-def _write_safetensors(framework: str) -> Callable[[Path, Model], None]:
-    def write(path: Path, model: Model) -> None:
-        weights.save_tensors(path, _flat(model, framework), {"format": framework})
-
-    return write
+def _write_safetensors(path: Path, model: Model, framework: str) -> None:
+    weights.save_tensors(path, _flat(model, framework), {"format": framework})
 
 
-def _write_params(path: Path, model: Model) -> None:
-    mxnet_params.write(path, _flat(model, "mxnet"))
+def _read_params(path: Path) -> Layers:
+    return grouped(mxnet_params.read(path))
+
+
+def _write_params(path: Path, model: Model, framework: str) -> None:
+    mxnet_params.write(path, _flat(model, framework))
 
 
 def _flat(model: Model, framework: str) -> dict[str, weights.Array]:
@@ -48,39 +49,16 @@ def _flat(model: Model, framework: str) -> dict[str, weights.Array]:
     return {f"{layer}.{name}": a for layer, arrays in layers.items() for name, a in arrays.items()}
 
 
+_SAFETENSORS = (".safetensors",), _read_safetensors, _write_safetensors
+_KERAS = keras_files.read, keras_files.write
 FORMATS: dict[str, Format] = {
-    "pytorch": Format(
-        "PyTorch state dict as safetensors",
-        "pytorch",
-        (".safetensors",),
-        _read_safetensors,
-        _write_safetensors("pytorch"),
-    ),
-    "flax": Format(
-        "Flax NNX state as safetensors",
-        "jax",
-        (".safetensors",),
-        _read_safetensors,
-        _write_safetensors("jax"),
-    ),
-    "keras": Format(
-        "Keras model or weights",
-        "tensorflow",
-        (".keras", ".h5"),
-        keras_files.read,
-        keras_files.write,
-    ),
-    "mxnet": Format(
-        "MXNet parameters",
-        "mxnet",
-        (".params",),
-        lambda path: grouped(mxnet_params.read(path)),
-        _write_params,
-    ),
+    "pytorch": Format("PyTorch state dict as safetensors", "pytorch", *_SAFETENSORS),
+    "flax": Format("Flax NNX state as safetensors", "jax", *_SAFETENSORS),
+    "keras": Format("Keras model or weights", "tensorflow", (".keras", ".h5"), *_KERAS),
+    "mxnet": Format("MXNet parameters", "mxnet", (".params",), _read_params, _write_params),
 }
 """The frameworks' own formats; the project's own (`netinnet`) is `weights.save` and `load`."""
 
-NAMES = ("netinnet", *FORMATS, "onnx")
 
 PICKLES = (".pt", ".pth", ".pkl", ".bin", ".ckpt")
 
@@ -103,10 +81,9 @@ def read(
             f"{path}: this kind of file ({FORMATS[name].title}) does not say which network it is; "
             f"give --network"
         )
-    found = FORMATS[name]
-    layers = found.read(path)
-    pairs = matched(network, found.framework, layers, str(path))
-    values = to_canonical(network, found.framework, layers, pairs, str(path))
+    framework, layers = FORMATS[name].framework, FORMATS[name].read(path)
+    pairs = matched(network, framework, layers, str(path))
+    values = to_canonical(network, framework, layers, pairs, str(path))
     return Model(network, values), pairs
 
 
@@ -127,7 +104,7 @@ def write(path: Path, model: Model, name: str | None = None) -> str:
     elif name == "onnx":
         onnx_graph.write(path, model)
     else:
-        FORMATS[name].write(path, model)
+        FORMATS[name].write(path, model, FORMATS[name].framework)
     return name
 
 

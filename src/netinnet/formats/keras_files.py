@@ -63,7 +63,7 @@ def _layers(file: Any) -> Layers:
 
     Within a model Keras sorts by class, not by place, which is all that matching needs.
     """
-    found: Layers = {}
+    layers: Layers = {}
 
     def visit(node: Any, path: str) -> None:
         for name in sorted(node, key=natural):
@@ -74,12 +74,12 @@ def _layers(file: Any) -> Layers:
                 arrays = [np.asarray(child[key]) for key in sorted(child, key=natural)]
                 # Random generators keep whole numbers; they are no weights.
                 if all(array.dtype.kind == "f" for array in arrays):
-                    found[path] = _named(arrays)
+                    layers[path] = _named(arrays)
             elif name not in ("optimizer", "seed_generator"):
                 visit(child, f"{path}/{name}".strip("/").replace("layers/", ""))
 
     visit(file, "")
-    return found
+    return layers
 
 
 def _named(arrays: list[Any]) -> dict[str, Any]:
@@ -87,12 +87,12 @@ def _named(arrays: list[Any]) -> dict[str, Any]:
     return dict(zip(names, arrays, strict=True))
 
 
-def write(path: Path, model: Model) -> None:
+def write(path: Path, model: Model, framework: str) -> None:
     """Write with Keras itself, atomically: a whole model (.keras) or its weights (.weights.h5).
 
     Raises FrameworkError where TensorFlow is missing.
     """
-    native = frameworks.adapter("tensorflow").build(model.network, model.weights)
+    native = frameworks.adapter(framework).build(model.network, model.weights)
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / ("model.keras" if path.suffix == ".keras" else _WEIGHTS)
         if path.suffix == ".keras":

@@ -46,7 +46,7 @@ def to_canonical(
     and what was found.
     """
     tensors = native_tensors(network, framework)
-    found: Weights = {}
+    result: Weights = {}
     for name, tensor in tensors.items():
         theirs = pairs[tensor.layer]
         if tensor.name not in layers[theirs]:
@@ -68,9 +68,9 @@ def to_canonical(
             raise ModelError(
                 f"{where}: {tensor.name} of layer {theirs} has values that are no float32 numbers"
             )
-        found[name] = np.ascontiguousarray(canonical)
+        result[name] = np.ascontiguousarray(canonical)
     _nothing_left(tensors, pairs, layers, where)
-    return found
+    return result
 
 
 def from_canonical(network: Network, framework: str, weights: Weights) -> Layers:
@@ -130,14 +130,14 @@ def _by_order(
     pairs: dict[str, str] = {}
     for kind, word in WORDS.items():
         expected = [name for name, k in ours.items() if k == kind]
-        found = [name for name, k in theirs.items() if k == kind]
-        pairs |= dict(zip(expected, found, strict=False))
-        if len(expected) == len(found):
+        present = [name for name, k in theirs.items() if k == kind]
+        pairs |= dict(zip(expected, present, strict=False))
+        if len(expected) == len(present):
             continue
-        many = f"{network.name} has {len(expected)} {word}s, the file {len(found)}"
-        if len(found) < len(expected):
-            raise ModelError(f"{where}: {many}; {expected[len(found)]} has no counterpart")
-        raise ModelError(f"{where}: {many}; layer {found[len(expected)]} has no counterpart")
+        many = f"{network.name} has {len(expected)} {word}s, the file {len(present)}"
+        if len(present) < len(expected):
+            raise ModelError(f"{where}: {many}; {expected[len(present)]} has no counterpart")
+        raise ModelError(f"{where}: {many}; layer {present[len(expected)]} has no counterpart")
     return pairs
 
 
