@@ -100,11 +100,7 @@ def new_dated_folder(parent: Path, name: str) -> Path:
     stamp = datetime.datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
     for n in itertools.count(1):
         folder = parent / f"{stamp}-{name}{'' if n == 1 else f'-{n}'}"
-        try:
+        with writing(folder), contextlib.suppress(FileExistsError):
             folder.mkdir(parents=True)
-        except FileExistsError:
-            continue
-        except OSError as error:
-            raise cannot_write(folder, error) from error
-        return folder
+            return folder
     raise AssertionError("unreachable")

@@ -17,8 +17,9 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from netinnet.data.download import Progress, SourceError, store
+from netinnet.data.download import SourceError, store
 from netinnet.data.idx import IdxFile
+from netinnet.data.source import Progress
 from netinnet.errors import DataError
 
 APT_OPTIONS = (

@@ -25,6 +25,7 @@ from urllib.request import (
 
 from netinnet import files
 from netinnet.data.idx import IdxFile, checked
+from netinnet.data.source import Progress
 from netinnet.errors import DataError
 
 CHUNK_BYTES = 1 << 16
@@ -32,9 +33,6 @@ CHUNK_BYTES = 1 << 16
 # included, and so much for a silence within a transfer.
 CONNECT_SECONDS = 5.0
 SILENCE_SECONDS = 10.0
-
-Progress = Callable[[str, int, int | None], None]
-"""Called with what happens, and bytes done and in all (None: unknown); 0 and None: a message."""
 
 Response = http.client.HTTPResponse
 OpenUrl = Callable[[Request], Response]

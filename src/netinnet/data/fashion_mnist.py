@@ -18,9 +18,8 @@ import numpy.typing as npt
 
 from netinnet import files
 from netinnet.data import debian, download
-from netinnet.data.download import Progress
 from netinnet.data.idx import IdxFile, parse_idx, read
-from netinnet.data.source import Arrays, Dataset, DatasetRecord, Facts, digest_of, silent
+from netinnet.data.source import Arrays, Dataset, DatasetRecord, Facts, Progress, digest_of, silent
 from netinnet.errors import DataError, NetinnetError
 from netinnet.networks.layers import Shape
 
@@ -215,10 +214,8 @@ def _remove_damaged(folder: Path, progress: Progress) -> list[IdxFile]:
             read(path, file)
         except DataError as error:
             progress(f"{error}; it is fetched again", 0, None)
-            try:
+            with files.writing(path):
                 path.unlink()
-            except OSError as problem:
-                raise files.cannot_write(path, problem) from problem
             wanted.append(file)
     return wanted
 

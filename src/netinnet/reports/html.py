@@ -7,7 +7,6 @@ the page reloads itself.
 from __future__ import annotations
 
 import datetime
-import json
 import shlex
 import tomllib
 from collections.abc import Sequence
@@ -70,17 +69,12 @@ class _Facts:
 
 def _read_run(folder: Path) -> _Facts:
     run = Run(folder)
-    metrics = _read(run.metrics_file) if run.metrics_file.is_file() else "{}"
-    try:
-        results = json.loads(metrics)
-    except ValueError as error:
-        raise ModelError(f"{run.metrics_file}: damaged ({error})") from error
     return _Facts(
         folder=folder,
         network=Network.from_json(_read(run.network_file)),
         recipe=_read(run.recipe_file),
         events=run.events(),
-        metrics=results if isinstance(results, dict) else {},
+        metrics=run.metrics() if run.is_finished else {},
     )
 
 

@@ -2,7 +2,7 @@
 
 A study is a folder: `study.toml` (the plan), `networks/ARM.json` (what the arm's name for a
 network stood for, before the recipe's own changes), `runs/ARM/seed-N` (ordinary run folders; of a
-search `runs/trial-N/seed-S`), `logs/` (what the processes of runs said on standard error, if
+search `runs/trial-N/seed-S`), `logs/` (what the processes of runs wrote to standard error, if
 anything), `report.html`.
 """
 
@@ -19,7 +19,7 @@ from typing import Any, ClassVar, TypeVar
 from netinnet.data import datasets
 from netinnet.data.source import Dataset, DatasetRecord, Facts
 from netinnet.errors import NetinnetError, RecipeError, check_name
-from netinnet.files import cannot_write, folder_name, new_dated_folder, write_text
+from netinnet.files import folder_name, new_dated_folder, write_text, writing
 from netinnet.networks import description_file
 from netinnet.networks.network import Network
 from netinnet.networks.variations import Variations
@@ -301,13 +301,11 @@ def settle(plan: AnyPlan, output: Path | None) -> tuple[AnyPlan, Path]:
         if continued is None:
             raise NetinnetError(f"{folder} holds another study; choose another --output")
         return continued, folder
-    try:
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         # A study that was killed before its plan was written leaves a lock and networks.
         if any(path.name not in (".lock", NETWORKS) for path in folder.iterdir()):
             raise NetinnetError(f"{folder} is not empty; choose another --output")
-    except OSError as error:
-        raise cannot_write(folder, error) from error
     return plan, folder
 
 

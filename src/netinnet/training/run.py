@@ -12,17 +12,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from netinnet import weights
 from netinnet.data import datasets
 from netinnet.data.source import DatasetRecord
 from netinnet.errors import ModelError, NetinnetError, RecipeError
-from netinnet.files import cannot_write, folder_name, new_dated_folder, write_text
+from netinnet.files import folder_name, new_dated_folder, write_text, writing
+from netinnet.inference import model_files
 from netinnet.networks import description_file
 from netinnet.networks.network import Network
 from netinnet.training import recipe as recipes
 from netinnet.training.recipe import Recipe
+from netinnet.weights import Model
 
 Event = dict[str, Any]
+
+
+class _File:
+    """A run's attribute: the path of one of its files."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, run: Run, _kind: type[Run]) -> Path:
+        return run.folder / self.name
 
 
 @dataclass(frozen=True)
@@ -31,41 +42,15 @@ class Run:
 
     folder: Path
 
-    @property
-    def recipe_file(self) -> Path:
-        return self.folder / "recipe.toml"
-
-    @property
-    def network_file(self) -> Path:
-        return self.folder / "network.json"
-
-    @property
-    def dataset_file(self) -> Path:
-        return self.folder / "dataset.json"
-
-    @property
-    def events_file(self) -> Path:
-        return self.folder / "events.jsonl"
-
-    @property
-    def checkpoints(self) -> Path:
-        return self.folder / "checkpoints"
-
-    @property
-    def model_file(self) -> Path:
-        return self.folder / "model.safetensors"
-
-    @property
-    def onnx_file(self) -> Path:
-        return self.folder / "model.onnx"
-
-    @property
-    def metrics_file(self) -> Path:
-        return self.folder / "metrics.json"
-
-    @property
-    def report_file(self) -> Path:
-        return self.folder / "report.html"
+    recipe_file = _File("recipe.toml")
+    network_file = _File("network.json")
+    dataset_file = _File("dataset.json")
+    events_file = _File("events.jsonl")
+    checkpoints = _File("checkpoints")
+    model_file = _File("model.safetensors")
+    onnx_file = _File("model.onnx")
+    metrics_file = _File("metrics.json")
+    report_file = _File("report.html")
 
     @property
     def is_finished(self) -> bool:
@@ -100,37 +85,28 @@ class Run:
     def metrics(self) -> dict[str, Any]:
         """The results of a finished run. Raises ModelError where it has none."""
         try:
-            found: dict[str, Any] = json.loads(self.metrics_file.read_text("utf-8"))
+            return {**json.loads(self.metrics_file.read_text("utf-8"))}
         except OSError:
             raise ModelError(f"{self.folder}: the run is not finished: it has no metrics") from None
-        except ValueError as error:
+        except (ValueError, TypeError) as error:
             raise ModelError(f"{self.metrics_file}: damaged ({error})") from error
-        return found
 
-    def model(self) -> weights.Model:
+    def model(self) -> Model:
         """The trained model. Raises ModelError where the run is not finished or is damaged."""
-        if not self.model_file.is_file():
-            raise ModelError(
-                f"{self.folder}: the run is not finished, it has no model.safetensors yet; "
-                f"nin train --resume {shlex.quote(str(self.folder))} goes on with it"
-            )
-        return weights.load(self.model_file)
+        return model_files.find(self.folder)
 
     def log(self, event: Event) -> None:
         """Append one event as a line of JSON. A line that a crash cut off is closed first."""
         line = json.dumps(event, ensure_ascii=False).encode() + b"\n"
-        try:
-            with self.events_file.open("a+b") as file:
-                if file.seek(0, os.SEEK_END):
-                    file.seek(-1, os.SEEK_END)
-                    if file.read(1) != b"\n":
-                        line = b"\n" + line
-                file.write(line)
-                if event["event"] != "progress":
-                    file.flush()
-                    os.fsync(file.fileno())
-        except OSError as error:
-            raise cannot_write(self.events_file, error) from error
+        with writing(self.events_file), self.events_file.open("a+b") as file:
+            if file.seek(0, os.SEEK_END):
+                file.seek(-1, os.SEEK_END)
+                if file.read(1) != b"\n":
+                    line = b"\n" + line
+            file.write(line)
+            if event["event"] != "progress":
+                file.flush()
+                os.fsync(file.fileno())
 
     @contextlib.contextmanager
     def claimed(self) -> Iterator[None]:
@@ -195,15 +171,12 @@ def create(recipe: Recipe, network: Network, output: Path | None, data: DatasetR
     if run.recipe_file.exists():
         raise NetinnetError(
             f"{output} holds a run already; nin train --resume {shlex.quote(str(output))} goes on "
-            f"with it, "
-            f"or choose another --output"
+            f"with it, or choose another --output"
         )
-    try:
+    with writing(output):
         if output.is_dir() and not all(_is_left_behind(path) for path in output.iterdir()):
             raise NetinnetError(f"{output} is not empty; choose another --output")
         run.checkpoints.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise cannot_write(output, error) from error
     write_text(run.network_file, network.to_json() + "\n")
     write_text(run.dataset_file, data.to_json(indent=1) + "\n")
     # The recipe last: a folder with a recipe is a run that can be resumed.
