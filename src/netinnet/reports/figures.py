@@ -109,7 +109,7 @@ def learning_curves(events: Sequence[Event], form: Format = "svg") -> bytes:
     loss.set_ylabel("loss (cross-entropy, nats)")
     loss.set_ylim(bottom=0)
     accuracy.set_ylabel("accuracy (%)")
-    accuracy.yaxis.set_major_formatter(lambda value, _: f"{100 * value:g}")
+    percent_axis(accuracy.yaxis)
     accuracy.set_ylim(top=1)
     handles, labels = loss.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=4, frameon=False, fontsize=9)
@@ -184,8 +184,7 @@ def recall_bars(
     axes = figure.subplots()
     values = [value for value, _ in ranked]
     axes.barh(range(len(ranked)), values, height=0.68, color=_COLOURS["train"])
-    axes.set_yticks(range(len(ranked)), [shortened(name, 28) for _, name in ranked], fontsize=9)
-    axes.set_ylim(max(len(ranked), 1) - 0.5, -0.5)
+    name_rows(axes, [shortened(name, 28) for _, name in ranked])
     for row, value in enumerate(values):
         axes.text(value + 0.01, row, f"{100 * value:.1f}", va="center", fontsize=8.5)
     axes.set_xlim(0, 1.1)
@@ -194,7 +193,6 @@ def recall_bars(
     which = f", the worst {len(ranked)} of {len(known)} classes" if len(ranked) < len(known) else ""
     axes.set_xlabel(f"recall (%){which}")
     tidy(axes, grid=False)  # every bar has its number
-    axes.tick_params(axis="y", length=0)
     return image_bytes(figure, form)
 
 
@@ -262,6 +260,19 @@ def new_figure(
     return Figure(figsize=(width, height), layout=layout, facecolor="white")
 
 
+def new_grid(
+    count: int, most: int, width: float, height: float, margin: float = 0.0, **options: Any
+) -> tuple[Figure, Any]:
+    """A figure of panels of so many inches, `most` beside each other; and its axes, row by row."""
+    columns = min(most, count)
+    rows = -(-count // columns)
+    figure = new_figure(width * columns + margin, height * rows)
+    grid = figure.subplots(rows, columns, squeeze=False, **options)
+    for axes in grid.flat[count:]:
+        axes.set_visible(False)
+    return figure, grid
+
+
 def image_bytes(figure: Figure, form: Format) -> bytes:
     from matplotlib import rc_context
 
@@ -284,6 +295,18 @@ def tidy(axes: Axes, grid: bool = True) -> None:
         axes.grid(color="#e4e4e4", linewidth=0.7)
         axes.set_axisbelow(True)
     axes.tick_params(colors=GREY, labelsize=9)
+
+
+def percent_axis(axis: Any) -> None:
+    """The axis's shares as numbers of per cent; its label says so."""
+    axis.set_major_formatter(lambda value, _: f"{100 * value:g}")
+
+
+def name_rows(axes: Axes, names: Sequence[str]) -> None:
+    """A name for each of the rows 0, 1, …, the first at the top."""
+    axes.set_yticks(range(len(names)), names, fontsize=9)
+    axes.set_ylim(max(len(names), 1) - 0.5, -0.5)
+    axes.tick_params(axis="y", length=0)
 
 
 def _points(

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from netinnet import units
-from netinnet.reports.figures import GREY, Format, image_bytes, new_figure, shortened, tidy
+from netinnet.reports import figures as style
+from netinnet.reports.figures import GREY, Format
 from netinnet.studies.statistics import Interval, Summary
 
 if TYPE_CHECKING:
@@ -33,49 +34,39 @@ class Dots:
 
 def accuracy_strips(arms: Sequence[Dots], threshold: float, form: Format = "svg") -> bytes:
     """Every run as a dot on its arm's line; a cross is a run with dead classes."""
-    figure = new_figure(8.0, 1.1 + 0.55 * max(len(arms), 2))
+    figure = style.new_figure(8.0, 1.1 + 0.55 * max(len(arms), 2))
     axes = figure.subplots()
     for row, arm in enumerate(arms):
         # Runs of equal accuracy are set beside each other, in the order of their seeds.
         spread = (np.arange(len(arm.accuracies)) * 0.618034 % 1 - 0.5) * 0.5
-        for is_dead, marker, colour in ((False, "o", COLOURS[0]), (True, "x", COLOURS[1])):
+        for is_dead in (False, True):
             chosen = np.array(arm.has_dead, bool) == is_dead
-            axes.scatter(
-                np.array(arm.accuracies, float)[chosen],
-                row + spread[chosen],
-                s=26,
-                marker=marker,
-                linewidths=1.4,
-                facecolors="none" if marker == "o" else colour,
-                edgecolors=colour if marker == "o" else None,
-            )
+            dots(axes, np.array(arm.accuracies, float)[chosen], row + spread[chosen], is_dead)
     axes.axvline(threshold, color=GREY, linewidth=1, linestyle=":")
-    axes.set_yticks(range(len(arms)), [shortened(arm.name, 44) for arm in arms], fontsize=9)
-    axes.set_ylim(max(len(arms), 1) - 0.5, -0.5)
+    style.name_rows(axes, [style.shortened(arm.name, 44) for arm in arms])
     axes.set_xlim(0, 1)
-    percent_axis(axes.xaxis)
+    style.percent_axis(axes.xaxis)
     axes.set_xlabel("accuracy (%)")
-    tidy(axes)
+    style.tidy(axes)
     axes.grid(visible=False, axis="y")
-    axes.tick_params(axis="y", length=0)
-    handles = [
-        axes.scatter([], [], s=26, marker="o", facecolors="none", edgecolors=COLOURS[0]),
-        axes.scatter([], [], s=26, marker="x", color=COLOURS[1]),
-    ]
+    handles = [dots(axes, [], [], is_dead) for is_dead in (False, True)]
     labels = ["all classes alive", "with dead classes"]
     figure.legend(handles, labels, loc="outside upper center", ncols=2, frameon=False, fontsize=9)
-    return image_bytes(figure, form)
+    return style.image_bytes(figure, form)
 
 
 def dead_and_accuracy(
-    points: Sequence[tuple[int, float]], classes: int, best: float | None, form: Format = "svg"
+    points: Sequence[tuple[int, float]],
+    classes: int,
+    best: float | None,
+    form: Format = "svg",
 ) -> bytes:
     """Accuracy over the number of dead classes of each run.
 
     The line is what is left of `best` where each dead class costs its share of the pictures; None
     where no run says what the best is.
     """
-    figure = new_figure(6.4, 3.6)
+    figure = style.new_figure(6.4, 3.6)
     axes = figure.subplots()
     counts = np.arange(classes + 1)
     if best is not None:
@@ -88,22 +79,16 @@ def dead_and_accuracy(
             label="median of the least dead × share of classes alive",
         )
     spread = (np.arange(len(points)) * 0.618034 % 1 - 0.5) * 0.3
-    axes.scatter(
-        np.array([count for count, _ in points], float) + spread,
-        [accuracy for _, accuracy in points],
-        s=26,
-        facecolors="none",
-        edgecolors=COLOURS[0],
-        label="one run",
-    )
+    x = np.array([count for count, _ in points], float) + spread
+    dots(axes, x, [accuracy for _, accuracy in points], label="one run")
     axes.set_xticks(counts)
     axes.set_xlabel(f"dead classes (of {classes})")
     axes.set_ylim(0, 1)
-    percent_axis(axes.yaxis)
+    style.percent_axis(axes.yaxis)
     axes.set_ylabel("accuracy (%)")
-    tidy(axes)
+    style.tidy(axes)
     axes.legend(frameon=False, fontsize=9)
-    return image_bytes(figure, form)
+    return style.image_bytes(figure, form)
 
 
 @dataclass(frozen=True)
@@ -120,19 +105,14 @@ def recall_maps(arms: Sequence[Recalls], classes: Sequence[str], form: Format = 
 
     A cross is a dead class.
     """
-    columns = min(4, len(arms))
-    rows = -(-len(arms) // columns)
-    height = 0.5 + 0.2 * max(len(arm.recalls) for arm in arms)
-    figure = new_figure(2.6 * columns + 1.0, (height + 1.1) * rows + 0.4)
-    grid = figure.subplots(rows, columns, squeeze=False)
-    for axes in grid.flat[len(arms) :]:
-        axes.set_visible(False)
+    height = 1.8 + 0.2 * max(len(arm.recalls) for arm in arms)
+    figure, grid = style.new_grid(len(arms), 4, 2.6, height, margin=1.0)
     for axes, arm in zip(grid.flat, arms, strict=False):
         values = np.array([[r or 0.0 for r in run] for run in arm.recalls])
         image = axes.imshow(values, cmap="Blues", vmin=0, vmax=1, aspect="auto")
         y, x = np.nonzero(np.array(arm.dead, bool))
         axes.scatter(x, y, marker="x", s=16, color=COLOURS[1], linewidths=1.2)
-        axes.set_xticks(range(len(classes)), [shortened(c, 14) for c in classes], rotation=90)
+        axes.set_xticks(range(len(classes)), [style.shortened(c, 14) for c in classes], rotation=90)
         axes.set_yticks([])
         axes.tick_params(labelsize=7, length=0)
         axes.set_title("\n".join(arm.name.split(", ")), fontsize=8)
@@ -140,9 +120,9 @@ def recall_maps(arms: Sequence[Recalls], classes: Sequence[str], form: Format = 
         row[0].set_ylabel("runs, the best first", fontsize=9)
     bar = figure.colorbar(image, ax=grid, shrink=0.6, aspect=25, pad=0.01)
     bar.set_label("recall (%)", fontsize=9)
-    percent_axis(bar.ax.yaxis)
+    style.percent_axis(bar.ax.yaxis)
     bar.ax.tick_params(labelsize=8)
-    return image_bytes(figure, form)
+    return style.image_bytes(figure, form)
 
 
 @dataclass(frozen=True)
@@ -160,12 +140,7 @@ def curves_with_bands(panels: Sequence[tuple[str, Sequence[Curve]]], form: Forma
     """
     from matplotlib.ticker import MaxNLocator
 
-    columns = min(2, len(panels))
-    rows = -(-len(panels) // columns)
-    figure = new_figure(4.6 * columns + (1.6 if columns == 1 else 0), 3.3 * rows)
-    grid = figure.subplots(rows, columns, squeeze=False)
-    for axes in grid.flat[len(panels) :]:
-        axes.set_visible(False)
+    figure, grid = style.new_grid(len(panels), 2, 4.6, 3.3, margin=1.6 if len(panels) == 1 else 0)
     for axes, (title, curves) in zip(grid.flat, panels, strict=False):
         for i, curve in enumerate(curves):
             length = min(len(run) for run in curve.accuracies)
@@ -184,34 +159,33 @@ def curves_with_bands(panels: Sequence[tuple[str, Sequence[Curve]]], form: Forma
                 marker=_MARKERS[i % len(_MARKERS)],
                 markersize=4,
                 linewidth=1.4,
-                label=shortened(curve.name, 48),
+                label=style.shortened(curve.name, 48),
             )
         axes.set_ylim(top=min(axes.get_ylim()[1], 1))
         axes.set_title(title, fontsize=10, loc="left")
-        percent_axis(axes.yaxis)
+        style.percent_axis(axes.yaxis)
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.set_xlabel("epoch")
         axes.set_ylabel("accuracy (%)")
-        tidy(axes)
+        style.tidy(axes)
         axes.legend(frameon=False, fontsize=8)
-    return image_bytes(figure, form)
+    return style.image_bytes(figure, form)
 
 
 def effects(rows: Sequence[tuple[str, Interval]], form: Format = "svg") -> bytes:
     """Differences from the baseline with their intervals, in percentage points."""
-    figure = new_figure(7.6, 1.0 + 0.34 * max(len(rows), 2))
+    figure = style.new_figure(7.6, 1.0 + 0.34 * max(len(rows), 2))
     axes = figure.subplots()
-    for i, (_, found) in enumerate(rows):
-        if found.low is not None and found.high is not None:
-            axes.plot([100 * found.low, 100 * found.high], [i, i], color=COLOURS[0], linewidth=1.6)
-        axes.plot(100 * found.estimate, i, "o", color=COLOURS[0], markersize=5)
+    for i, (_, effect) in enumerate(rows):
+        if effect.low is not None and effect.high is not None:
+            ends = [100 * effect.low, 100 * effect.high]
+            axes.plot(ends, [i, i], color=COLOURS[0], linewidth=1.6)
+        axes.plot(100 * effect.estimate, i, "o", color=COLOURS[0], markersize=5)
     axes.axvline(0, color=GREY, linewidth=1)
-    axes.set_yticks(range(len(rows)), [shortened(name, 40) for name, _ in rows], fontsize=9)
-    axes.set_ylim(max(len(rows), 1) - 0.5, -0.5)
+    style.name_rows(axes, [style.shortened(name, 40) for name, _ in rows])
     axes.set_xlabel("accuracy against the baseline (percentage points), 95 % interval")
-    tidy(axes)
-    axes.tick_params(axis="y", length=0)
-    return image_bytes(figure, form)
+    style.tidy(axes)
+    return style.image_bytes(figure, form)
 
 
 @dataclass(frozen=True)
@@ -226,7 +200,7 @@ class Place:
 
 def accuracy_against_cost(places: Sequence[Place], form: Format = "svg") -> bytes:
     """Accuracy over parameters and over training time, both on logarithmic axes."""
-    figure = new_figure(9.0, 3.8)
+    figure = style.new_figure(9.0, 3.8)
     panels: Any = figure.subplots(1, 2, sharey=True)
     for axes, field, label in (
         (panels[0], "parameters", "parameters"),
@@ -243,22 +217,25 @@ def accuracy_against_cost(places: Sequence[Place], form: Format = "svg") -> byte
                 markersize=7,
                 capsize=3,
                 linestyle="none",
-                label=shortened(place.name, 24),
+                label=style.shortened(place.name, 24),
             )
         log_axis(axes, max(values) / min(values))
         axes.margins(x=0.15, y=0.15)
         axes.set_xlabel(label)
-        percent_axis(axes.yaxis)
-        tidy(axes)
+        style.percent_axis(axes.yaxis)
+        style.tidy(axes)
     panels[0].set_ylabel("accuracy (%), mean ± sd")
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=5, frameon=False, fontsize=9)
-    return image_bytes(figure, form)
+    return style.image_bytes(figure, form)
 
 
-def percent_axis(axis: Any) -> None:
-    """Write the shares of an axis in per cent."""
-    axis.set_major_formatter(lambda value, _: f"{100 * value:g}")
+def dots(axes: Axes, x: Any, y: Any, crossed: bool = False, label: str | None = None) -> Any:
+    """A hollow dot for each run, or a cross."""
+    form: dict[str, Any] = {"facecolors": "none", "edgecolors": COLOURS[0]}
+    if crossed:
+        form = {"marker": "x", "color": COLOURS[1]}
+    return axes.scatter(x, y, s=26, linewidths=1.4, label=label, **form)
 
 
 def log_axis(axes: Axes, factor: float) -> None:

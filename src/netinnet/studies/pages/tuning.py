@@ -15,27 +15,27 @@ from netinnet.studies.pages.tuning_figures import Slice
 from netinnet.studies.tuning import Tuning
 
 
-def write(found: Tuning, state: str) -> Path:
+def write(tuned: Tuning, state: str) -> Path:
     """Write report.html into the search's folder and return its path."""
-    given, trials = found.plan.recipe, found.trials
-    fields = found.plan.space.fields
+    given, trials = tuned.plan.recipe, tuned.trials
+    fields = tuned.plan.space.fields
     over = sum(trial.is_over for trial in trials)
     finished = [t for t in trials if t.state == "finished"]
     slices = [Slice(n, [t.values[n] for t in finished], kind) for n, kind in fields.items()]
     accuracies, numbers = [t.accuracy or 0.0 for t in finished], [t.number for t in finished]
     has_history = any(t.state in ("finished", "pruned") and t.accuracy is not None for t in trials)
-    importances = found.importances
+    importances = tuned.importances
     return page.write(
         "tuning.html",
-        found.folder,
-        found.plan,
-        Progress(state, over, max(found.plan.trials or 0, over), "trials"),
+        tuned.folder,
+        tuned.plan,
+        Progress(state, over, max(tuned.plan.trials or 0, over), "trials"),
         f"{units.counted(len(fields), 'field')} searched",
         title=f"Which recipe teaches {given.network} best?",
         over=over,
         states=Counter(trial.state for trial in trials),
-        best=found.best,
-        as_given=found.as_given,
+        best=tuned.best,
+        as_given=tuned.as_given,
         given=given,
         best_file=tuning.BEST_FILE,
         trials=trials,

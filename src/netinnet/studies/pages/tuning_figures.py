@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from netinnet.reports.figures import GREY, Format, image_bytes, new_figure, tidy
+from netinnet.reports import figures as style
+from netinnet.reports.figures import GREY, Format
 from netinnet.studies.fields import short_text
-from netinnet.studies.pages.figures import COLOURS, log_axis, percent_axis
+from netinnet.studies.pages.figures import COLOURS, dots, log_axis
 from netinnet.studies.search_space import Choices, Range
 from netinnet.studies.tuning import Trial
 
@@ -30,55 +31,41 @@ def history(trials: Sequence[Trial], form: Format = "svg") -> bytes:
     """Each trial's last accuracy by its number, and the best finished one so far."""
     from matplotlib.ticker import MaxNLocator
 
-    figure = new_figure(8.0, 3.6)
+    figure = style.new_figure(8.0, 3.6)
     axes = figure.subplots()
-    kinds = (("finished", "o", COLOURS[0]), ("pruned", "x", COLOURS[1]))
-    for state, marker, colour in kinds:
-        shown = [t for t in trials if t.state == state and t.accuracy is not None]
+    for state, label in (("finished", "finished"), ("pruned", "pruned (last epoch it had)")):
+        shown = [(t.number, t.accuracy) for t in trials if t.state == state]
+        shown = [(number, accuracy) for number, accuracy in shown if accuracy is not None]
         if shown:
-            axes.scatter(
-                [t.number for t in shown],
-                [t.accuracy or 0.0 for t in shown],
-                s=26,
-                marker=marker,
-                facecolors="none" if marker == "o" else colour,
-                edgecolors=colour if marker == "o" else None,
-                linewidths=1.4,
-                label=state if state == "finished" else "pruned (last epoch it had)",
-            )
+            numbers, accuracies = zip(*shown, strict=True)
+            dots(axes, numbers, accuracies, state == "pruned", label)
     finished = [t for t in trials if t.state == "finished"]
     if finished:
         best = np.maximum.accumulate([t.accuracy or 0.0 for t in finished])
-        axes.step(
-            [t.number for t in finished],
-            best,
-            where="post",
-            color=GREY,
-            linewidth=1.2,
-            label="best so far",
-        )
+        line: dict[str, Any] = {"where": "post", "color": GREY, "linewidth": 1.2}
+        axes.step([t.number for t in finished], best, **line, label="best so far")
     axes.set_xlabel("trial")
     axes.xaxis.set_major_locator(MaxNLocator(10, integer=True))
     axes.set_ylabel("validation accuracy (%)")
-    percent_axis(axes.yaxis)
-    tidy(axes)
+    style.percent_axis(axes.yaxis)
+    style.tidy(axes)
     figure.legend(loc="outside upper center", ncols=3, frameon=False, fontsize=9)
-    return image_bytes(figure, form)
+    return style.image_bytes(figure, form)
 
 
 def importances(shares: Mapping[str, float], form: Format = "svg") -> bytes:
     """A bar for each field, the most important one first."""
-    figure = new_figure(7.0, 0.9 + 0.34 * max(len(shares), 2))
+    figure = style.new_figure(7.0, 0.9 + 0.34 * max(len(shares), 2))
     axes = figure.subplots()
     names = sorted(shares, key=lambda name: -shares[name])
     axes.barh(names, [shares[name] for name in names], height=0.6, color=COLOURS[0])
     axes.invert_yaxis()
     axes.set_xlabel("importance (%)")
-    percent_axis(axes.xaxis)
-    tidy(axes)
+    style.percent_axis(axes.xaxis)
+    style.tidy(axes)
     axes.grid(visible=False, axis="y")
     axes.tick_params(axis="y", length=0)
-    return image_bytes(figure, form)
+    return style.image_bytes(figure, form)
 
 
 def slices(
@@ -90,12 +77,7 @@ def slices(
     """A panel for each field: accuracy over its values; later trials are darker."""
     from matplotlib.ticker import MaxNLocator
 
-    columns = min(SLICE_COLUMNS, len(fields))
-    rows = -(-len(fields) // columns)
-    figure = new_figure(3.1 * columns, 2.6 * rows)
-    grid = figure.subplots(rows, columns, squeeze=False, sharey=True)
-    for axes in grid.flat[len(fields) :]:
-        axes.set_visible(False)
+    figure, grid = style.new_grid(len(fields), SLICE_COLUMNS, 3.1, 2.6, sharey=True)
     shade = 0.25 + 0.65 * np.arange(len(numbers)) / max(len(numbers) - 1, 1)
     for axes, field in zip(grid.flat, fields, strict=False):
         x, ticks = _positions(field)
@@ -110,11 +92,11 @@ def slices(
                 axes.xaxis.set_major_locator(MaxNLocator(5, integer=field.searched.is_whole))
         axes.set_xlabel(field.name)
         axes.tick_params(labelsize=8)
-        percent_axis(axes.yaxis)
-        tidy(axes)
+        style.percent_axis(axes.yaxis)
+        style.tidy(axes)
     for row in grid:
         row[0].set_ylabel("validation accuracy (%)", fontsize=9)
-    return image_bytes(figure, form)
+    return style.image_bytes(figure, form)
 
 
 def _positions(field: Slice) -> tuple[Sequence[float], list[str]]:
