@@ -92,7 +92,6 @@ def test_differences_are_paired_by_seed() -> None:
     assert dense.difference is not None
     assert dense.difference.estimate == pytest.approx(-0.01)
     assert dense.difference.high == pytest.approx(-0.01)
-    assert dense.difference.excludes_zero
     assert (dense.difference.count, dense.lost, dense.question) == (2, 1, "head")
     assert dense.parameters == baseline.parameters + 490 * 10 + 10
     assert dropout.accuracy is None

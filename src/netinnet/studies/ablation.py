@@ -18,9 +18,9 @@ from netinnet.data import datasets
 from netinnet.errors import NetinnetError, check_name
 from netinnet.networks.network import Network
 from netinnet.networks.variations import HEADS, is_nin
-from netinnet.studies.outcome import Outcome, by_arm
+from netinnet.studies.outcome import Outcome, by_arm, summary_of
 from netinnet.studies.plan import Arm, Plan, with_threads
-from netinnet.studies.statistics import Interval, Summary, paired_difference, summary
+from netinnet.studies.statistics import Interval, Summary, paired_difference
 from netinnet.training.recipe import Recipe
 
 KIND = "ablate"
@@ -135,25 +135,23 @@ def table(plan: Plan, outcomes: Sequence[Outcome]) -> list[ArmEffect]:
     baseline = _accuracies(runs[BASELINE])
     rows = []
     for arm in plan.arms:
-        found = runs[arm.name]
-        accuracies = _accuracies(found)
+        results = runs[arm.name]
+        accuracies = _accuracies(results)
         total = counts.total_cost(arm.network)
         rows.append(
             ArmEffect(
                 arm=arm.name,
                 question=question_of(arm.name),
-                runs=tuple(found),
-                accuracy=summary(list(accuracies.values())),
+                runs=tuple(results),
+                accuracy=summary_of(results, "accuracy"),
                 difference=None
                 if arm.name == BASELINE
                 else paired_difference(accuracies, baseline),
-                lost=sum(outcome.state in ("diverged", "failed") for outcome in found),
+                lost=sum(outcome.is_lost for outcome in results),
                 parameters=total.parameters,
                 macs=total.macs,
                 activation_bytes=total.activation_bytes,
-                seconds=summary(
-                    [o.training_seconds for o in found if o.training_seconds is not None]
-                ),
+                seconds=summary_of(results, "training_seconds"),
             )
         )
     return rows

@@ -12,9 +12,9 @@ from netinnet.data import datasets
 from netinnet.errors import NetinnetError, nearest
 from netinnet.networks.network import Network
 from netinnet.networks.zoo import KNOWN, Named, is_path
-from netinnet.studies.outcome import Outcome, by_arm
+from netinnet.studies.outcome import Outcome, by_arm, summary_of
 from netinnet.studies.plan import Arm, Plan, with_threads
-from netinnet.studies.statistics import Summary, summary
+from netinnet.studies.statistics import Summary
 from netinnet.training import recipe as recipes
 from netinnet.training.recipe import Recipe
 
@@ -93,7 +93,8 @@ def table(plan: Plan, outcomes: Sequence[Outcome]) -> list[NetworkFigures]:
     for arm in plan.arms:
         network = arm.network
         total = counts.total_cost(network)
-        found = [outcome for outcome in runs[arm.name] if outcome.state == "finished"]
+        finished = [outcome for outcome in runs[arm.name] if outcome.state == "finished"]
+        peaks = (outcome.peak_memory_bytes or 0 for outcome in finished)
         rows.append(
             NetworkFigures(
                 arm=arm.name,
@@ -103,16 +104,12 @@ def table(plan: Plan, outcomes: Sequence[Outcome]) -> list[NetworkFigures]:
                 parameters=total.parameters,
                 macs=total.macs,
                 activation_bytes=total.activation_bytes,
-                accuracy=_summary(found, "accuracy"),
-                lost=sum(o.state in ("diverged", "failed") for o in runs[arm.name]),
-                file_bytes=found[0].model_bytes if found else None,
-                peak_memory_bytes=max((o.peak_memory_bytes or 0 for o in found), default=0) or None,
-                images_per_second=_summary(found, "images_per_second"),
-                seconds=_summary(found, "training_seconds"),
+                accuracy=summary_of(finished, "accuracy"),
+                lost=sum(outcome.is_lost for outcome in runs[arm.name]),
+                file_bytes=finished[0].model_bytes if finished else None,
+                peak_memory_bytes=max(peaks, default=0) or None,
+                images_per_second=summary_of(finished, "images_per_second"),
+                seconds=summary_of(finished, "training_seconds"),
             )
         )
     return rows
-
-
-def _summary(outcomes: Sequence[Outcome], field: str) -> Summary | None:
-    return summary([getattr(outcome, field) for outcome in outcomes])

@@ -16,6 +16,7 @@ from netinnet.files import write_text
 from netinnet.inference.onnx_graph import too_large
 from netinnet.inference.predictor import Predictor
 from netinnet.studies.plan import Job, Plan
+from netinnet.studies.statistics import Summary, summary
 from netinnet.training.run import Event, Run
 from netinnet.training.splits import splits
 
@@ -84,9 +85,20 @@ class Outcome:
         """Whether the run needs no more training."""
         return self.state in ("finished", "diverged")
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether it ended without a model: diverged or failed."""
+        return self.state in ("diverged", "failed")
+
     def converged(self, threshold: float) -> bool:
         """Whether no class is dead and the accuracy is at least `threshold`."""
         return not self.dead and self.accuracy is not None and self.accuracy >= threshold
+
+
+def summary_of(outcomes: Sequence[Outcome], field: str) -> Summary | None:
+    """The summary of what is known of a field, such as `accuracy`."""
+    values = (getattr(outcome, field) for outcome in outcomes)
+    return summary([value for value in values if value is not None])
 
 
 def by_arm(plan: Plan, outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:
@@ -170,7 +182,7 @@ def _dead(
 ) -> tuple[DeadClass, ...]:
     """The dead classes with the first of the unbroken row of epochs in which they were dead."""
     evaluations = _evaluations(events)
-    found = []
+    dead = []
     for name in names:
         steps = {
             event["epoch"]: event["step"]
@@ -183,5 +195,5 @@ def _dead(
                 break
             first = event["epoch"]
         step = None if first is None else steps[first]
-        found.append(DeadClass(name, first, step, recall[classes.index(name)]))
-    return tuple(found)
+        dead.append(DeadClass(name, first, step, recall[classes.index(name)]))
+    return tuple(dead)

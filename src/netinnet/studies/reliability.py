@@ -9,9 +9,9 @@ from typing import Any
 
 from netinnet.networks.network import Network
 from netinnet.studies import plan as plans
-from netinnet.studies.outcome import Outcome, by_arm
+from netinnet.studies.outcome import Outcome, by_arm, summary_of
 from netinnet.studies.plan import Plan, with_threads
-from netinnet.studies.statistics import Interval, Summary, share_interval, summary
+from netinnet.studies.statistics import Interval, Summary, share_interval
 from netinnet.training.recipe import Recipe
 
 KIND = plans.RELIABILITY
@@ -83,7 +83,7 @@ def table(plan: Plan, outcomes: Sequence[Outcome]) -> list[ArmReliability]:
                 ended=ended,
                 converged=converged,
                 share=share_interval(converged, ended),
-                accuracy=summary([o.accuracy for o in results if o.accuracy is not None]),
+                accuracy=summary_of(results, "accuracy"),
                 runs_with_dead_classes=sum(bool(outcome.dead) for outcome in results),
                 runs_all_dead=sum(len(outcome.dead) == classes for outcome in results),
                 diverged=states.count("diverged"),

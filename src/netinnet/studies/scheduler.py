@@ -208,7 +208,7 @@ class Scheduler:
         self._report("interrupted")
         raise Interrupted(
             f"interrupted with {self.policy.standing()}; {self.command} goes on",
-            130 if number == signal.SIGINT else 143,
+            number,
         )
 
     def _report(self, state: str) -> None:

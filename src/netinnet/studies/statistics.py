@@ -81,10 +81,6 @@ class Interval:
     high: float | None
     count: int
 
-    @property
-    def excludes_zero(self) -> bool:
-        return self.low is not None and self.high is not None and not self.low <= 0 <= self.high
-
 
 def mean_interval(values: Sequence[float]) -> Interval | None:
     """The mean with Student's 95 % interval, None for no values."""

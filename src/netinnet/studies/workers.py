@@ -92,7 +92,7 @@ class Workers:
         """The next event of any run, None if there is none within `timeout` seconds.
 
         The last of each is `worker_end` with the process's `status` and `reason`, the last line of
-        what it said on standard error; then its place is free.
+        what it wrote to standard error; then its place is free.
         """
         try:
             job, event = self._events.get(timeout=timeout)

@@ -19,9 +19,9 @@ class Interrupted(NetinnetError):
     `status` is the exit status a shell expects: 130 for Ctrl-C, 143 for SIGTERM.
     """
 
-    def __init__(self, message: str, status: int) -> None:
+    def __init__(self, message: str, number: signal.Signals) -> None:
         super().__init__(message)
-        self.status = status
+        self.status = 128 + number
 
 
 class StopRequest:

@@ -12,7 +12,6 @@ import json
 import math
 import platform
 import shlex
-import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -232,7 +231,7 @@ class Training:
         raise Interrupted(
             f"interrupted after step {progress.step} of {self.total}, saved; "
             f"nin train --resume {shlex.quote(str(self.folder.folder))} goes on",
-            130 if stop.signal == signal.SIGINT else 143,
+            stop.signal,
         )
 
     def _finish(self, progress: Progress) -> None:
