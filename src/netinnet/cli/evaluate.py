@@ -55,10 +55,10 @@ def evaluate(
 
     if examples is not None and examples < 1:
         raise ModelError(f"--examples must be at least 1, got {examples}")
-    found = model_files.find(model)
-    names = found.network.classes
+    trained = model_files.find(model)
+    names = trained.network.classes
     with show_data_progress(console(stderr=True)) as on_progress:
-        data = _data(found, dataset, data_dir, on_progress)
+        data = _data(trained, dataset, data_dir, on_progress)
     if names != data.facts.classes:
         raise ModelError(
             f"the model's classes ({', '.join(names)}) are not those of {data.name} "
@@ -66,16 +66,16 @@ def evaluate(
         )
     pictures = data.limited(examples, examples).splits[split]
     result = measure(
-        logits_of(pictures, Predictor(found, framework=framework).logits), pictures.labels
+        logits_of(pictures, Predictor(trained, framework=framework).logits), pictures.labels
     )
     if json:
         print_json(
-            {"network": found.network.name, "dataset": data.name, "split": split}
+            {"network": trained.network.name, "dataset": data.name, "split": split}
             | {"count": result.count, "classes": list(names)}
             | result.to_dict()
         )
         return
-    print(f"{found.network.name} on {data.name}, {split}: {result.count:,} pictures")
+    print(f"{trained.network.name} on {data.name}, {split}: {result.count:,} pictures")
     low, high = result.accuracy_interval
     print(f"accuracy {result.accuracy:.4f} ({low:.4f} to {high:.4f}: 95 %, Wilson)", end="")
     print(f", loss {result.loss:.4f}")

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from netinnet import units
 from netinnet.cli import study
 from netinnet.cli.console import WholeNumber
 from netinnet.cli.recipe_flags import RecipeFlags
@@ -14,6 +15,7 @@ from netinnet.cli.study import NO_FLAGS, StudyFlags
 from netinnet.studies import reliability as studies
 from netinnet.studies.fields import parse_vary
 from netinnet.studies.plan import Plan
+from netinnet.studies.statistics import Interval, Summary
 from netinnet.training import recipe as recipes
 
 
@@ -70,18 +72,16 @@ def reliability(
         headers={
             "arm": lambda row: row.arm,
             "converged": lambda row: f"{row.converged}/{row.ended}",
-            "95 %": lambda row: (
-                f"{row.share.low:.2f} to {row.share.high:.2f}" if row.share else "–"
-            ),
-            "median {judged} acc": lambda row: (
-                f"{row.accuracy.median:.4f}" if row.accuracy else "–"
-            ),
-            "range": lambda row: (
-                f"{row.accuracy.minimum:.4f} to {row.accuracy.maximum:.4f}" if row.accuracy else "–"
-            ),
+            "95 %": lambda row: _text("{0.low:.2f} to {0.high:.2f}", row.share),
+            "median {judged} acc": lambda row: _text("{0.median:.4f}", row.accuracy),
+            "range": lambda row: _text("{0.minimum:.4f} to {0.maximum:.4f}", row.accuracy),
             # Runs with dead classes, and those that diverged or failed.
             "dead": lambda row: str(row.runs_with_dead_classes),
             "lost": lambda row: str(row.lost),
         },
         right=(1, 3, 5, 6),
     )
+
+
+def _text(form: str, value: Interval | Summary | None) -> str:
+    return units.MISSING if value is None else form.format(value)

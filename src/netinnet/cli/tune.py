@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +18,7 @@ from netinnet.errors import NetinnetError
 from netinnet.studies.fields import short_text
 from netinnet.studies.plan import PRUNERS, SearchPlan
 from netinnet.training import recipe as recipes
+from netinnet.training.recipe import Recipe
 from netinnet.units import counted
 
 INSTALL = "Optuna is not installed; pip install 'netinnet[tune]' installs it"
@@ -75,11 +77,8 @@ def tune(
 
     changes = recipe_flags.given(overrides)
     if flags.resume is not None:
-        decided = {
-            **{"recipe": recipe, "search": search, "space": space, "pruner": pruner},
-            **{"name": name, **changes},
-        }
-        plan = load_own(flags, tuning.KIND, decided)
+        decided = {"recipe": recipe, "search": search, "space": space, "pruner": pruner}
+        plan = load_own(flags, tuning.KIND, {**decided, "name": name, **changes})
         assert isinstance(plan, SearchPlan)
         plan = plan if trials is None else dataclasses.replace(plan, trials=trials)
     else:
@@ -109,31 +108,23 @@ def tune(
         raise NetinnetError(f"no trial has finished; {tuned.folder} says what became of them")
     best_file = tuned.folder / tuning.BEST_FILE
     if flags.json:
-        document = {
-            "study": tuned.folder,
-            "best": tuned.best,
-            "as_given": tuned.as_given,
-            "best_recipe": best_file,
-            "importances": tuned.importances,
-            "trials": tuned.trials,
-        }
-        print_json(document)
+        best = {"best": tuned.best, "as_given": tuned.as_given, "best_recipe": best_file}
+        trials_of = {"importances": tuned.importances, "trials": tuned.trials}
+        print_json({"study": tuned.folder, **best, **trials_of})
         return
-    given = plan.recipe
-    print_table(
-        ("field", "best", "as given"),
-        [
-            (n, short_text(value), short_text(getattr(given, n)))
-            for n, value in tuned.best.values.items()
-        ],
-        right=(1, 2),
-    )
+    best_values = {n: short_text(value) for n, value in tuned.best.values.items()}
+    _print_fields("best", best_values, plan.recipe)
     text = f"best: trial {tuned.best.number}, validation accuracy {tuned.best.accuracy:.4f}"
     if tuned.as_given is not None:
         text += f" (as given {tuned.as_given.accuracy:.4f})"
     print(f"{text}, of {counted(len(tuned.trials), 'trial')}")
     print(f"recipe: {best_file}  (nin train --recipe {best_file})")
     print(f"study: {tuned.folder}  (report: {tuned.folder / 'report.html'})")
+
+
+def _print_fields(what: str, texts: Mapping[str, str], given: Recipe) -> None:
+    rows = [(name, text, short_text(getattr(given, name))) for name, text in texts.items()]
+    print_table(("field", what, "as given"), rows, right=(1, 2))
 
 
 def _require_optuna() -> None:
@@ -153,14 +144,7 @@ def _show_plan(
         print_json({"kind": plan.kind, **plan.settings, "minutes": minutes, **limits})
         return
     given = plan.trial_recipe({})
-    print_table(
-        ("field", "searched", "as given"),
-        [
-            (name, str(values), short_text(getattr(given, name)))
-            for name, values in plan.space.fields.items()
-        ],
-        right=(1, 2),
-    )
+    _print_fields("searched", {n: str(kind) for n, kind in plan.space.fields.items()}, given)
     ends = [counted(plan.trials, "trial")] if plan.trials else []
     ends += [f"{minutes:g} minutes"] if minutes else []
     over = f" ({expected.over} over)" if expected.over else ""
