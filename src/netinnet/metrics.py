@@ -83,8 +83,8 @@ def evaluate(logits: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]) -> 
         accuracy=float(np.trace(confusion) / count),
         loss=float(-log_probabilities[np.arange(count), labels].mean()),
         recall=tuple(
-            float(found / total) if total else None
-            for found, total in zip(np.diagonal(confusion), confusion.sum(axis=1), strict=True)
+            float(hits / total) if total else None
+            for hits, total in zip(np.diagonal(confusion), confusion.sum(axis=1), strict=True)
         ),
         confusion=tuple(tuple(int(n) for n in row) for row in confusion),
         mistakes=_worst(log_probabilities, labels, predicted),

@@ -89,11 +89,11 @@ def check(network: Network, weights: Mapping[str, Array], where: str) -> Weights
         if name not in expected:
             raise ModelError(f"{where}: tensor {name} is not part of network {network.name}")
     with np.errstate(over="ignore"):  # said below
-        found = {name: np.ascontiguousarray(weights[name], np.float32) for name in expected}
-    for name, array in found.items():
+        checked = {name: np.ascontiguousarray(weights[name], np.float32) for name in expected}
+    for name, array in checked.items():
         if not np.isfinite(array).all():
             raise ModelError(f"{where}: tensor {name} has values that are no float32 numbers")
-    return found
+    return checked
 
 
 @dataclass(frozen=True)

@@ -23,10 +23,10 @@ def version() -> str:
 
 
 def devices() -> tuple[str, ...]:
-    found = ["cpu"]
+    names = ["cpu"]
     if jax.default_backend() != "cpu":
-        found = [f"{device.platform}:{device.id}" for device in jax.devices()] + found
-    return tuple(found)
+        names = [f"{device.platform}:{device.id}" for device in jax.devices()] + names
+    return tuple(names)
 
 
 def learner(settings: LearnerSettings, weights: Mapping[str, Array]) -> Learner:

@@ -145,21 +145,21 @@ def _threads(wanted: int | None) -> int:
     OpenMP keeps a number for each thread, so it is MXNet's own one that must set it. Compiled
     convolutions keep what they were made with: the first training of a process decides.
     """
-    found: list[int] = []
+    counts: list[int] = []
 
     def work(context: object, nothing: object) -> None:
         if wanted and not _SETTLED:
             _LIB.MXSetNumOMPThreads(wanted)
-        found.append(_LIB.omp_get_max_threads())
+        counts.append(_LIB.omp_get_max_threads())
 
     call = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)(work)
     cpu = (ctypes.c_int * 2)(1, 0)  # a device of kind CPU, number 0
     check_call(_LIB.MXEnginePushSync(call, None, None, cpu, None, 0, None, 0, None, 0, None))
     npx.waitall()
-    _SETTLED[:] = found
-    if wanted not in (None, found[0]):
+    _SETTLED[:] = counts
+    if wanted not in (None, counts[0]):
         raise FrameworkError(
-            f"MXNet computes with {found[0]} threads since the first training in this process; "
+            f"MXNet computes with {counts[0]} threads since the first training in this process; "
             f"{wanted} are possible in a new one"
         )
-    return found[0]
+    return counts[0]

@@ -19,12 +19,12 @@ def version() -> str:
 
 
 def devices() -> tuple[str, ...]:
-    found = ["cpu"]
+    names = ["cpu"]
     if torch.backends.mps.is_available():
-        found.insert(0, "mps")
+        names.insert(0, "mps")
     if torch.cuda.is_available():
-        found = [f"cuda:{i}" for i in range(torch.cuda.device_count())] + found
-    return tuple(found)
+        names = [f"cuda:{i}" for i in range(torch.cuda.device_count())] + names
+    return tuple(names)
 
 
 def learner(settings: LearnerSettings, weights: Mapping[str, Array]) -> Learner:

@@ -11,18 +11,18 @@ from netinnet.training.recipe import Recipe
 def cautions(recipe: Recipe, network: Network, data: Dataset | None = None) -> list[str]:
     """What is known to go wrong with such a recipe, in one line each."""
     kinds = [type(placed.layer).__name__ for placed in network.placed_layers()]
-    found = []
+    texts = []
     if "GlobalAvgPool" in kinds and "ReLU" in kinds and "BatchNorm" not in kinds:
         before_pool = kinds[kinds.index("GlobalAvgPool") - 1]
         if before_pool == "ReLU" and recipe.optimizer == "sgd":
-            found.append(
+            texts.append(
                 "a ReLU stands behind the logits: of 193 published runs of the chapter's recipe "
                 "84 (4 in 10) ended below .80 accuracy; logits_relu = false is the cure"
             )
     if reason := too_large(network):
-        found.append(f"model.onnx can't be written: {reason}; model.safetensors is written")
+        texts.append(f"model.onnx can't be written: {reason}; model.safetensors is written")
     if data is not None and recipe.horizontal_flip and not data.facts.horizontal_flip:
-        found.append(f"horizontal_flip changes what the pictures of {data.name} show")
+        texts.append(f"horizontal_flip changes what the pictures of {data.name} show")
     if data is not None and data.validation is not None and recipe.validation:
-        found.append(f"the validation split of {data.name} is not used: validation is above 0")
-    return found
+        texts.append(f"the validation split of {data.name} is not used: validation is above 0")
+    return texts
