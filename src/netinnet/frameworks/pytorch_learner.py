@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -16,6 +15,7 @@ from netinnet.data.source import Labels
 from netinnet.frameworks import pytorch_model
 from netinnet.frameworks.learner import Learner, LearnerSettings
 from netinnet.networks.layers import BatchNorm, Shape
+from netinnet.networks.network import Network
 from netinnet.networks.rewrite import ResizedConv, activation_behind_pool, fold_resize
 from netinnet.optimizer import ArrayFunctions
 from netinnet.preprocessing import resize_matrix
@@ -41,7 +41,14 @@ class PyTorchLearner(Learner):
         super().__init__(settings, weights, str(self._device), torch.get_num_threads())
 
     def _made(self, weights: Mapping[str, Array]) -> dict[str, Any]:
-        self._model = training_model(self.settings, weights).to(self._device)
+        network, source = self.settings.network, self.settings.source
+        folded = fold_resize(network, source)
+        self._resize: list[Tensor] = []
+        if folded is None and source != network.input:
+            sizes = zip(source[1:], network.input[1:], strict=True)
+            self._resize = [self._native(resize_matrix(n, m)) for n, m in sizes]
+        model = training_model(activation_behind_pool(folded or network), weights)
+        self._model = model.to(self._device)
         native = {**dict(self._model.named_parameters()), **dict(self._model.named_buffers())}
         return {name: native[name] for name in self.tensors}
 
@@ -60,7 +67,11 @@ class PyTorchLearner(Learner):
 
     def _batch(self, images: Array) -> Tensor:
         # n×h×w×c in memory is what PyTorch calls channels-last, so this is a view.
-        return torch.from_numpy(images).to(self._device).permute(0, 3, 1, 2)
+        x = torch.from_numpy(images).to(self._device).permute(0, 3, 1, 2)
+        if not self._resize:
+            return x
+        rows, columns = self._resize
+        return rows @ x @ columns.T
 
     def step(self, images: Array, labels: Labels, rate: float, step: int, seed: int) -> Array:
         torch.manual_seed(seed)
@@ -83,14 +94,10 @@ class PyTorchLearner(Learner):
             return cast(Array, self._model(self._batch(images)).cpu().numpy())
 
 
-def training_model(settings: LearnerSettings, weights: Mapping[str, Array]) -> nn.Sequential:
-    """The network behind its resizing, rewritten, in channels-last layout, ReLU in place."""
-    network, source = settings.network, settings.source
-    folded = fold_resize(network, source)
-    model = pytorch_model.assemble(activation_behind_pool(folded or network), MODULES)
+def training_model(network: Network, weights: Mapping[str, Array]) -> nn.Sequential:
+    """The network in channels-last layout, ReLU in place."""
+    model = pytorch_model.assemble(network, MODULES)
     pytorch_model.load(model, weights)
-    if folded is None and source != network.input:
-        model = _WithResize(model, _Resize(source, network.input))
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     for block in model.children():
         # In place, but not in the place of what a residual block adds later.
@@ -100,18 +107,6 @@ def training_model(settings: LearnerSettings, weights: Mapping[str, Array]) -> n
                 module.inplace = is_own
             is_own |= not isinstance(module, nn.Dropout | nn.Flatten | nn.Unflatten)
     return model
-
-
-class _WithResize(nn.Sequential):
-    """A model behind a resizing, with the model's own tensor names."""
-
-    def __init__(self, model: nn.Sequential, resize: _Resize) -> None:
-        super().__init__(OrderedDict(model.named_children()))
-        object.__setattr__(self, "_resize", resize)
-
-    def forward(self, x: Tensor) -> Tensor:
-        resize = cast(_Resize, self.__dict__["_resize"])
-        return cast(Tensor, super().forward(resize(x)))  # type: ignore[no-untyped-call]
 
 
 class _ResizedConv(nn.Module):
@@ -144,22 +139,6 @@ class _ResizedConv(nn.Module):
             y.shape[0], steps[0] * phases, steps[1] * phases, -1
         )
         return y[:, : out.height, : out.width].permute(0, 3, 1, 2)
-
-
-class _Resize(nn.Module):
-    """Bilinear resizing as two matrix products (see `preprocessing.resize_matrix`)."""
-
-    def __init__(self, source: Shape, target: Shape) -> None:
-        super().__init__()
-        for name, n, m in (
-            ("rows", source.height, target.height),
-            ("columns", source.width, target.width),
-        ):
-            self.register_buffer(name, torch.tensor(resize_matrix(n, m)), persistent=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        rows, columns = cast(Tensor, self.rows), cast(Tensor, self.columns)
-        return rows @ x @ columns.T
 
 
 class _BatchNorm(nn.BatchNorm2d):
