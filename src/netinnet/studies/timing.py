@@ -19,13 +19,11 @@ from typing import Any
 
 import numpy as np
 
-from netinnet import frameworks, process_memory, weights
-from netinnet.data import batches
-from netinnet.data.source import Facts
+from netinnet import process_memory
+from netinnet.data.source import Arrays, Facts
 from netinnet.errors import FrameworkError
 from netinnet.fresh_process import answer, ask
 from netinnet.networks.network import Network
-from netinnet.preprocessing import normalise
 from netinnet.studies import outcome
 from netinnet.studies.estimate import Estimate
 from netinnet.studies.plan import Arm, Plan
@@ -33,7 +31,8 @@ from netinnet.studies.workers import environment
 from netinnet.studies.workload import Workload
 from netinnet.training.listening import Listener
 from netinnet.training.recipe import Recipe
-from netinnet.training.start import learner_settings
+from netinnet.training.splits import training_batches
+from netinnet.training.start import learner_for
 
 LONG_MACS = 5e12
 """Multiply-accumulates of a worker that take it minutes on a CPU: worth some seconds of timing."""
@@ -131,25 +130,17 @@ def seconds_of_a_run(
 
 def seconds_of_steps(recipe: Recipe, network: Network, facts: Facts) -> list[float]:
     """Seconds of training steps behind the first one, which also compiles and allocates."""
-    settings = learner_settings(recipe, network, facts)
-    learner = frameworks.adapter(recipe.framework).learner(settings, weights.initial(network, 0))
+    learner = learner_for(recipe, network, facts)
     process_memory.keep_freed_memory()  # as a training does
     rng = np.random.default_rng(0)
-    source = settings.source
-    size = (recipe.batch_size, source.height, source.width, source.channels)
-    pictures = rng.integers(0, 256, size, np.uint8)
+    channels, height, width = learner.settings.source
+    pictures = rng.integers(0, 256, (recipe.batch_size, height, width, channels), np.uint8)
     labels = rng.integers(0, len(network.classes), recipe.batch_size)
+    batch = training_batches(recipe, network, Arrays(pictures, labels))
     seconds: list[float] = []
     for step in range(1, MOST_STEPS + 2):
         began = time.perf_counter()
-        changed = batches.augment(
-            pictures,
-            (0, 0, step),
-            horizontal_flip=recipe.horizontal_flip,
-            crop_padding=recipe.crop_padding,
-        )
-        images = normalise(changed, network.preprocessing)
-        learner.step(images, labels, rate=1e-4, step=step, seed=0)
+        learner.step(*batch(step), rate=1e-4, step=step, seed=0)
         if step > 1:
             seconds.append(time.perf_counter() - began)
         if sum(seconds) >= STEP_SECONDS:

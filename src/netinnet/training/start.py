@@ -10,7 +10,7 @@ from netinnet import frameworks, weights
 from netinnet.data import datasets
 from netinnet.data.source import Dataset, Facts, Source
 from netinnet.errors import NetinnetError
-from netinnet.frameworks.learner import LearnerSettings
+from netinnet.frameworks.learner import Learner, LearnerSettings
 from netinnet.inference import onnx_graph
 from netinnet.networks.network import Network, Preprocessing
 from netinnet.networks.variations import Variations
@@ -65,13 +65,12 @@ def train(
     event of docs/architecture.md, progress after each step; `report` with the run and the split
     that judges after each epoch. Raises Interrupted when asked to stop: the run can be resumed.
     """
-    adapter = frameworks.adapter(recipe.framework)
+    frameworks.adapter(recipe.framework)  # one that is missing is said before data is fetched
     if dataset is not None:
         recipe = recipe.replace(dataset=f"{datasets.OBJECT}{dataset.name}")
     data = dataset or datasets.load(recipe.dataset, data_dir, data_progress(listener))
     network = network_for(recipe, network, data.facts)
-    settings = learner_settings(recipe, network, data.facts)
-    learner = adapter.learner(settings, _initial(recipe, network))
+    learner = learner_for(recipe, network, data.facts)
     training = Training(recipe, network, data, learner, listener, report)
     # The folder last: what can't be trained leaves none behind.
     return training.run(run.create(recipe, network, output, data.record), Progress())
@@ -100,11 +99,10 @@ def resume(
         threads=recipe.threads or first.get("threads"), device=first.get("device", recipe.device)
     )
     network, record = opened.network(), opened.dataset()
-    adapter = frameworks.adapter(recipe.framework)
+    frameworks.adapter(recipe.framework)  # as in train
     data = dataset or datasets.load(recipe.dataset, data_dir, data_progress(listener))
     record.check(data.record)
-    settings = learner_settings(settled, network, record.facts)
-    learner = adapter.learner(settings, _initial(recipe, network))
+    learner = learner_for(settled, network, record.facts)
     opened.remove_temporary()
     progress = checkpoint.restore(opened.checkpoints, learner, opened.identity())
     return Training(recipe, network, data, learner, listener, report).run(opened, progress)
@@ -132,18 +130,15 @@ def _complete(
     return run
 
 
-def _initial(recipe: Recipe, network: Network) -> weights.Weights:
-    return weights.initial(network, recipe.seed, recipe.initialisation)
+def learner_for(recipe: Recipe, network: Network, facts: Facts) -> Learner:
+    """What trains the network, from its initial weights."""
+    initial = weights.initial(network, recipe.seed, recipe.initialisation)
+    settings = learner_settings(recipe, network, facts)
+    return frameworks.adapter(recipe.framework).learner(settings, initial)
 
 
 def learner_settings(recipe: Recipe, network: Network, facts: Facts) -> LearnerSettings:
-    return LearnerSettings(
-        network=network,
-        optimizer=Optimizer(
-            recipe.optimizer, recipe.momentum, recipe.nesterov, recipe.weight_decay
-        ),
-        source=facts.shape or network.input,
-        label_smoothing=recipe.label_smoothing,
-        device=recipe.device,
-        threads=recipe.threads,
-    )
+    """What is fixed about the training, apart from the data."""
+    rules = Optimizer(recipe.optimizer, recipe.momentum, recipe.nesterov, recipe.weight_decay)
+    own = {name: getattr(recipe, name) for name in ("label_smoothing", "device", "threads")}
+    return LearnerSettings(network, rules, facts.shape or network.input, **own)
