@@ -33,10 +33,10 @@ class Question:
 
     title: str
     field: str
-    values: Callable[[Recipe, Network], Sequence[Any]]
+    values: Sequence[Any] | Callable[[Network], Sequence[Any]]
 
 
-def _narrowings(recipe: Recipe, network: Network) -> list[str]:
+def _narrowings(network: Network) -> list[str]:
     """The last step direct (384 → 10 → 10 → 10) and gradual (384 → 128 → 32 → 10).
 
     Gradual is by equal factors, rounded to powers of two.
@@ -50,21 +50,13 @@ def _narrowings(recipe: Recipe, network: Network) -> list[str]:
 
 
 QUESTIONS: dict[str, Question] = {
-    "pointwise": Question(
-        "How many 1×1 convolutions in a block?", "pointwise", lambda recipe, network: (0, 1, 2, 3)
-    ),
+    "pointwise": Question("How many 1×1 convolutions in a block?", "pointwise", (0, 1, 2, 3)),
     "last-step": Question("The last step: direct or gradual?", "narrowing", _narrowings),
-    "dropout": Question("With or without dropout?", "dropout", lambda recipe, network: (0.0, 0.5)),
+    "dropout": Question("With or without dropout?", "dropout", (0.0, 0.5)),
     "logits-relu": Question(
-        "With or without a ReLU behind the last convolution?",
-        "logits_relu",
-        lambda recipe, network: (True, False),
+        "With or without a ReLU behind the last convolution?", "logits_relu", (True, False)
     ),
-    "head": Question(
-        "Global average pooling or a fully connected layer?",
-        "head",
-        lambda recipe, network: HEADS,
-    ),
+    "head": Question("Global average pooling or a fully connected layer?", "head", HEADS),
 }
 
 
@@ -112,7 +104,8 @@ def plan(
     for name in dict.fromkeys(questions or QUESTIONS):
         check_name("question", name, QUESTIONS)
         question = QUESTIONS[name]
-        for value in question.values(base, own):
+        values = question.values(own) if callable(question.values) else question.values
+        for value in values:
             changed = base.replace(**{question.field: value})
             arm = Arm(f"{name}={_text(value)}", changed, baseline.base, facts)
             if arm.network != own:
