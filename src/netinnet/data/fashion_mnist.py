@@ -88,8 +88,12 @@ def locate(data_dir: Path | None = None) -> Path | None:
 
     Only `data_dir` is looked at when it is given. None where the files are nowhere.
     """
+    return next(_complete(data_dir), None)
+
+
+def _complete(data_dir: Path | None) -> Iterator[Path]:
     folders = (cache_folder(), SYSTEM_FOLDER) if data_dir is None else (data_dir,)
-    return next((f for f in folders if all(file.find(f) for file in FILES)), None)
+    return (folder for folder in folders if all(file.find(folder) for file in FILES))
 
 
 def load(data_dir: Path | None = None, *, on_progress: Progress = silent) -> Dataset:
@@ -100,14 +104,16 @@ def load(data_dir: Path | None = None, *, on_progress: Progress = silent) -> Dat
     with a text and the bytes done and in all (None: unknown); with 0 and None it is a message.
     Raises DataError for files that are missing or damaged and cannot be had.
     """
+    for folder in _complete(data_dir):
+        try:
+            return _load_folder(folder)
+        except DataError as error:
+            if data_dir is not None:
+                cure = "replace it, or leave out --data-dir and it is found or fetched"
+                raise DataError(f"{error}; {cure}") from error
+            on_progress(f"{error}; looking for another copy", 0, None)
     if data_dir is not None:
-        return _load_given(data_dir)
-    for folder in (cache_folder(), SYSTEM_FOLDER):
-        if all(file.find(folder) for file in FILES):
-            try:
-                return _load_folder(folder)
-            except DataError as error:
-                on_progress(f"{error}; looking for another copy", 0, None)
+        raise DataError(_missing(data_dir))
     obtain(cache_folder(), on_progress)
     return _load_folder(cache_folder())
 
@@ -146,18 +152,6 @@ def obtain(folder: Path, progress: Progress) -> None:
             f"Fashion-MNIST could not be fetched ({'; '.join(reasons)}); connect to a network, or"
             f" put {_names(FILES)} into a folder DIR and pass --data-dir DIR"
         )
-
-
-def _load_given(folder: Path) -> Dataset:
-    """Load from the folder that the user named: what is wrong with it is an error."""
-    if locate(folder) is None:
-        raise DataError(_missing(folder))
-    try:
-        return _load_folder(folder)
-    except DataError as error:
-        raise DataError(
-            f"{error}; replace it, or leave out --data-dir and it is found or fetched"
-        ) from error
 
 
 def _missing(folder: Path) -> str:

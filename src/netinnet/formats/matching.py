@@ -34,7 +34,10 @@ def matched(network: Network, framework: str, layers: Layers, where: str) -> dic
     Raises ModelError where a layer is missing or too many.
     """
     tensors = native_tensors(network, framework)
-    return _by_name(tensors, layers) or _by_order(network, tensors, layers, where)
+    names = {tensor.layer for tensor in tensors.values()}
+    if names == set(layers):
+        return {name: name for name in names}
+    return _by_order(network, tensors, layers, where)
 
 
 def to_canonical(
@@ -103,12 +106,6 @@ def natural(name: str) -> list[tuple[int, int, str]]:
 
 def _by(shape: tuple[int, ...]) -> str:
     return "×".join(map(str, shape)) or "a single number"
-
-
-def _by_name(tensors: Mapping[str, NativeTensor], layers: Layers) -> dict[str, str] | None:
-    """Each layer as itself, where the file has the description's names."""
-    names = {tensor.layer for tensor in tensors.values()}
-    return {name: name for name in names} if names == set(layers) else None
 
 
 def _kind(tensors: Tensors) -> str | None:
