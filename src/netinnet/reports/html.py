@@ -6,6 +6,7 @@ the page reloads itself.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import shlex
 import tomllib
@@ -58,6 +59,13 @@ class _Facts:
     def last(self, *kinds: str) -> Event:
         """The newest event of some kinds, {} if there is none."""
         return next((e for e in reversed(self.events) if e["event"] in kinds), {})
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The recipe's fields, none where it is damaged."""
+        with contextlib.suppress(tomllib.TOMLDecodeError):
+            return tomllib.loads(self.recipe)
+        return {}
 
     @property
     def state(self) -> str:
@@ -140,10 +148,7 @@ def _content(facts: _Facts, pictures: Source | None) -> dict[str, Any]:
 
 def _title(facts: _Facts) -> str:
     """ "nin-small on fashion-mnist"; the network alone where the recipe names no data set."""
-    try:
-        dataset = tomllib.loads(facts.recipe).get("dataset")
-    except tomllib.TOMLDecodeError:
-        dataset = None
+    dataset = facts.fields.get("dataset")
     return f"{facts.network.name} on {dataset}" if dataset else facts.network.name
 
 
@@ -170,7 +175,7 @@ def _dead(facts: _Facts) -> list[tuple[str, int]]:
 
 def _mean_speed(facts: _Facts, latest: Event) -> float | None:
     """Training images per second so far: what a finished run has in its metrics."""
-    batch_size = tomllib.loads(facts.recipe).get("batch_size")
+    batch_size = facts.fields.get("batch_size")
     if not batch_size or not latest.get("seconds"):
         return None
     return float(latest["step"] * batch_size / latest["seconds"])

@@ -147,20 +147,11 @@ def curves_with_bands(panels: Sequence[tuple[str, Sequence[Curve]]], form: Forma
             values = np.array([run[:length] for run in curve.accuracies])
             epochs = np.arange(1, length + 1)
             mean = values.mean(axis=0)
-            colour = COLOURS[i % len(COLOURS)]
             if len(values) > 1:
-                sd = values.std(axis=0, ddof=1)
-                axes.fill_between(epochs, mean - sd, mean + sd, color=colour, alpha=0.15, lw=0)
-            axes.plot(
-                epochs,
-                mean,
-                color=colour,
-                linestyle=_LINES[i % len(_LINES)],
-                marker=_MARKERS[i % len(_MARKERS)],
-                markersize=4,
-                linewidth=1.4,
-                label=style.shortened(curve.name, 48),
-            )
+                sd, band = values.std(axis=0, ddof=1), {"alpha": 0.15, "lw": 0}
+                axes.fill_between(epochs, mean - sd, mean + sd, **band, color=_colour(i))
+            line = {"linestyle": _LINES[i % len(_LINES)], "linewidth": 1.4, "markersize": 4}
+            axes.plot(epochs, mean, **_look(i, curve.name, 48), **line)
         axes.set_ylim(top=min(axes.get_ylim()[1], 1))
         axes.set_title(title, fontsize=10, loc="left")
         style.percent_axis(axes.yaxis)
@@ -202,23 +193,13 @@ def accuracy_against_cost(places: Sequence[Place], form: Format = "svg") -> byte
     """Accuracy over parameters and over training time, both on logarithmic axes."""
     figure = style.new_figure(9.0, 3.8)
     panels: Any = figure.subplots(1, 2, sharey=True)
-    for axes, field, label in (
-        (panels[0], "parameters", "parameters"),
-        (panels[1], "seconds", "training time (s)"),
-    ):
+    fields = {"parameters": "parameters", "seconds": "training time (s)"}
+    for axes, (field, label) in zip(panels, fields.items(), strict=True):
         values = [getattr(place, field) for place in places]
         for i, place in enumerate(places):
-            axes.errorbar(
-                getattr(place, field),
-                place.accuracy.mean,
-                yerr=place.accuracy.sd or 0,
-                marker=_MARKERS[i % len(_MARKERS)],
-                color=COLOURS[i % len(COLOURS)],
-                markersize=7,
-                capsize=3,
-                linestyle="none",
-                label=style.shortened(place.name, 24),
-            )
+            spread = {"yerr": place.accuracy.sd or 0, "capsize": 3}
+            point = {**_look(i, place.name, 24), "markersize": 7, "linestyle": "none"}
+            axes.errorbar(values[i], place.accuracy.mean, **spread, **point)
         log_axis(axes, max(values) / min(values))
         axes.margins(x=0.15, y=0.15)
         axes.set_xlabel(label)
@@ -228,6 +209,16 @@ def accuracy_against_cost(places: Sequence[Place], form: Format = "svg") -> byte
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=5, frameon=False, fontsize=9)
     return style.image_bytes(figure, form)
+
+
+def _look(i: int, name: str, length: int) -> dict[str, Any]:
+    """How the i-th of several lines or points looks, and its name for the legend."""
+    label = style.shortened(name, length)
+    return {"color": _colour(i), "marker": _MARKERS[i % len(_MARKERS)], "label": label}
+
+
+def _colour(i: int) -> str:
+    return COLOURS[i % len(COLOURS)]
 
 
 def dots(axes: Axes, x: Any, y: Any, crossed: bool = False, label: str | None = None) -> Any:
