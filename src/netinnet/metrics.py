@@ -13,6 +13,9 @@ import numpy.typing as npt
 
 from netinnet.errors import DataError
 
+Logits = npt.NDArray[np.float32]
+Labels = npt.NDArray[np.int64]
+Exact = npt.NDArray[np.float64]
 MISTAKES = 25
 """How many mistakes an evaluation keeps."""
 
@@ -66,7 +69,7 @@ class Evaluation:
         }
 
 
-def evaluate(logits: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]) -> Evaluation:
+def evaluate(logits: Logits, labels: Labels) -> Evaluation:
     """Compare logits (n×k) with labels (n, in 0…k-1).
 
     Of equal largest logits the lowest class counts as the prediction. Raises DataError where there
@@ -102,20 +105,18 @@ def wilson(share: float, total: int) -> tuple[float, float]:
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
-def cross_entropy(
-    logits: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]
-) -> npt.NDArray[np.float64]:
+def cross_entropy(logits: Logits, labels: Labels) -> Exact:
     """Softmax cross-entropy of each row (n×k) with its label, in nats, float64."""
-    losses: npt.NDArray[np.float64] = -_log_softmax(logits)[np.arange(len(labels)), labels]
+    losses: Exact = -_log_softmax(logits)[np.arange(len(labels)), labels]
     return losses
 
 
-def softmax(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+def softmax(logits: Logits) -> Logits:
     """Probabilities (float32) of each row (n×k); every row sums to 1."""
     return np.exp(_log_softmax(logits)).astype(np.float32)
 
 
-def dead_classes(logits: npt.NDArray[np.float32]) -> tuple[int, ...]:
+def dead_classes(logits: Logits) -> tuple[int, ...]:
     """Classes whose logit is exactly 0 in every row (n×k): behind a ReLU they can't learn any more.
 
     Without a row there is none.
@@ -125,7 +126,7 @@ def dead_classes(logits: npt.NDArray[np.float32]) -> tuple[int, ...]:
     return tuple(int(i) for i in np.flatnonzero(~logits.any(axis=0)))
 
 
-def _check(logits: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]) -> None:
+def _check(logits: Logits, labels: Labels) -> None:
     if logits.ndim != 2 or labels.shape != logits.shape[:1]:
         raise DataError(
             f"logits should be n×classes with n labels, got {logits.shape} and {labels.shape}"
@@ -138,19 +139,15 @@ def _check(logits: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]) -> No
         )
 
 
-def _log_softmax(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+def _log_softmax(logits: Logits) -> Exact:
     """Logarithms of the probabilities, in float64; the largest logit is taken out first."""
     with np.errstate(invalid="ignore"):  # inf - inf: a diverged run has NaN losses, no warnings
         shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
-    result: npt.NDArray[np.float64] = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    result: Exact = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
     return result
 
 
-def _worst(
-    log_probabilities: npt.NDArray[np.float64],
-    labels: npt.NDArray[np.int64],
-    predicted: npt.NDArray[np.int64],
-) -> tuple[Mistake, ...]:
+def _worst(log_probabilities: Exact, labels: Labels, predicted: Labels) -> tuple[Mistake, ...]:
     """The wrong predictions with the highest probability; equal ones in the order of the split."""
     wrong = np.flatnonzero(predicted != labels)
     confidence = log_probabilities[wrong, predicted[wrong]]

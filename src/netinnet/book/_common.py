@@ -5,6 +5,7 @@ Imports no framework.
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 from collections.abc import Callable, Iterator
@@ -77,7 +78,9 @@ def load_data(batch_size: int, resize: int | None, convert: Convert, seed: Seed)
     _check_whole("batch_size", batch_size, 60_000)
     _check_whole("resize", size, LARGEST_INPUT)
     examples = limit(EXAMPLES)
-    data = fashion_mnist.load(on_progress=_Printed()).limited(examples, examples)
+    print_once = functools.cache(functools.partial(print, flush=True))
+    data = fashion_mnist.load(on_progress=lambda text, *_: print_once(text))
+    data = data.limited(examples, examples)
     return (
         Batches(data.train, batch_size, size, convert, seed),
         Batches(data.test, batch_size, size, convert),
@@ -89,15 +92,3 @@ def _check_whole(name: str, value: object, largest: int) -> None:
         raise NetinnetError(
             f"{name} is {value!r}; a whole number from 1 to {largest:,} would be right"
         )
-
-
-class _Printed:
-    """Prints each message of a data set that is being fetched once."""
-
-    def __init__(self) -> None:
-        self.texts: set[str] = set()
-
-    def __call__(self, text: str, _done: int, _total: int | None) -> None:
-        if text not in self.texts:
-            self.texts.add(text)
-            print(text, flush=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
 from typing import Any, Self
 
 from netinnet import units
@@ -12,14 +11,9 @@ from netinnet.cli.console import console
 from netinnet.training.pace import Pace
 
 
-@contextlib.contextmanager
-def show_data_progress(screen: Any) -> Iterator[Callable[[str, int, int | None], None]]:
+def show_data_progress(screen: Any) -> contextlib.closing[_DataProgress]:
     """A listener for data that is being fetched: a bar on a terminal, a line for each new text."""
-    data = _DataProgress(screen)
-    try:
-        yield data
-    finally:
-        data.close()
+    return contextlib.closing(_DataProgress(screen))
 
 
 def _bar(screen: Any, *columns: Any) -> Any:

@@ -82,11 +82,10 @@ def _describe_block(block: Block) -> str:
         return ", ".join((*(layer.describe() for layer in layers), *added))
     text = weighted[0].describe()
     for layer in weighted[1:]:
-        match layer:
-            case Conv():
-                text += f" → {layer.kernel}×{layer.kernel} {layer.channels}"
-            case _:
-                text += f" → {layer.describe()}"
+        words = layer.describe()
+        if isinstance(layer, Conv):
+            words = f"{layer.kernel}×{layer.kernel} {layer.channels}"
+        text += f" → {words}"
     others = (v.describe() for v in layers if not isinstance(v, Conv | Linear | Flatten))
     return ", ".join(dict.fromkeys((text, *others, *added)))
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 import reprlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -297,17 +298,10 @@ def checked_value(what: str, value: Any, kind: str) -> Any:
     return float(value) if kind == "float" else value
 
 
-def _place(block: Block, layer_name: str) -> str:
-    """ "the pool of block 3" for pool3.pool1, else "block2.conv1"."""
-    number = block.name.removeprefix("pool")
-    if block.name.startswith("pool") and number.isdigit():
-        return f"the pool of block {number}"
-    return f"{block.name}.{layer_name}"
-
-
 def _too_small(network: Network, block: Block, layer_name: str) -> str:
-    got = f"{network.input.height}×{network.input.width}"
-    message = f"got {got}: nothing is left for {_place(block, layer_name)}"
+    pool = re.fullmatch(r"pool(\d+)", block.name)
+    place = f"the pool of block {pool[1]}" if pool else f"{block.name}.{layer_name}"
+    message = f"got {network.input.height}×{network.input.width}: nothing is left for {place}"
     smallest = smallest_input(network.blocks, network.input.channels)
     if smallest is None:
         return f"{network.name} fits no input; {message}"

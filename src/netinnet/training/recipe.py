@@ -303,10 +303,8 @@ def _extended(
         return own
     if not isinstance(base, str):
         raise RecipeError(f"{where}: extends must be a recipe's name or path, got {base!r}")
-    file, files = (
-        _file(base, path.parent, f"recipe in extends of {path}"),
-        (*before, path.resolve()),
-    )
+    file = _file(base, path.parent, f"recipe in extends of {path}")
+    files = (*before, path.resolve())
     if file.resolve() in files:
         names = " → ".join(p.name for p in (*files, file))
         raise RecipeError(f"{where}: extends goes in a circle: {names}")
