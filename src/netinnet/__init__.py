@@ -12,6 +12,7 @@ Importing this imports no framework. Nothing is printed: a `listener` hears what
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -137,7 +138,7 @@ def nin_block(
         "nin_block",
         layers.Shape(in_channels, size, size),
         (block, network.Block("head", (layers.GlobalAvgPool(), layers.Flatten()))),
-        tuple(str(i) for i in range(outputs)),
+        tuple(map(str, range(outputs))),
     )
     adapter = frameworks.adapter(framework)
     model = adapter.build(net, weights.initial(net, seed, initialisation))
@@ -271,12 +272,7 @@ def resume(
 
 def __getattr__(name: str) -> Any:
     """Classes that need heavier imports, brought in when first used."""
-    if name == "Predictor":
-        from netinnet.inference.predictor import Predictor
-
-        return Predictor
-    if name == "Recipe":
-        from netinnet.training.recipe import Recipe
-
-        return Recipe
+    homes = {"Predictor": "netinnet.inference.predictor", "Recipe": "netinnet.training.recipe"}
+    if name in homes:
+        return getattr(importlib.import_module(homes[name]), name)
     raise AttributeError(f"module 'netinnet' has no attribute '{name}'")

@@ -15,10 +15,10 @@ from netinnet import units
 from netinnet.book._common import EPOCHS, EXAMPLES, limit
 from netinnet.data.fashion_mnist import CLASSES
 from netinnet.errors import DataError, Diverged, NetinnetError
-from netinnet.metrics import cross_entropy
+from netinnet.metrics import Labels, Logits, cross_entropy
 from netinnet.reports import live
 
-Answer = tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]
+Answer = tuple[Logits, Labels]
 """The logits of a batch, and its labels."""
 Step = Callable[[Any, Any], Answer]
 """Takes a batch's images and labels as the iterator gives them; returns logits (n×k) and labels
@@ -39,9 +39,7 @@ class Tally:
         self.loss_sum = self.seconds = 0.0
         self.alive: npt.NDArray[np.bool_] = np.zeros(1, np.bool_)
 
-    def add(
-        self, logits: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]
-    ) -> tuple[float, float]:
+    def add(self, logits: Logits, labels: Labels) -> tuple[float, float]:
         """Count a batch in; return its mean loss and its accuracy."""
         losses = cross_entropy(logits, labels)
         correct = int((logits.argmax(1) == labels).sum())

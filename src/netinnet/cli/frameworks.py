@@ -40,9 +40,5 @@ def _state(name: str) -> dict[str, Any]:
         adapter = rooms.adapter(name)
     except FrameworkError as error:
         return {"usable": False, "version": None, "devices": [], "reason": str(error)}
-    return {
-        "usable": True,
-        "version": adapter.version(),
-        "devices": list(adapter.devices()),
-        "reason": None,
-    }
+    known = {"version": adapter.version(), "devices": list(adapter.devices())}
+    return {"usable": True, **known, "reason": None}

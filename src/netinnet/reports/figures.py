@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, ParamSpec
 import numpy as np
 import numpy.typing as npt
 
+from netinnet.data.source import Pictures
 from netinnet.errors import NetinnetError
 
 if TYPE_CHECKING:
@@ -196,9 +197,7 @@ def recall_bars(
     return image_bytes(figure, form)
 
 
-def picture_grid(
-    pictures: npt.NDArray[np.uint8], captions: Sequence[str], form: Format = "svg"
-) -> bytes:
+def picture_grid(pictures: Pictures, captions: Sequence[str], form: Format = "svg") -> bytes:
     """Pictures (uint8, n×h×w×c with 1 or 3 channels) in rows of five, each above its caption.
 
     A caption may have several lines; long lines are wrapped.
@@ -227,9 +226,7 @@ def picture_grid(
     return image_bytes(figure, form)
 
 
-def _draw(
-    axes: Axes, picture: npt.NDArray[np.uint8], centre: float, top: float, tile: float
-) -> None:
+def _draw(axes: Axes, picture: Pictures, centre: float, top: float, tile: float) -> None:
     """Draw one picture into a square of `tile` inches, keeping its proportions."""
     height, width = picture.shape[:2]
     half_width, half_height = tile * np.array([width, height]) / max(height, width) / 2

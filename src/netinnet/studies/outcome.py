@@ -20,6 +20,7 @@ from netinnet.studies.statistics import Summary, summary
 from netinnet.training.run import Event, Run
 from netinnet.training.splits import splits
 
+_MEASURED = ("training_seconds", "wall_seconds", "images_per_second", "peak_memory_bytes")
 OUTCOME_FILE = "outcome.json"
 
 
@@ -143,19 +144,13 @@ def read(job: Job) -> Outcome:
     metrics = run.metrics()
     recall = _evaluations(events)[-1][judged]["recall"]
     return Outcome(
-        job.arm,
-        job.seed,
-        job.folder,
-        "finished",
+        *(job.arm, job.seed, job.folder, "finished"),
         judged=judged,
         accuracy=metrics[judged]["accuracy"],
         loss=metrics[judged]["loss"],
         train_accuracy=metrics["train"]["accuracy"],
-        training_seconds=metrics["training_seconds"],
-        wall_seconds=metrics["wall_seconds"],
-        images_per_second=metrics["images_per_second"],
         model_bytes=run.model_file.stat().st_size,
-        peak_memory_bytes=metrics["peak_memory_bytes"],
+        **{name: metrics[name] for name in _MEASURED},
         dead=_dead(judgement["dead_classes"], events, run.dataset().facts.classes, recall),
         recall=tuple(recall),
         curve=curve,

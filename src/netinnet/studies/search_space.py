@@ -111,12 +111,8 @@ def parse(texts: Sequence[str]) -> SearchSpace:
     """
     if not texts:
         raise RecipeError(f"a search needs a field to search, as in {FORMS}")
-    return SearchSpace(
-        {
-            name: _range(name, values) if ".." in values else _choices(name, values)
-            for name, values in assignments("--search", texts, FORMS, FIXED).items()
-        }
-    )
+    given = assignments("--search", texts, FORMS, FIXED).items()
+    return SearchSpace({n: _range(n, v) if ".." in v else _choices(n, v) for n, v in given})
 
 
 def load(path: Path) -> list[str]:
@@ -157,22 +153,21 @@ def _range(name: str, text: str) -> Range:
         raise RecipeError(f"--search: {name}: a range goes from low to high, got {text}")
     if scale and low <= 0:
         raise RecipeError(f"--search: {name}: a logarithmic range starts above 0, got {text}")
-    for value in (low, high):
-        _check_value(name, value)
+    _check_values(name, low, high)
     return Range(low, high, bool(scale))
 
 
 def _choices(name: str, text: str) -> Choices:
     values = field_values("--search", name, text)
-    for value in values:
-        _check_value(name, value)
+    _check_values(name, *values)
     return Choices(tuple(values))
 
 
-def _check_value(name: str, value: Any) -> None:
+def _check_values(name: str, *values: Any) -> None:
     """Raise RecipeError for a value that no recipe may have."""
     # Nesterov alone is refused without a momentum, which another field of the space may give.
     company = {"momentum": 0.9} if name == "nesterov" else {}
-    Recipe().replace(**{name: value, **company})
-    if name == "network":
-        describe(value)
+    for value in values:
+        Recipe().replace(**{name: value, **company})
+        if name == "network":
+            describe(value)

@@ -21,11 +21,7 @@ def write(folder: Path, plan: Plan, outcomes: Sequence[Outcome], state: str) -> 
     asked = {name: [row for row in rows if row.question in (None, name)] for name in QUESTIONS}
     asked = {name: arms for name, arms in asked.items() if len(arms) > 1}
     return page.write_arms(
-        "ablation.html",
-        folder,
-        plan,
-        outcomes,
-        state,
+        *("ablation.html", folder, plan, outcomes, state),
         panels=list(asked.items()),
         title=f"Ablation of {plan.arms[0].network.name}",
         baseline=rows[0],

@@ -22,11 +22,7 @@ def write(folder: Path, plan: Plan, outcomes: Sequence[Outcome], state: str) -> 
         if row.accuracy is not None and row.seconds is not None
     ]
     return page.write_arms(
-        "comparison.html",
-        folder,
-        plan,
-        outcomes,
-        state,
+        *("comparison.html", folder, plan, outcomes, state),
         panels=[("", rows)],
         title="Networks compared",
         rows=rows,

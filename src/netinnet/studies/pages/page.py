@@ -72,6 +72,7 @@ def write_arms(
     plan: Plan,
     outcomes: Sequence[Outcome],
     state: str,
+    /,
     panels: Sequence[tuple[str, Sequence[ArmRuns]]],
     **data: Any,
 ) -> Path:
@@ -81,13 +82,12 @@ def write_arms(
     """
     done = sum(outcome.is_settled for outcome in outcomes)
     lost = {s: [o for o in outcomes if o.state == s] for s in ("diverged", "failed")}
-    return write(
-        template,
-        folder,
-        plan,
-        Progress(state, done, len(outcomes), "runs"),
+    subtitle = (
         f"{units.counted(len(plan.arms), 'arm')}, {units.counted(len(plan.seeds), 'seed')}, "
-        f"judged by {plan.judged} accuracy",
+        f"judged by {plan.judged} accuracy"
+    )
+    return write(
+        *(template, folder, plan, Progress(state, done, len(outcomes), "runs"), subtitle),
         runs=[(outcome, _report(folder, outcome)) for outcome in outcomes],
         lost={name: lost_runs for name, lost_runs in lost.items() if lost_runs},
         curves=_curves(panels),

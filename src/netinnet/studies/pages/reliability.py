@@ -28,11 +28,7 @@ def write(folder: Path, plan: Plan, outcomes: Sequence[Outcome], state: str) -> 
     classes = plan.arms[0].facts.classes
     threshold = plan.settings["threshold"]
     return page.write_arms(
-        "reliability.html",
-        folder,
-        plan,
-        outcomes,
-        state,
+        *("reliability.html", folder, plan, outcomes, state),
         panels=[("", rows)],
         title=f"How reliably does {networks} learn?",
         rows=rows,

@@ -25,12 +25,10 @@ def write(tuned: Tuning, state: str) -> Path:
     accuracies, numbers = [t.accuracy or 0.0 for t in finished], [t.number for t in finished]
     has_history = any(t.state in ("finished", "pruned") and t.accuracy is not None for t in trials)
     importances = tuned.importances
+    progress = Progress(state, over, max(tuned.plan.trials or 0, over), "trials")
+    subtitle = f"{units.counted(len(fields), 'field')} searched"
     return page.write(
-        "tuning.html",
-        tuned.folder,
-        tuned.plan,
-        Progress(state, over, max(tuned.plan.trials or 0, over), "trials"),
-        f"{units.counted(len(fields), 'field')} searched",
+        *("tuning.html", tuned.folder, tuned.plan, progress, subtitle),
         title=f"Which recipe teaches {given.network} best?",
         over=over,
         states=Counter(trial.state for trial in trials),
