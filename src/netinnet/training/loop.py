@@ -14,6 +14,7 @@ import platform
 import shlex
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -50,26 +51,23 @@ REPORT_SECONDS = 60.0
 """Least time between two reports within an epoch."""
 
 
+@dataclass
 class Training:
     """One sitting of a training."""
 
-    def __init__(
-        self,
-        recipe: Recipe,
-        network: Network,
-        data: Dataset,
-        learner: Learner,
-        listener: Listener,
-        report: Report,
-    ) -> None:
-        self.recipe, self.network, self.learner = recipe, network, learner
-        self.listener, self.report = listener, report
-        self.data = data
-        self.train, self.evaluated = splits(recipe, data)
-        self.batches = training_batches(recipe, network, self.train)
+    recipe: Recipe
+    network: Network
+    data: Dataset
+    learner: Learner
+    listener: Listener
+    report: Report
+
+    def __post_init__(self) -> None:
+        self.train, self.evaluated = splits(self.recipe, self.data)
+        self.batches = training_batches(self.recipe, self.network, self.train)
         self.steps_per_epoch = self.batches.per_epoch
-        self.total = self.steps_per_epoch * recipe.epochs
-        _check_batches(recipe, network, len(self.train))
+        self.total = self.steps_per_epoch * self.recipe.epochs
+        _check_batches(self.recipe, self.network, len(self.train))
 
     def run(self, folder: Run, progress: Progress) -> Run:
         """Train to the end, or to a request to stop. One process at a time trains in a folder."""
