@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -67,7 +67,8 @@ def convert(
 
     if target.exists() and source.exists() and target.samefile(source):
         raise ModelError(f"{target}: the model itself; give the converted one another name")
-    described = _network(network, dataset, image_size, channels, classes)
+    sizes = {"image_size": image_size, "channels": channels, "classes": classes}
+    described = _network(network, dataset, sizes)
     model, pairs = formats.read(source, described, source_format)
     if described is not None and model.network != described:
         raise ModelError(
@@ -85,24 +86,18 @@ def convert(
     print(f"{target}: {model.network.name}, {count:,} parameters, {written}")
 
 
-def _network(
-    name: str | None,
-    dataset: str | None,
-    image_size: int | None,
-    channels: int | None,
-    classes: int | None,
-) -> Network | None:
+def _network(name: str | None, dataset: str | None, sizes: dict[str, Any]) -> Network | None:
     from netinnet.data import datasets
 
-    sizes = {"image-size": image_size, "channels": channels, "classes": classes}
     given = [f for f, value in {"dataset": dataset, **sizes}.items() if value is not None]
     if given and (name is None or is_model(name)):
-        raise ModelError(f"--{given[0]} goes with --network and a network of the zoo or of a file")
+        flag = given[0].replace("_", "-")
+        raise ModelError(f"--{flag} goes with --network and a network of the zoo or of a file")
     if name is None:
         return None
     if dataset is None:
-        return described(name, image_size=image_size, channels=channels, classes=classes)
-    if channels is not None or classes is not None:
+        return described(name, **sizes)
+    if {"channels", "classes"} & {*given}:
         raise ModelError("--dataset says what the channels and classes are; leave those out")
     facts = datasets.facts(dataset)
-    return described(name, image_size=image_size, channels=facts.channels, classes=facts.classes)
+    return described(name, **{**sizes, "channels": facts.channels, "classes": facts.classes})

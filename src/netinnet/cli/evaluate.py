@@ -90,15 +90,13 @@ def evaluate(
     )
 
 
-def _data(
-    model: Model, dataset: str | None, data_dir: Path | None, on_progress: Progress
-) -> Dataset:
+def _data(model: Model, name: str | None, data_dir: Path | None, on_progress: Progress) -> Dataset:
     """The data set that is named, or the one that the model learnt, checked to be that one."""
     from netinnet.data import datasets
     from netinnet.data.source import DatasetRecord
 
-    if dataset is not None:
-        return datasets.load(dataset, data_dir, on_progress)
+    if name is not None:
+        return datasets.load(name, data_dir, on_progress)
     try:
         learnt = tomllib.loads(model.notes.get("recipe", "")).get("dataset", "fashion-mnist")
     except ValueError as error:

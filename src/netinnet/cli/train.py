@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from netinnet import units
 from netinnet.cli import recipe_flags
@@ -55,16 +56,12 @@ def train(
         flag = f"--{taken[-1]}".replace("_", "-")
         raise RecipeError(f"--resume goes on with the run's own recipe; leave out {flag}")
     with TrainingProgress(quiet=quiet, stderr=json) as progress:
+        common: dict[str, Any] = {"data_dir": data_dir, "listener": progress, "report": html.write}
         if resume is not None:
-            run = start.resume(resume, data_dir=data_dir, listener=progress, report=html.write)
+            run = start.resume(resume, **common)
         else:
-            run = start.train(
-                recipes.load(recipe or "fashion", **changes),
-                output=output,
-                data_dir=data_dir,
-                listener=progress,
-                report=html.write,
-            )
+            chosen = recipes.load(recipe or "fashion", **changes)
+            run = start.train(chosen, output=output, **common)
     metrics = run.metrics()
     if json:
         print_json({"run": str(run.folder), **metrics})

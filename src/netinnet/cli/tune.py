@@ -96,13 +96,9 @@ def tune(
         _show_plan(plan, minutes, storage, flags)
         return
     with StudyProgress(quiet=flags.quiet) as progress:
+        common = {"output": flags.resume or flags.output, **options(flags, progress)}
         tuned = searches.conduct(
-            plan,
-            output=flags.resume or flags.output,
-            minutes=minutes,
-            storage=storage,
-            report=page.write,
-            **options(flags, progress),
+            plan, minutes=minutes, storage=storage, report=page.write, **common
         )
     if tuned.best is None:
         raise NetinnetError(f"no trial has finished; {tuned.folder} says what became of them")

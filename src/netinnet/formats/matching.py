@@ -84,11 +84,11 @@ def from_canonical(network: Network, framework: str, weights: Weights) -> Layers
     return layers
 
 
-def grouped(tensors: Mapping[str, npt.NDArray[Any]], separator: str = ".") -> Layers:
+def grouped(tensors: Mapping[str, npt.NDArray[Any]]) -> Layers:
     """Tensors called LAYER.TENSOR as layers; numbers in names count as numbers."""
     layers: Layers = {}
     for name in sorted(tensors, key=natural):
-        layer, _, tensor = name.rpartition(separator)
+        layer, _, tensor = name.rpartition(".")
         layers.setdefault(layer, {})[tensor] = tensors[name]
     return layers
 

@@ -64,7 +64,8 @@ def assemble(network: Network, weights: Mapping[str, Array], context: Any) -> nn
     if END in turned:
         block.flat = nn.Flatten()
     model.initialize(mx.init.Zero(), ctx=context)
-    load(network, model, weights)
+    for name, parameter in parameters(network, model).items():
+        parameter.set_data(mx.np.array(weights[name]))
     return model
 
 
@@ -162,8 +163,3 @@ def parameters(network: Network, model: nn.HybridSequential) -> dict[str, gluon.
         name: operator.attrgetter(f"{tensor.layer}.{tensor.name}")(model)
         for name, tensor in native_tensors(network, "mxnet").items()
     }
-
-
-def load(network: Network, model: nn.HybridSequential, weights: Mapping[str, Array]) -> None:
-    for name, parameter in parameters(network, model).items():
-        parameter.set_data(mx.np.array(weights[name]))

@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from netinnet.data.source import Pictures
 from netinnet.errors import NetinnetError
+from netinnet.metrics import Exact
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -306,9 +307,7 @@ def name_rows(axes: Axes, names: Sequence[str]) -> None:
     axes.tick_params(axis="y", length=0)
 
 
-def _points(
-    events: Sequence[Event], split: str | None, field: str
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def _points(events: Sequence[Event], split: str | None, field: str) -> tuple[Exact, Exact]:
     """Epochs and values of a field, of the event itself or of one of its splits.
 
     Missing and non-finite values (None in JSON) become NaN, which leaves a gap in the line.
@@ -323,9 +322,7 @@ def _points(
     return np.array(epochs), np.array(values)
 
 
-def _averaged(
-    x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def _averaged(x: Exact, y: Exact) -> tuple[Exact, Exact]:
     """At most `CURVE_POINTS` points: means over groups of neighbours."""
     group = -(-len(x) // CURVE_POINTS)
     if group <= 1:

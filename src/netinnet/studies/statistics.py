@@ -93,11 +93,9 @@ def mean_interval(values: Sequence[float]) -> Interval | None:
     return Interval(spread.mean, spread.mean - half, spread.mean + half, spread.count)
 
 
-def paired_difference(
-    values: Mapping[int, float], baseline: Mapping[int, float]
-) -> Interval | None:
+def paired_difference(own: Mapping[int, float], baseline: Mapping[int, float]) -> Interval | None:
     """Mean of value - baseline over the seeds that both have, with Student's 95 % interval."""
-    return mean_interval([values[seed] - baseline[seed] for seed in values if seed in baseline])
+    return mean_interval([own[seed] - baseline[seed] for seed in own if seed in baseline])
 
 
 def share_interval(count: int, total: int) -> Interval | None:
