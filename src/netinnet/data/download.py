@@ -8,20 +8,11 @@ import queue
 import threading
 import time
 import urllib.parse
+import urllib.request as web
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import IO, Any, cast
 from urllib.error import HTTPError, URLError
-from urllib.request import (
-    HTTPDefaultErrorHandler,
-    HTTPErrorProcessor,
-    HTTPRedirectHandler,
-    HTTPSHandler,
-    OpenerDirector,
-    ProxyHandler,
-    Request,
-    UnknownHandler,
-)
 
 from netinnet import files
 from netinnet.data.idx import IdxFile, checked
@@ -35,35 +26,36 @@ CONNECT_SECONDS = 5.0
 SILENCE_SECONDS = 10.0
 
 Response = http.client.HTTPResponse
-OpenUrl = Callable[[Request], Response]
+OpenUrl = Callable[[web.Request], Response]
 
 
 class SourceError(Exception):
     """A source has not delivered; the message is a few words, for a list of what was tried."""
 
 
-class _HttpsRedirects(HTTPRedirectHandler):
+class _HttpsRedirects(web.HTTPRedirectHandler):
     """Follows redirects, but never from HTTPS to anything else."""
 
     def redirect_request(
-        self, req: Request, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str
-    ) -> Request | None:
+        self, req: web.Request, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str
+    ) -> web.Request | None:
         scheme = newurl.partition(":")[0].lower()
         if scheme != "https":
             raise SourceError(f"redirects to {scheme}://, refused")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-def https_opener() -> OpenerDirector:
+def https_opener() -> web.OpenerDirector:
     """An opener that knows HTTPS (through the environment's proxy, if any) and nothing else."""
-    opener = OpenerDirector()
-    errors = HTTPDefaultErrorHandler(), HTTPErrorProcessor()
-    for handler in (ProxyHandler(), HTTPSHandler(), UnknownHandler(), *errors, _HttpsRedirects()):
+    opener = web.OpenerDirector()
+    errors = web.HTTPDefaultErrorHandler(), web.HTTPErrorProcessor()
+    ways = web.ProxyHandler(), web.HTTPSHandler(), web.UnknownHandler()
+    for handler in (*ways, *errors, _HttpsRedirects()):
         opener.add_handler(handler)
     return opener
 
 
-def open_https(request: Request) -> Response:
+def open_https(request: web.Request) -> Response:
     """Open `request`. Raises urllib.error.URLError and its children, OSError, or SourceError."""
     return cast(Response, https_opener().open(request, timeout=SILENCE_SECONDS))
 
@@ -105,7 +97,7 @@ class _Deadline:
         self._open_url = open_url
         self._seconds = CONNECT_SECONDS
 
-    def __call__(self, request: Request) -> Response:
+    def __call__(self, request: web.Request) -> Response:
         """Return the response, or raise SourceError with the reason in a few words."""
         if self._seconds <= 0:
             raise SourceError("not tried, no connection")
@@ -183,7 +175,7 @@ def _transfer(
     url: str, part: Path, start: int, file: IdxFile, progress: Progress, open_url: OpenUrl
 ) -> None:
     """Append `url` from `start` on to `part`, or write it anew where the server can't resume."""
-    request = Request(url, headers={"User-Agent": "netinnet", "Accept-Encoding": "identity"})  # noqa: S310 - open_https opens nothing but HTTPS
+    request = web.Request(url, headers={"User-Agent": "netinnet", "Accept-Encoding": "identity"})  # noqa: S310 - open_https opens nothing but HTTPS
     if start:
         request.add_header("Range", f"bytes={start}-")
     try:
