@@ -58,3 +58,12 @@ def refuse_seed(changes: dict[str, Any]) -> None:
     """Raise RecipeError where a study's recipe is given a seed of its own."""
     if "seed" in changes:
         raise RecipeError("a study has many seeds; --seeds and --first-seed say which")
+
+
+def refuse(given: dict[str, Any], own: str) -> None:
+    """Raise RecipeError where something is given that --resume takes from what is there."""
+    taken = [name for name, value in given.items() if value not in (None, ())]
+    if taken:
+        # What stands without a flag is named as it is.
+        flag = taken[-1] if taken[-1] in ("networks", "questions") else f"--{taken[-1]}"
+        raise RecipeError(f"--resume goes on with the {own}; leave out {flag.replace('_', '-')}")

@@ -15,7 +15,7 @@ from netinnet.cli import recipe_flags
 from netinnet.cli.console import Switch, WholeNumber, print_json, print_table
 from netinnet.cli.recipe_flags import RecipeFlags
 from netinnet.cli.study_progress import StudyProgress
-from netinnet.errors import NetinnetError, RecipeError
+from netinnet.errors import NetinnetError
 from netinnet.studies import forecast, study
 from netinnet.studies import plan as plans
 from netinnet.studies.forecast import Forecast
@@ -111,12 +111,7 @@ def load_own(flags: StudyFlags, kind: str, given: dict[str, Any]) -> Plan | Sear
     """
     folder = flags.resume
     assert folder is not None
-    taken = [n for n, v in {**given, "output": flags.output}.items() if v not in (None, ())]
-    if taken:
-        # What stands without a flag is named as it is.
-        words = taken[-1] if taken[-1] in ("networks", "questions") else f"--{taken[-1]}"
-        words = words.replace("_", "-")
-        raise RecipeError(f"--resume goes on with the study's own plan; leave out {words}")
+    recipe_flags.refuse({**given, "output": flags.output}, "study's own plan")
     plan = plans.load(folder)
     if plan.kind != kind:
         raise NetinnetError(f"{folder}: this study goes on with nin {plan.kind} --resume")

@@ -9,7 +9,6 @@ from netinnet import units
 from netinnet.cli import recipe_flags
 from netinnet.cli.console import Switch, print_json
 from netinnet.cli.recipe_flags import RecipeFlags
-from netinnet.errors import RecipeError
 from netinnet.training import recipe as recipes
 
 
@@ -50,11 +49,8 @@ def train(
     from netinnet.training import start
 
     changes = recipe_flags.given(overrides)
-    given = {"output": output, "recipe": recipe, **changes}
-    taken = [name for name, value in given.items() if value is not None]
-    if resume is not None and taken:
-        flag = f"--{taken[-1]}".replace("_", "-")
-        raise RecipeError(f"--resume goes on with the run's own recipe; leave out {flag}")
+    if resume is not None:
+        recipe_flags.refuse({"output": output, "recipe": recipe, **changes}, "run's own recipe")
     with TrainingProgress(quiet=quiet, stderr=json) as progress:
         common: dict[str, Any] = {"data_dir": data_dir, "listener": progress, "report": html.write}
         if resume is not None:

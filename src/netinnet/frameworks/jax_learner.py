@@ -80,22 +80,15 @@ class JaxLearner(Learner):
         with jax.default_device(self._device):
             for start in range(0, len(images), size):
                 piece = slice(start, start + size)
+                pictures, own = images[piece], labels[piece].astype(np.int32)
+                numbers = np.float32(len(images)), np.uint32(seed), np.uint32(start)
                 self._gradient, statistics, of_piece = self._add_gradient(
-                    self.values,
-                    self._gradient,
-                    images[piece],
-                    labels[piece].astype(np.int32),
-                    np.float32(len(images)),
-                    np.uint32(seed),
-                    np.uint32(start),
+                    self.values, self._gradient, pictures, own, *numbers
                 )
                 logits.append(of_piece)
+            values, now = {**self.values, **statistics}, (np.float32(rate), np.float32(step))
             self.values, self.state, self._gradient = self._update(
-                {**self.values, **statistics},
-                self.state,
-                self._gradient,
-                np.float32(rate),
-                np.float32(step),
+                values, self.state, self._gradient, *now
             )
         return np.concatenate(logits)
 

@@ -245,12 +245,8 @@ def conduct(
     from netinnet.studies import study, tables
     from netinnet.studies.plan import SearchPlan
 
-    common: dict[str, Any] = {
-        "output": _path(output),
-        "workers": workers,
-        "data_dir": _path(data_dir),
-        "listener": listener or (lambda event: None),
-    }
+    common: dict[str, Any] = {"output": _path(output), "data_dir": _path(data_dir)}
+    common |= {"workers": workers, "listener": listener or (lambda event: None)}
     if isinstance(plan, SearchPlan):
         from netinnet.studies import search as searches
         from netinnet.studies.pages import tuning as page
