@@ -33,6 +33,8 @@ ADD_FIGURES = "pip install 'netinnet[figures]'"
 # Blue, orange and green that differ in lightness too (after Okabe and Ito).
 _COLOURS = {"train": "#0b5fa5", "test": "#d1670b", "validation": "#3f8f5f"}
 _STYLES = {"train": ("-", "o"), "test": ("--", "s"), "validation": (":", "^")}
+_POINTS: dict[str, Any] = {"linewidth": 1.6, "markersize": 5, "markerfacecolor": "white"}
+_SPLITS = {"train": "training", "test": "test", "validation": "validation"}
 GREY = "#444444"
 
 CURVE_POINTS = 250
@@ -93,17 +95,8 @@ def learning_curves(events: Sequence[Event], form: Format = "svg") -> bytes:
             x, y = _points(evaluations, split, field)
             if not len(x):
                 continue
-            axes.plot(
-                x,
-                y,
-                color=_COLOURS[split],
-                linestyle=line,
-                linewidth=1.6,
-                marker=marker,
-                markersize=5,
-                markerfacecolor="white",
-                label={"train": "training", "test": "test", "validation": "validation"}[split],
-            )
+            look = {"color": _COLOURS[split], "linestyle": line, "marker": marker}
+            axes.plot(x, y, **_POINTS, **look, label=_SPLITS[split])
         tidy(axes)
         axes.set_xlabel("epoch")
         axes.set_xlim(left=0)
@@ -154,17 +147,11 @@ def _annotate(axes: Axes, counts: npt.NDArray[np.int64], shares: npt.NDArray[Any
     """Write the counts into the cells, white on dark ones; zeros stay empty."""
     for (row, column), count in np.ndenumerate(counts):
         if count:
-            dark = np.sqrt(shares[row, column]) > 0.55
-            axes.text(
-                column,
-                row,
-                str(count),
-                ha="center",
-                va="center",
-                fontsize=8 if count < 10000 else 6.5,
-                color="white" if dark else "black",
-                in_layout=False,  # inside the axes; measuring each would take most of the time
-            )
+            colour = "white" if np.sqrt(shares[row, column]) > 0.55 else "black"
+            size = 8 if count < 10000 else 6.5
+            # Inside the axes: measuring each for the layout would take most of the time.
+            middle: dict[str, Any] = {"ha": "center", "va": "center", "in_layout": False}
+            axes.text(column, row, str(count), **middle, fontsize=size, color=colour)
     axes.set_xticks(np.arange(len(counts) + 1) - 0.5, minor=True)
     axes.set_yticks(np.arange(len(counts) + 1) - 0.5, minor=True)
     axes.grid(which="minor", color="#dddddd", linewidth=0.6)
@@ -230,7 +217,7 @@ def picture_grid(pictures: Pictures, captions: Sequence[str], form: Format = "sv
 def _draw(axes: Axes, picture: Pictures, centre: float, top: float, tile: float) -> None:
     """Draw one picture into a square of `tile` inches, keeping its proportions."""
     height, width = picture.shape[:2]
-    half_width, half_height = tile * np.array([width, height]) / max(height, width) / 2
+    x, y = tile * np.array([width, height]) / max(height, width) / 2
     middle = top + tile / 2
     axes.imshow(
         picture[..., 0] if picture.shape[2] == 1 else picture,
@@ -239,12 +226,7 @@ def _draw(axes: Axes, picture: Pictures, centre: float, top: float, tile: float)
         vmax=255,
         # A small picture shows its pixels; a large one is averaged, not sampled.
         interpolation="nearest" if max(height, width) < 128 else "antialiased",
-        extent=(
-            centre - half_width,
-            centre + half_width,
-            middle + half_height,
-            middle - half_height,
-        ),
+        extent=(centre - x, centre + x, middle + y, middle - y),
         aspect="auto",
     )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from netinnet.costs.table import Costs
 from netinnet.reports.figures import GREY, Format, image_bytes, new_figure, tidy
 
@@ -24,33 +26,21 @@ def resource_bars(costs: Costs, form: Format = "svg") -> bytes:
     kept, live, macs = figure.subplots(1, 3, sharey=True)
 
     kept.barh(places, stored, height=0.7, color=_DARK, label="activations for the backward pass")
-    kept.barh(
-        with_weights,
-        [weights[i] for i in with_weights],
-        left=[stored[i] for i in with_weights],
-        height=0.7,
-        color=_LIGHT,
-        edgecolor=GREY,
-        linewidth=0.5,
-        hatch="////",
-        label="weights and their gradients",
-    )
+    sizes, starts = ([values[i] for i in with_weights] for values in (weights, stored))
+    look: dict[str, Any] = {"color": _LIGHT, "edgecolor": GREY, "linewidth": 0.5, "hatch": "////"}
+    look |= {"height": 0.7, "label": "weights and their gradients"}
+    kept.barh(with_weights, sizes, left=starts, **look)
     kept.set_xlabel("kept by the layer (MB)")
     kept.set_yticks(places, [row.name for row in rows])
     kept.set_ylim(len(rows) - 0.4, -0.6)
 
-    for name, line, marker in (("training", "-", "o"), ("prediction", "--", "s")):
-        live.plot(
-            [getattr(row, f"{name}_bytes") / 1e6 for row in rows],
-            places,
-            color=GREY if name == "training" else _DARK,
-            linestyle=line,
-            linewidth=1.2,
-            marker=marker,
-            markersize=4,
-            markerfacecolor="black" if name == "training" else "white",
-            label=name,
-        )
+    for name, stroke, colour, face in (
+        ("training", "-o", GREY, "black"),
+        ("prediction", "--s", _DARK, "white"),
+    ):
+        held = [getattr(row, f"{name}_bytes") / 1e6 for row in rows]
+        look = {"color": colour, "linewidth": 1.2, "markersize": 4, "markerfacecolor": face}
+        live.plot(held, places, stroke, **look, label=name)
     live.set_xlabel("live while the layer runs (MB)")
     macs.barh(places, [row.macs / 1e6 for row in rows], height=0.7, color=_DARK)
     macs.set_xlabel("MACs of one picture (10⁶)")

@@ -70,14 +70,9 @@ def dead_and_accuracy(
     axes = figure.subplots()
     counts = np.arange(classes + 1)
     if best is not None:
-        axes.plot(
-            counts,
-            np.maximum(min(best, 1.0) * (1 - counts / classes), 1 / classes),
-            color=GREY,
-            linestyle="--",
-            linewidth=1,
-            label="median of the least dead × share of classes alive",
-        )
+        left = np.maximum(min(best, 1.0) * (1 - counts / classes), 1 / classes)
+        label = "median of the least dead × share of classes alive"
+        axes.plot(counts, left, color=GREY, linestyle="--", linewidth=1, label=label)
     spread = (np.arange(len(points)) * 0.618034 % 1 - 0.5) * 0.3
     x = np.array([count for count, _ in points], float) + spread
     dots(axes, x, [accuracy for _, accuracy in points], label="one run")
