@@ -17,7 +17,7 @@ from netinnet.errors import NetinnetError, NetworkError
 from netinnet.frameworks import FRAMEWORKS
 from netinnet.frameworks.learner import LearnerSettings
 from netinnet.inference import onnx_graph, oracle
-from netinnet.networks.layers import LAYERS, Flatten, Layer, Linear, Shape
+from netinnet.networks.layers import LAYERS, Flatten, GlobalAvgPool, Layer, Linear, Shape
 from netinnet.networks.network import Block, Network
 from netinnet.optimizer import Optimizer
 from tests.conftest import needs
@@ -100,9 +100,7 @@ def test_onnx_graph_of_any_network(net: Network, seed: int) -> None:
 def test_every_framework_computes_any_network(framework: str) -> None:
     """A sample that is always the same: logits as the oracle's; a step leaves finite numbers."""
 
-    @settings(
-        quick, max_examples=8, derandomize=True, database=None, phases=[Phase.generate]
-    )
+    @settings(quick, max_examples=8, derandomize=True, database=None, phases=[Phase.generate])
     @given(networks(weights=True, largest=9))
     def agree(net: Network) -> None:
         values = weights.initial(net, 0)
@@ -118,6 +116,15 @@ def test_every_framework_computes_any_network(framework: str) -> None:
         assert all(np.isfinite(array).all() for array in learner.weights().values())
 
     agree()
+
+
+@pytest.mark.parametrize("framework", [pytest.param(n, marks=needs(n)) for n in FRAMEWORKS])
+def test_every_framework_predicts_without_weights(framework: str) -> None:
+    net = Network("n", Shape(2, 4, 4), (Block("head", (GlobalAvgPool(), Flatten())),), ("a", "b"))
+    settings = LearnerSettings(net, Optimizer(), net.input)
+    learner = frameworks.adapter(framework).learner(settings, {})
+    images = np.random.default_rng(0).normal(0, 1, (3, 4, 4, 2)).astype(np.float32)
+    np.testing.assert_allclose(learner.logits(images), images.mean((1, 2)), atol=1e-5)
 
 
 @pytest.mark.parametrize(
