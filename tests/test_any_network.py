@@ -7,17 +7,20 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, find, given, settings
+from hypothesis import HealthCheck, Phase, find, given, settings
 from hypothesis import strategies as st
 
-from netinnet import weights
+from netinnet import frameworks, weights
 from netinnet.costs import counts
 from netinnet.costs import memory as memory_model
 from netinnet.errors import NetinnetError, NetworkError
-from netinnet.inference import onnx_graph
-from netinnet.networks.layers import LAYERS, Flatten, Layer, Linear, Shape
+from netinnet.frameworks import FRAMEWORKS
+from netinnet.frameworks.learner import LearnerSettings
+from netinnet.inference import onnx_graph, oracle
+from netinnet.networks.layers import LAYERS, Flatten, GlobalAvgPool, Layer, Linear, Shape
 from netinnet.networks.network import Block, Network
 from netinnet.optimizer import Optimizer
+from tests.conftest import needs
 from tests.strategies import networks
 
 OPTIMIZERS = [Optimizer("sgd"), Optimizer("sgd", 0.9), Optimizer("adamw"), Optimizer("muon", 0.9)]
@@ -91,6 +94,37 @@ def test_onnx_graph_of_any_network(net: Network, seed: int) -> None:
     )
     assert logits.shape == shares.shape == (2, len(net.classes))
     np.testing.assert_allclose(shares.sum(axis=1), 1, rtol=1e-5)
+
+
+@pytest.mark.parametrize("framework", [pytest.param(n, marks=needs(n)) for n in FRAMEWORKS])
+def test_every_framework_computes_any_network(framework: str) -> None:
+    """A sample that is always the same: logits as the oracle's; a step leaves finite numbers."""
+
+    @settings(quick, max_examples=8, derandomize=True, database=None, phases=[Phase.generate])
+    @given(networks(weights=True, largest=9))
+    def agree(net: Network) -> None:
+        values = weights.initial(net, 0)
+        shape = (3, net.input.height, net.input.width, net.input.channels)
+        images = np.random.default_rng(0).normal(0, 1, shape).astype(np.float32)
+        settings = LearnerSettings(net, Optimizer(), net.input)
+        learner = frameworks.adapter(framework).learner(settings, values)
+        expected = oracle.logits(net, values, np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
+        scale = max(float(np.abs(expected).max()), 1e-3)
+        assert np.abs(learner.logits(images) - expected).max() <= 1e-4 * scale
+        labels = np.arange(3) % len(net.classes)
+        learner.step(images, labels, 1e-3, 1, 0)
+        assert all(np.isfinite(array).all() for array in learner.weights().values())
+
+    agree()
+
+
+@pytest.mark.parametrize("framework", [pytest.param(n, marks=needs(n)) for n in FRAMEWORKS])
+def test_every_framework_predicts_without_weights(framework: str) -> None:
+    net = Network("n", Shape(2, 4, 4), (Block("head", (GlobalAvgPool(), Flatten())),), ("a", "b"))
+    settings = LearnerSettings(net, Optimizer(), net.input)
+    learner = frameworks.adapter(framework).learner(settings, {})
+    images = np.random.default_rng(0).normal(0, 1, (3, 4, 4, 2)).astype(np.float32)
+    np.testing.assert_allclose(learner.logits(images), images.mean((1, 2)), atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -183,7 +183,8 @@ def _piece_size(network: Network) -> int | None:
     where batch norm asks for the whole batch, nor so few that adding up gradients would cost more.
     """
     placed = list(network.placed_layers())
-    if any(isinstance(p.layer, BatchNorm) for p in placed):
+    has_work = any(isinstance(p.layer, Conv | Linear) for p in placed)
+    if not has_work or any(isinstance(p.layer, BatchNorm) for p in placed):
         return None
     outputs = sum(p.output.size for p in placed if isinstance(p.layer, Conv | Linear))
     weights = sum(p.layer.parameters(p.input) for p in placed)
