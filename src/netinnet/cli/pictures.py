@@ -1,0 +1,84 @@
+"""How commands take pictures: one at a time, and one that fails does not end the others."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Generic, NamedTuple, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from cyclopts import Parameter
+
+from netinnet.errors import ImageError, NetinnetError
+
+T = TypeVar("T")
+Images = Annotated[list[Path], Parameter(negative=(), allow_leading_hyphen=True)]
+
+
+class Answer(NamedTuple, Generic[T]):
+    """What came of a picture: `result`, or None and why."""
+
+    name: str
+    result: T | None
+    error: str
+    alone: bool
+    """Whether it is the only picture."""
+
+
+def each(
+    images: Sequence[Path],
+    ask: Callable[[str, npt.NDArray[np.uint8]], T],
+    output: Path | None = None,
+) -> Iterator[Answer[T]]:
+    """Ask something of each picture among files, folders and - (standard input).
+
+    What is in the folder `output` is none: it was made by the command. A failure is said on
+    standard error. Raises ImageError where there is no picture.
+    """
+    from netinnet.data import pictures
+
+    paths = pictures.files(images, warn)
+    if output is not None:
+        paths = _outside(output, paths)
+    first = list(itertools.islice(paths, 2))
+    if not first:
+        raise ImageError(f"no picture in {', '.join(map(str, images))}; {pictures.EXPECTED}")
+    return _answers(itertools.chain(first, paths), len(first) == 1, ask)
+
+
+def _answers(
+    paths: Iterable[Path], alone: bool, ask: Callable[[str, npt.NDArray[np.uint8]], T]
+) -> Iterator[Answer[T]]:
+    from netinnet.data import pictures
+
+    for path in paths:
+        # A name need not be UTF-8.
+        name, error, result = os.fsencode(path).decode(errors="replace"), "", None
+        try:
+            standard_input = sys.stdin.buffer if sys.stdin else b""
+            picture = pictures.read(standard_input if name == "-" else path, "standard input")
+            result = ask(name, picture)
+        except NetinnetError as problem:
+            error = str(problem).encode(errors="replace").decode()
+            warn(error)
+        yield Answer(name, result, error, alone)
+        sys.stdout.flush()
+
+
+def _outside(folder: Path, paths: Iterable[Path]) -> Iterator[Path]:
+    root, skipped = os.path.realpath(folder), 0
+    for path in paths:
+        if Path(os.path.realpath(path)).is_relative_to(root):
+            skipped += 1
+        else:
+            yield path
+    if skipped:
+        warn(f"{folder}: {skipped:,} skipped: in the folder that is written to")
+
+
+def warn(text: str) -> None:
+    print(f"nin: {' '.join(text.split())}", file=sys.stderr)
