@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 SIZE = 48
+"""Pixels a side, as many in the pictures as in the network's input."""
 SHAPES = ("disc", "square", "triangle", "plus", "ring")
 
 
@@ -71,10 +72,13 @@ def gradient_maps(net: Any, layer: str, x: Any, classes: Any) -> dict[str, np.nd
     return {name: values.numpy() for name, values in maps.items()}
 
 
-def peaks(maps: np.ndarray, axes: Any) -> np.ndarray:
-    """n×2 (x, y) of the peaks of n maps whose cells lie on these axes (rows, columns)."""
-    cells = [np.unravel_index(np.argmax(one), one.shape) for one in maps]
-    return np.array([(axes[1].centre(column), axes[0].centre(row)) for row, column in cells])
+def places(maps: np.ndarray, axes: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Peaks (n×2: x, y) and boxes (n×4) of n maps whose cells lie on these axes."""
+    from netinnet.inference import explanation
+
+    pairs = [explanation.peak_and_box(one, *axes) for one in maps]
+    peaks, boxes = zip(*pairs, strict=True)
+    return np.array(peaks), np.array(boxes)
 
 
 def stretched(maps: np.ndarray) -> np.ndarray:
@@ -130,47 +134,56 @@ def measure(folder: Path, seed: int, count: int = 1000) -> dict[str, float]:
     began = time.perf_counter()
     results = predictor.run(images, ("logits", "class_maps"))
     seconds = time.perf_counter() - began
-    own = results["class_maps"][np.arange(count), labels]
-    explained = [
-        explanation.explain(predictor, image, [SHAPES[label]]).classes[0]
-        for image, label in zip(images, labels, strict=True)
-    ]
-    rows = {
-        "accuracy": float(np.mean(results["logits"].argmax(1) == labels)),
-        "class maps": hits(np.array([e.peak for e in explained]), boxes),
-        "class maps, edge to edge": hits(stretched(own), boxes),
-        "overlap of the box": float(np.mean(overlap(np.array([e.box for e in explained]), boxes))),
-        "ms a picture, class maps": 1000 * seconds / count,
-    }
+    rows = {"accuracy": float(np.mean(results["logits"].argmax(1) == labels))}
+
+    def judge(name: str, maps: np.ndarray, axes: Any) -> None:
+        peaks, found = places(maps, axes)
+        centres = (found[:, :2] + found[:, 2:]) / 2
+        rows[f"{name}: peak"] = hits(peaks, boxes)
+        rows[f"{name}: peak, edge to edge"] = hits(stretched(maps), boxes)
+        rows[f"{name}: centre of the box"] = hits(centres, boxes)
+        rows[f"{name}: overlap of the box"] = float(np.mean(overlap(found, boxes)))
+
+    axes = explanation.axes(network, SIZE, SIZE)
+    judge("class maps", results["class_maps"][np.arange(count), labels], axes)
     net = netinnet.load(folder, framework="pytorch").eval()
     prepared = prepare(images, network.input, network.preprocessing).transpose(0, 3, 1, 2)
     x, classes = torch.from_numpy(np.ascontiguousarray(prepared)), torch.from_numpy(labels)
+    began = time.perf_counter()
+    with torch.no_grad():
+        net(x)
+    rows["ms a picture: PyTorch, forward"] = 1000 * (time.perf_counter() - began) / count
+    rows["ms a picture: onnxruntime, logits and class maps"] = 1000 * seconds / count
     for layer in ("block2", "pool2"):
         began = time.perf_counter()
-        for method, maps in gradient_maps(net, layer, x, classes).items():
+        computed = gradient_maps(net, layer, x, classes)
+        name = f"ms a picture: PyTorch, forward and gradient at {layer}"
+        rows[name] = 1000 * (time.perf_counter() - began) / count
+        for method, maps in computed.items():
             # nin-small pools by 3×3 windows around every second pixel, the first one's included.
             axis = explanation.Axis(0.5, SIZE / maps.shape[1], SIZE)
-            rows[f"{method}, {layer}"] = hits(peaks(maps, (axis, axis)), boxes)
-            rows[f"{method}, {layer}, edge to edge"] = hits(stretched(maps), boxes)
-        rows[f"ms a picture, gradient, {layer}"] = 1000 * (time.perf_counter() - began) / count
+            judge(f"{method} at {layer}", maps, (axis, axis))
     return rows
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=3)
-    seeds = parser.parse_args().seeds
+    parser.add_argument("--runs", type=Path, help="folder that keeps the trained networks")
+    options = parser.parse_args()
+    seeds = options.seeds
     results = []
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as temporary:
         for seed in range(seeds):
-            began = time.perf_counter()
-            train(Path(folder) / str(seed), seed)
-            print(f"seed {seed}: trained in {time.perf_counter() - began:.0f} s", file=sys.stderr)
-            results.append(measure(Path(folder) / str(seed), seed))
+            folder = (options.runs or Path(temporary)) / str(seed)
+            if not (folder / "metrics.json").is_file():
+                train(folder, seed)
+            print(f"seed {seed}", file=sys.stderr)
+            results.append(measure(folder, seed))
     for name in results[0]:
         values = [result[name] for result in results]
         spread = f" ± {statistics.stdev(values):.3f}" if seeds > 1 else ""
-        print(f"{name:<40} {statistics.mean(values):.3f}{spread}")
+        print(f"{name:<56} {statistics.mean(values):.3f}{spread}")
 
 
 if __name__ == "__main__":

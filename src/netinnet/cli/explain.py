@@ -6,13 +6,11 @@ from json import dumps
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
-import numpy.typing as npt
 from cyclopts import Parameter
 
 from netinnet import units
-from netinnet.cli.console import Switch, print_table
-from netinnet.cli.pictures import Images, each
+from netinnet.cli.console import Switch
+from netinnet.cli.pictures import Array, Images, each
 from netinnet.errors import NetinnetError
 
 
@@ -70,18 +68,17 @@ def explain(
     if output is not None or not json:
         folder = Folder(path, predictor.network, force=force, raw=npy, grid=grid)
 
-    def ask(
-        name: str, picture: npt.NDArray[np.uint8]
-    ) -> tuple[explanation.Explanation, list[Path]]:
+    def ask(name: str, picture: Array) -> tuple[explanation.Explanation, list[Path]]:
         result = explanation.explain(predictor, picture, classes or ())
         return result, folder.add(name, result) if folder else []
 
     failed = False
-    for name, answer, error, alone in each(images, ask, path if folder else None):
+    _, answers = each(images, ask, path if folder else None)
+    for name, answer, error in answers:
         if answer is None:
             failed = True
             if folder:
-                folder.failed(error)
+                folder.failed.append(error)
             if json:
                 print(dumps({"file": name, "error": error}, ensure_ascii=False))
             continue
@@ -90,23 +87,10 @@ def explain(
             row = {"file": name, **result.to_dict(), "overlays": [str(file) for file in files]}
             print(dumps(row, ensure_ascii=False, allow_nan=False))
             continue
-        rows = [
-            (
-                shown.name,
-                units.percent(shown.probability),
-                f"{shown.logit:.3f}",
-                "{:.1f}, {:.1f}".format(*shown.peak),
-                "{}, {}, {}, {}".format(*shown.box),
-                str(file),
-            )
-            for shown, file in zip(result.classes, files, strict=True)
-        ]
-        if alone:
-            headers = ("class", "probability", "logit", "peak (x, y)", "box", "overlay")
-            print_table(headers, rows, right=(1, 2, 3))
-        else:
-            for shown_name, probability, _, peak, _, file in rows:
-                print(f"{name}: {shown_name} {probability}, peak {peak}: {file}")
+        for shown, file in zip(result.classes, files, strict=True):
+            (x, y), box = shown.peak, ", ".join(map(str, shown.box))
+            print(f"{name}: {shown.name} {units.percent(shown.probability)}, logit", end=" ")
+            print(f"{shown.logit:.3f}, peak {x:.1f}, {y:.1f}, box {box}: {file}")
     page = folder.close() if folder else None
     if page and not json:
         print(f"page: {page}")

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Generic, NamedTuple, TypeVar
+from typing import Annotated, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,25 +19,21 @@ T = TypeVar("T")
 Images = Annotated[list[Path], Parameter(negative=(), allow_leading_hyphen=True)]
 
 
-class Answer(NamedTuple, Generic[T]):
-    """What came of a picture: `result`, or None and why."""
-
-    name: str
-    result: T | None
-    error: str
-    alone: bool
-    """Whether it is the only picture."""
+Array = npt.NDArray[np.uint8]
+Answers = Iterator[tuple[str, T | None, str]]
+"""For each picture its name, and what came of it, or None and why."""
 
 
 def each(
     images: Sequence[Path],
-    ask: Callable[[str, npt.NDArray[np.uint8]], T],
+    ask: Callable[[str, Array], T],
     output: Path | None = None,
-) -> Iterator[Answer[T]]:
+) -> tuple[bool, Answers[T]]:
     """Ask something of each picture among files, folders and - (standard input).
 
-    What is in the folder `output` is none: it was made by the command. A failure is said on
-    standard error. Raises ImageError where there is no picture.
+    What is in the folder `output` is none: the command made it. A failure is said on standard
+    error. Returns whether there is one picture only, and the answers as they come. Raises
+    ImageError where there is none.
     """
     from netinnet.data import pictures
 
@@ -47,12 +43,10 @@ def each(
     first = list(itertools.islice(paths, 2))
     if not first:
         raise ImageError(f"no picture in {', '.join(map(str, images))}; {pictures.EXPECTED}")
-    return _answers(itertools.chain(first, paths), len(first) == 1, ask)
+    return len(first) == 1, _answers(itertools.chain(first, paths), ask)
 
 
-def _answers(
-    paths: Iterable[Path], alone: bool, ask: Callable[[str, npt.NDArray[np.uint8]], T]
-) -> Iterator[Answer[T]]:
+def _answers(paths: Iterable[Path], ask: Callable[[str, Array], T]) -> Answers[T]:
     from netinnet.data import pictures
 
     for path in paths:
@@ -65,7 +59,7 @@ def _answers(
         except NetinnetError as problem:
             error = str(problem).encode(errors="replace").decode()
             warn(error)
-        yield Answer(name, result, error, alone)
+        yield name, result, error
         sys.stdout.flush()
 
 

@@ -55,12 +55,12 @@ def predict(
     if json and csv_:
         raise ImageError("--json and --csv are two forms of output; choose one")
     predictor = Predictor(model_files.find(model), framework=framework)
-    answers = each(images, lambda _, picture: predictor.predict(picture, top))
+    alone, answers = each(images, lambda _, picture: predictor.predict(picture, top))
     table = csv.writer(sys.stdout, lineterminator="\n")
     if csv_:
         table.writerow(("file", "class", "probability", "error"))
     failed = False
-    for name, answer, error, alone in answers:
+    for name, answer, error in answers:
         failed = failed or bool(error)
         predictions = answer or []
         shown = [(p.name, units.percent(p.probability)) for p in predictions]

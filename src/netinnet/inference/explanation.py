@@ -124,18 +124,16 @@ def explain(
         raise ModelError(f"{network.name}: the class maps of this picture are not finite")
     probabilities = softmax(results[LOGITS])[0]
     rows, columns = axes(network, *picture.shape[:2])
+
+    def class_map(i: int) -> ClassMap:
+        place = peak_and_box(maps[i], rows, columns)
+        return ClassMap(
+            network.classes[i], float(logits[i]), float(probabilities[i]), maps[i], *place
+        )
+
     return Explanation(
         picture,
-        tuple(
-            ClassMap(
-                network.classes[i],
-                float(logits[i]),
-                float(probabilities[i]),
-                maps[i],
-                *_peak_and_box(maps[i], rows, columns),
-            )
-            for i in wanted or [int(np.argmax(probabilities))]
-        ),
+        tuple(map(class_map, wanted or [int(np.argmax(probabilities))])),
         maps,
         rows,
         columns,
@@ -186,9 +184,10 @@ def axes(network: Network, height: int, width: int) -> tuple[Axis, Axis]:
     return rows, columns
 
 
-def _peak_and_box(
+def peak_and_box(
     values: Array, rows: Axis, columns: Axis
 ) -> tuple[tuple[float, float], tuple[int, int, int, int]]:
+    """The peak of a map and the box around it: see `explain`."""
     row, column = map(int, np.unravel_index(np.argmax(values), values.shape))
     high = values >= (values.mean(dtype=np.float64) + values[row, column]) / 2
     high[row, column] = True  # where rounding puts the mean above the peak of an even map

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import base64
-import io
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from netinnet.reports.template import render
 
 PAGE, SHEET = "index.html", "sheet.png"
 MOST = 100
-"""The first so many pictures are on the page and on the contact sheet, which are held in memory."""
+"""So many pictures, the first ones, are on the page and the contact sheet: memory holds them."""
 
 
 @dataclass
@@ -42,11 +42,12 @@ class Folder:
     force: bool = False
     raw: bool = False
     grid: bool = False
+    failed: list[str] = field(default_factory=list)
+    """Why pictures could not be explained: said on the page."""
     _names: set[str] = field(default_factory=set)
-    _rows: list[tuple[str, Explanation]] = field(default_factory=list)
-    _panels: list[list[str]] = field(default_factory=list)
+    _shown: list[dict[str, Any]] = field(default_factory=list)
+    _tiles: list[list[Any]] = field(default_factory=list)
     _count: int = 0
-    _failed: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         for name in (PAGE, SHEET) if self.grid else (PAGE,):
@@ -71,36 +72,33 @@ class Folder:
             with replacing(path) as file:
                 file.write(content)
         for path in raw:
-            buffer = io.BytesIO()
-            np.save(buffer, explanation.maps)
             with replacing(path) as file:
-                file.write(buffer.getvalue())
+                np.save(file, explanation.maps)
         self._count += 1
-        if len(self._rows) < MOST:
-            self._rows.append((name, explanation))
-            self._panels.append([base64.b64encode(content).decode() for content in panels])
+        if len(self._shown) < MOST:
+            encoded = [base64.b64encode(content).decode() for content in panels]
+            rows = list(zip(explanation.classes, encoded, strict=True))
+            self._shown.append({"name": name, "classes": rows})
+            if self.grid:
+                self._tiles.append(overlays.tiles(name, explanation))
         return paths
-
-    def failed(self, reason: str) -> None:
-        """Keep why a picture could not be explained, for the page."""
-        self._failed.append(reason)
 
     def close(self) -> Path | None:
         """Write the page and the contact sheet; returns the page's path, None without a picture."""
-        if not self._rows:
+        if not self._shown:
             return None
         if self.grid:
             with replacing(self.path / SHEET) as file:
-                file.write(overlays.sheet(self._rows))
+                file.write(overlays.sheet(self._tiles))
         page = render(
             "explained.html",
             title=f"Where {self.network.name} looked",
             subtitle=", ".join(self.network.classes),
             refresh=None,
             count=units.counted(self._count, "picture"),
-            left_out=self._count - len(self._rows),
-            failed=self._failed,
-            pictures=list(zip(self._rows, self._panels, strict=True)),
+            left_out=self._count - len(self._shown),
+            failed=self.failed,
+            pictures=self._shown,
         )
         write_text(self.path / PAGE, page)
         return self.path / PAGE

@@ -5,6 +5,7 @@ for it, readable in grey, since the picture below is a grey between them.
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,8 @@ from netinnet.inference.explanation import Axis, ClassMap, Explanation
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
+
+    Tile = tuple[Picture, str, str]
 
 AGAINST, FOR = (8, 48, 140), (255, 226, 60)
 """The colours of the scale's ends. In grey they are 47 and 216; 0 leaves the picture as it is."""
@@ -59,10 +62,10 @@ def overlay(explanation: Explanation, shown: ClassMap) -> Picture:
     draw = ImageDraw.Draw(drawn)
     left, top, right, bottom = (round(factor * edge) for edge in shown.box)
     x, y = (factor * place for place in shown.peak)
-    for colour, width in (("black", 4), ("white", 2)):
-        inner = (4 - width) // 2
-        frame = (left + inner, top + inner, max(right - 1 - inner, left + inner))
-        draw.rectangle((*frame, max(bottom - 1 - inner, top + inner)), outline=colour, width=width)
+    for colour, width, within in (("black", 4, 0), ("white", 2, 1)):
+        low = (left + within, top + within)
+        high = (max(right - 1 - within, low[0]), max(bottom - 1 - within, low[1]))
+        draw.rectangle((low, high), outline=colour, width=width)
         draw.line((x - 7, y, x + 7, y), fill=colour, width=width)
         draw.line((x, y - 7, x, y + 7), fill=colour, width=width)
     return drawn
@@ -71,8 +74,7 @@ def overlay(explanation: Explanation, shown: ClassMap) -> Picture:
 def panel(explanation: Explanation, shown: ClassMap) -> bytes:
     """An overlay below its class, probability and logit, beside the colour bar: a PNG file."""
     drawn = overlay(explanation, shown)
-    ends = [f"{value:+.3g}" for value in (explanation.scale, 0.0, -explanation.scale)]
-    ends[1] = "0"
+    ends = (f"{explanation.scale:+.3g}", "0", f"{-explanation.scale:+.3g}")
     side = round(max(map(_font().getlength, ends))) + LINE + GAP
     height = max(drawn.height, 6 * LINE)
     width = max(drawn.width, SMALL) + side + 3 * GAP
@@ -84,34 +86,38 @@ def panel(explanation: Explanation, shown: ClassMap) -> bytes:
     canvas.paste(_bar(height), (bar, top))
     for text, y in zip(ends, (0, height / 2 - LINE / 2, height - LINE), strict=True):
         _write(draw, (bar + LINE + 6, top + y), text, side)
-    return png(canvas)
+    return _png(canvas)
 
 
-def sheet(rows: list[tuple[str, Explanation]]) -> bytes:
-    """A contact sheet as a PNG file: each picture, and beside it its classes' maps."""
-    tiles = []
-    for name, explanation in rows:
-        scale = f"scale ±{explanation.scale:.3g}"
-        tiles.append([(_sized(explanation.picture).convert("RGB"), name, scale)])
-        tiles[-1] += [(overlay(explanation, c), c.name, _figures(c)) for c in explanation.classes]
-    widest = max(map(len, tiles))
+def tiles(name: str, explanation: Explanation) -> list[Tile]:
+    """A picture and its classes' maps for a contact sheet, each with two lines of text."""
+    scale = f"scale ±{explanation.scale:.3g}"
+    row = [(_sized(explanation.picture).convert("RGB"), name, scale)]
+    row += [(overlay(explanation, c), c.name, _figures(c)) for c in explanation.classes]
+    for picture, *_ in row:
+        picture.thumbnail((TILE, TILE))
+    return row
+
+
+def sheet(rows: Sequence[Sequence[Tile]]) -> bytes:
+    """A contact sheet of several pictures' tiles as a PNG file."""
+    widest = max(map(len, rows))
     beside = max(1, SHEET_COLUMNS // widest)
     step, line = TILE + GAP, TILE + GAP + 2 * LINE
-    columns = min(beside, len(tiles)) * widest
-    canvas, draw = _canvas(columns * step + GAP, -(-len(tiles) // beside) * line + 4 * GAP)
+    columns = min(beside, len(rows)) * widest
+    canvas, draw = _canvas(columns * step + GAP, -(-len(rows) // beside) * line + 4 * GAP)
     canvas.paste(_bar(TILE).rotate(-90, expand=True), (GAP, GAP))
     _write(draw, (step + GAP, GAP), "-scale to +scale of each picture", (columns - 1) * step)
-    for i, row in enumerate(tiles):
-        for j, (picture, *text) in enumerate(row):
+    for i, row in enumerate(rows):
+        for j, (picture, *lines) in enumerate(row):
             x, y = ((i % beside) * widest + j) * step + GAP, i // beside * line + 4 * GAP
-            picture.thumbnail((TILE, TILE))
             canvas.paste(picture, (x, y))
-            for n, words in enumerate(text):
+            for n, words in enumerate(lines):
                 _write(draw, (x, y + TILE + n * LINE), words, TILE)
-    return png(canvas)
+    return _png(canvas)
 
 
-def png(picture: Picture) -> bytes:
+def _png(picture: Picture) -> bytes:
     buffer = io.BytesIO()
     picture.save(buffer, "PNG")
     return buffer.getvalue()
