@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import netinnet
+from benchmarks import pointing
 from netinnet import frameworks, weights
 from netinnet.cli.main import run
 from netinnet.errors import ImageError, ModelError
@@ -24,6 +25,7 @@ from netinnet.networks.layers import AvgPool, Conv, Flatten, GlobalAvgPool, Line
 from netinnet.networks.network import Block, Network
 from netinnet.preprocessing import prepare
 from netinnet.reports import overlays
+from tests.conftest import needs
 from tests.html_parser import parse
 
 RNG = np.random.default_rng(0)
@@ -136,6 +138,37 @@ def test_other_weights_give_other_maps() -> None:
         pairs = zip(learnt.reshape(-1, 49), other.reshape(-1, 49), strict=True)
         similar = [np.corrcoef(a, b)[0, 1] for a, b in pairs]
         assert np.mean(np.abs(similar)) < 0.5
+
+
+@needs("pytorch")
+def test_a_gradient_through_the_last_block_says_the_same() -> None:
+    """Grad-CAM and HiResCAM aimed at the maps themselves are the maps, over the number of cells."""
+    import torch
+
+    model = netinnet.load()
+    pictures = _noise(8, model.network)
+    x = prepare(pictures, model.network.input, model.network.preprocessing).transpose(0, 3, 1, 2)
+    net = netinnet.load(framework="pytorch").eval()
+    maps = netinnet.Predictor(model).class_maps(pictures)[:, 3]
+    classes = torch.full((8,), 3)
+    computed = pointing.gradient_maps(net, "block3", torch.tensor(x.copy()), classes)
+    assert list(computed) == ["Grad-CAM", "HiResCAM"]
+    for values in computed.values():
+        np.testing.assert_allclose(values * 49, maps, atol=1e-4 * np.abs(maps).max())
+
+
+@pytest.mark.slow
+@needs("pytorch")
+def test_maps_point_at_the_object(tmp_path: Path) -> None:
+    """The figures of docs/explain.md, of a shorter training."""
+    pointing.train(tmp_path / "run", 0, 2500, 3)
+    rows = pointing.measure(tmp_path / "run", 0, 500)
+    assert rows["accuracy"] > 0.95
+    assert rows["class maps: peak"] > 0.93
+    assert rows["class maps: centre of the box"] > 0.98
+    for layer in ("block2", "pool2"):
+        other = rows[f"Grad-CAM at {layer}: centre of the box"]
+        assert rows["class maps: centre of the box"] > other - 0.01
 
 
 @given(

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -92,7 +93,7 @@ def panel(explanation: Explanation, shown: ClassMap) -> bytes:
 def tiles(name: str, explanation: Explanation) -> list[Tile]:
     """A picture and its classes' maps for a contact sheet, each with two lines of text."""
     scale = f"scale ±{explanation.scale:.3g}"
-    row = [(_sized(explanation.picture).convert("RGB"), name, scale)]
+    row = [(_sized(explanation.picture).convert("RGB"), PurePath(name).name, scale)]
     row += [(overlay(explanation, c), c.name, _figures(c)) for c in explanation.classes]
     for picture, *_ in row:
         picture.thumbnail((TILE, TILE))
