@@ -2,10 +2,11 @@
 
 Pictures of 48×48 are made with one of five shapes, 12 to 18 pixels large, anywhere on a noisy
 ground among short strokes that belong to no class; nin-small learns them. A method points right
-where its peak is inside the object's box. Grad-CAM and HiResCAM are written here in a few lines
-(`tests/test_explain.py` compares them with class maps where they must be equal). A map is laid
-over the picture with its cells at their receptive fields' centres, as `nin explain` does it, and
-once more resized from edge to edge, as libraries do it.
+where its peak, or the centre of the box around it (`netinnet.explain`'s rule, for all methods), is
+inside the object's box. Grad-CAM and HiResCAM are written here in a few lines and compared with the
+package grad-cam where that is installed. A map is laid over the picture with its cells at their
+receptive fields' centres, as `nin explain` does it, and once more resized from edge to edge, as
+libraries do it.
 
     python benchmarks/pointing.py --seeds 3               # about 10 minutes; needs PyTorch
 """
@@ -13,6 +14,7 @@ once more resized from edge to edge, as libraries do it.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import statistics
 import sys
 import tempfile
@@ -79,6 +81,26 @@ def places(maps: np.ndarray, axes: Any) -> tuple[np.ndarray, np.ndarray]:
     pairs = [explanation.peak_and_box(one, *axes) for one in maps]
     peaks, boxes = zip(*pairs, strict=True)
     return np.array(peaks), np.array(boxes)
+
+
+def library_difference(net: Any, layer: str, x: Any, classes: Any) -> float:
+    """The greatest difference of `gradient_maps` from the package grad-cam's, scaled to 0…1."""
+    import cv2
+    import pytorch_grad_cam as library
+    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+
+    targets = [ClassifierOutputTarget(int(label)) for label in classes]
+    differences = []
+    kinds = {"Grad-CAM": library.GradCAM, "HiResCAM": library.HiResCAM}
+    for method, maps in gradient_maps(net, layer, x, classes).items():
+        theirs = kinds[method](net, [net.get_submodule(layer)])(x, targets)
+        for ours, their in zip(maps, theirs, strict=True):
+            values = np.maximum(ours, 0)
+            for size in (None, (SIZE, SIZE)):  # it scales before and after it resizes
+                values = values if size is None else cv2.resize(values, size)
+                values = (values - values.min()) / (1e-7 + np.ptp(values))
+            differences.append(np.abs(values - their).max())
+    return float(max(differences))
 
 
 def stretched(maps: np.ndarray) -> np.ndarray:
@@ -155,6 +177,9 @@ def measure(folder: Path, seed: int, count: int = 1000) -> dict[str, float]:
     rows["ms a picture: PyTorch, forward"] = 1000 * (time.perf_counter() - began) / count
     rows["ms a picture: onnxruntime, logits and class maps"] = 1000 * seconds / count
     for layer in ("block2", "pool2"):
+        if importlib.util.find_spec("pytorch_grad_cam"):
+            name = f"greatest difference from the package grad-cam, {layer}"
+            rows[name] = library_difference(net, layer, x[:40], classes[:40])
         began = time.perf_counter()
         computed = gradient_maps(net, layer, x, classes)
         name = f"ms a picture: PyTorch, forward and gradient at {layer}"
@@ -182,8 +207,8 @@ def main() -> None:
             results.append(measure(folder, seed))
     for name in results[0]:
         values = [result[name] for result in results]
-        spread = f" ± {statistics.stdev(values):.3f}" if seeds > 1 else ""
-        print(f"{name:<56} {statistics.mean(values):.3f}{spread}")
+        spread = f" ± {statistics.stdev(values):.3g}" if seeds > 1 else ""
+        print(f"{name:<56} {statistics.mean(values):.3g}{spread}")
 
 
 if __name__ == "__main__":
