@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import re
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -25,7 +27,7 @@ from netinnet.networks.layers import AvgPool, Conv, Flatten, GlobalAvgPool, Line
 from netinnet.networks.network import Block, Network
 from netinnet.preprocessing import prepare
 from netinnet.reports import overlays
-from tests.conftest import needs
+from tests.conftest import ROOT, needs
 from tests.html_parser import parse
 
 RNG = np.random.default_rng(0)
@@ -444,6 +446,34 @@ def test_a_network_with_another_head_is_told_so(
     assert err.startswith("nin: lenet has no class maps: its logits are not made by global average")
     assert err.count("\n") == 1
     assert not Path("explained").exists()
+
+
+def test_long_names_are_cut_and_stay_apart(photos: Path) -> None:
+    names = (f"{'long' * 60}-a", f"{'long' * 60}-b")
+    weights.save(Path("long.safetensors"), _mirror(classes=names))
+    flags = (word for name in names for word in ("--classes", name))
+    assert explain(photos / "2.png", *flags, model="long.safetensors") == 0
+    assert len(list(Path("explained").glob("2.long*.png"))) == 2
+
+
+def test_the_page_of_the_docs_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (ROOT / "docs/explain.md").read_text("utf-8")
+    commands, code = re.findall(r"^```(?:sh|python)\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    picture = _noise(1, netinnet.load().network)[0]
+    for path in (Path("boot.png"), Path("photos/1.png")):
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(picture[..., 0]).save(path)
+    Path("runs/first").mkdir(parents=True)
+    weights.save(Path("runs/first/model.safetensors"), netinnet.load())
+    for line in commands.splitlines():
+        words = shlex.split(line, comments=True)
+        assert words[0] == "nin"
+        assert run(words[1:]) == 0, line
+    assert Path("maps/sheet.png").is_file()
+    names: dict[str, Any] = {"pictures": [picture, picture]}
+    exec(code, names)  # noqa: S102
+    assert [maps.shape for maps in names["maps"]] == [(10, 7, 7)] * 2
 
 
 @pytest.mark.usefixtures("without_matplotlib")

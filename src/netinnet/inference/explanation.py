@@ -112,7 +112,7 @@ def explain(
 
     Example:
         >>> explain(Predictor(netinnet.load()), pictures.read("boot.png")).classes[0].peak
-        (12.5, 20.5)
+        (12.5, 16.5)
     """
     network = predictor.network
     wanted = check(predictor, classes)

@@ -59,9 +59,10 @@ class Folder:
 
         They are called after the picture and the class, with a number where that name was used.
         """
-        stem = folder_name(PurePath(name).stem if name != "-" else "standard-input")
+        # Cut, for file systems that take 255 bytes.
+        stem = folder_name(PurePath(name).stem if name != "-" else "standard-input")[:100]
         paths = [
-            self._unused(f"{stem}.{folder_name(shown.name)}", ".png")
+            self._unused(f"{stem}.{folder_name(shown.name)[:50]}", ".png")
             for shown in explanation.classes
         ]
         raw = [self._unused(stem, ".npy")] if self.raw else []
