@@ -399,6 +399,12 @@ def test_its_own_files_are_not_explained(photos: Path, capsys: pytest.CaptureFix
     assert err.splitlines()[-1] == line
 
 
+@pytest.mark.parametrize("output", [".", "photos"])
+def test_the_folder_may_be_the_pictures_own(photos: Path, output: str) -> None:
+    assert explain(photos, "--output", output, "--classes", "dark") == 0
+    assert len(list(Path(output).glob("*.dark*.png"))) == 3
+
+
 def test_standard_input(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = (photos / "2.png").read_bytes()
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))

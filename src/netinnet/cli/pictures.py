@@ -17,8 +17,6 @@ from netinnet.errors import ImageError, NetinnetError
 
 T = TypeVar("T")
 Images = Annotated[list[Path], Parameter(negative=(), allow_leading_hyphen=True)]
-
-
 Array = npt.NDArray[np.uint8]
 Answers = Iterator[tuple[str, T | None, str]]
 """For each picture its name, and what came of it, or None and why."""
@@ -31,15 +29,15 @@ def each(
 ) -> tuple[bool, Answers[T]]:
     """Ask something of each picture among files, folders and - (standard input).
 
-    What is in the folder `output` is none: the command made it. A failure is said on standard
-    error. Returns whether there is one picture only, and the answers as they come. Raises
-    ImageError where there is none.
+    What is in a folder `output` inside a given one is none: the command made it. A failure is said
+    on standard error. Returns whether there is one picture only, and the answers as they come.
+    Raises ImageError where there is none.
     """
     from netinnet.data import pictures
 
     paths = pictures.files(images, warn)
     if output is not None:
-        paths = _outside(output, paths)
+        paths = _outside(output, images, paths)
     first = list(itertools.islice(paths, 2))
     if not first:
         raise ImageError(f"no picture in {', '.join(map(str, images))}; {pictures.EXPECTED}")
@@ -63,15 +61,16 @@ def _answers(paths: Iterable[Path], ask: Callable[[str, Array], T]) -> Answers[T
         sys.stdout.flush()
 
 
-def _outside(folder: Path, paths: Iterable[Path]) -> Iterator[Path]:
-    root, skipped = os.path.realpath(folder), 0
+def _outside(output: Path, images: Sequence[Path], paths: Iterable[Path]) -> Iterator[Path]:
+    root, skipped = Path(os.path.realpath(output)), 0
+    is_walked = any(Path(os.path.realpath(image)) in root.parents for image in images)
     for path in paths:
-        if Path(os.path.realpath(path)).is_relative_to(root):
+        if is_walked and Path(os.path.realpath(path)).is_relative_to(root):
             skipped += 1
         else:
             yield path
     if skipped:
-        warn(f"{folder}: {skipped:,} skipped: in the folder that is written to")
+        warn(f"{output}: {skipped:,} skipped: in the folder that is written to")
 
 
 def warn(text: str) -> None:
