@@ -201,7 +201,11 @@ def test_start_up_is_quick(arguments: list[str], limit: float) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["train", "--help"], ["resources"], ["summary"], ["zoo"], ["data"]]
+    "arguments",
+    [
+        *(["--help"], ["train", "--help"], ["explain", "--help"]),
+        *(["resources"], ["summary"], ["zoo"], ["data"]),
+    ],
 )
 def test_nothing_heavy_is_imported(arguments: list[str]) -> None:
     script = (

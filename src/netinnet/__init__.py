@@ -6,6 +6,7 @@
     run = netinnet.train("fashion", epochs=1)                  # a run folder with model and report
     model = netinnet.load(run.folder)                          # network and weights
     netinnet.Predictor(model).predict(picture)                 # class names and probabilities
+    netinnet.explain(picture, model=model).classes[0].values   # where it saw that: the class's map
 
 Importing this imports no framework. Nothing is printed: a `listener` hears what happens.
 """
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from netinnet.data.source import Dataset
+    from netinnet.inference.explanation import Explanation
     from netinnet.inference.predictor import Predictor
     from netinnet.networks import Named
     from netinnet.training.listening import Listener
@@ -40,6 +42,7 @@ __all__ = [
     "ablate",
     "build",
     "compare",
+    "explain",
     "load",
     "nin_block",
     "reliability",
@@ -170,6 +173,46 @@ def load(path: str | Path | None = None, *, framework: str | None = None) -> Any
     if framework is None:
         return model
     return frameworks.adapter(framework).build(model.network, model.weights)
+
+
+def explain(
+    picture: Any,
+    *,
+    model: str | Path | Model | Predictor | None = None,
+    classes: Sequence[str] = (),
+    framework: str | None = None,
+) -> Explanation:
+    """Where in a picture a model saw what it says: its class maps, with their peaks and boxes.
+
+    Args:
+        picture: a path, a uint8 array h×w, h×w×1 or h×w×3, or a PIL picture.
+        model: a model, the path of a run folder or model file, or, for many pictures, a
+            `Predictor`; the model shipped with the package if None.
+        classes: names of classes; the most probable one alone if there are none.
+        framework: compute with it instead of onnxruntime.
+
+    Returns:
+        The maps of all classes (`maps`, float32, classes × rows × columns; the mean of a map is the
+        class's logit), and for each class asked for its map, logit, probability, peak and box.
+
+    Raises:
+        ModelError: for a class it does not have, and for a network without class maps, which are
+            there where global average pooling makes the logits, alone or with one Linear behind.
+        ImageError: for what is no picture.
+
+    Example:
+        >>> netinnet.explain("boot.png").classes[0].name
+        'Ankle boot'
+    """
+    from netinnet.data import pictures
+    from netinnet.inference import explanation
+    from netinnet.inference.predictor import Predictor
+
+    if not isinstance(model, Predictor):
+        model = Predictor(load(model) if model is None else model, framework=framework)
+    is_path = isinstance(picture, str | Path)
+    array = pictures.read(picture) if is_path else pictures.from_memory(picture)
+    return explanation.explain(model, array, classes)
 
 
 def train(

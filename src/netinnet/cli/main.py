@@ -27,6 +27,7 @@ COMMANDS = {
     "Use": {
         "evaluate": "Measure a trained model on a data set.",
         "predict": "Say what is in pictures.",
+        "explain": "Show where in pictures a model saw what it says.",
     },
     "Study": {
         "reliability": "Train a recipe over many seeds and say how often it learns.",

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import csv
-import itertools
-import os
 import sys
 from json import dumps
 from pathlib import Path
@@ -14,11 +12,12 @@ from cyclopts import Parameter
 
 from netinnet import units
 from netinnet.cli.console import WholeNumber, print_table
-from netinnet.errors import ImageError, NetinnetError
+from netinnet.cli.pictures import Images, each
+from netinnet.errors import ImageError
 
 
 def predict(
-    images: Annotated[list[Path], Parameter(negative=(), allow_leading_hyphen=True)],
+    images: Images,
     /,
     *,
     model: Path | None = None,
@@ -48,7 +47,6 @@ def predict(
     csv_
         Print CSV: a line a class.
     """
-    from netinnet.data import pictures
     from netinnet.inference import model_files
     from netinnet.inference.predictor import Predictor
 
@@ -57,41 +55,26 @@ def predict(
     if json and csv_:
         raise ImageError("--json and --csv are two forms of output; choose one")
     predictor = Predictor(model_files.find(model), framework=framework)
-    paths = pictures.files(images, _warn)
-    first = list(itertools.islice(paths, 2))
-    if not first:
-        raise ImageError(f"no picture in {', '.join(map(str, images))}; {pictures.EXPECTED}")
+    alone, answers = each(images, lambda _, picture: predictor.predict(picture, top))
     table = csv.writer(sys.stdout, lineterminator="\n")
     if csv_:
         table.writerow(("file", "class", "probability", "error"))
     failed = False
-    for path in itertools.chain(first, paths):
-        # A name need not be UTF-8.
-        name, error, answer = os.fsencode(path).decode(errors="replace"), "", []
-        try:
-            standard_input = sys.stdin.buffer if sys.stdin else b""
-            picture = pictures.read(standard_input if name == "-" else path, "standard input")
-            answer = predictor.predict(picture, top)
-        except NetinnetError as problem:
-            error, failed = str(problem).encode(errors="replace").decode(), True
-            _warn(error)
-        shown = [(p.name, units.percent(p.probability)) for p in answer]
+    for name, answer, error in answers:
+        failed = failed or bool(error)
+        predictions = answer or []
+        shown = [(p.name, units.percent(p.probability)) for p in predictions]
         if json:
-            result = {"error": error} if error else {"predictions": [vars(p) for p in answer]}
+            result = {"error": error} if error else {"predictions": [vars(p) for p in predictions]}
             print(dumps({"file": name, **result}, ensure_ascii=False, allow_nan=False))
         elif csv_:
             table.writerows(
-                [(name, p.name, p.probability, "") for p in answer] or [(name, "", "", error)]
+                [(name, p.name, p.probability, "") for p in predictions] or [(name, "", "", error)]
             )
-        elif shown and len(first) == 1:
+        elif shown and alone:
             rows = [(name if row is shown[0] else "", *row) for row in shown]
             print_table(("picture", "class", "probability"), rows, right=(2,))
         elif shown:
             print(f"{name}: {', '.join(map(' '.join, shown))}")
-        sys.stdout.flush()
     if failed:
         raise SystemExit(2)
-
-
-def _warn(text: str) -> None:
-    print(f"nin: {' '.join(text.split())}", file=sys.stderr)

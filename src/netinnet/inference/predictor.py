@@ -113,9 +113,8 @@ class Predictor:
         if self.maps:
             sizes[CLASS_MAPS] = (classes, self.maps.input.height, self.maps.input.width)
         for name in outputs:
-            if name == CLASS_MAPS and not self.maps:
-                reason = "its logits are not made by global average pooling"
-                raise ModelError(f"{self.network.name} has no class maps: {reason}")
+            if name == CLASS_MAPS:
+                self.require_maps()
             if name not in sizes:
                 raise ModelError(f"no output '{name}'; known are {', '.join(sizes)}")
         self._check(images)
@@ -130,6 +129,14 @@ class Predictor:
         if PROBABILITIES in outputs:
             results[PROBABILITIES] = softmax(results[LOGITS])
         return {name: results[name] for name in outputs}
+
+    def require_maps(self) -> None:
+        """Raise ModelError where the network has no class maps."""
+        if not self.maps:
+            reason = "its logits are not made by global average pooling, alone or with one Linear"
+            raise ModelError(
+                f"{self.network.name} has no class maps: {reason}; those of nin-small are"
+            )
 
     def logits(self, images: Pictures, batch_size: int = 250) -> Array:
         """Logits (float32, n×classes) of pictures n×h×w×c: see `run`."""
