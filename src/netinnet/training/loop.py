@@ -36,7 +36,7 @@ from netinnet.training import checkpoint
 from netinnet.training.cautions import cautions
 from netinnet.training.checkpoint import Progress
 from netinnet.training.interruption import Interrupted, StopRequest, stop_request
-from netinnet.training.listening import Listener, attempt, write_report
+from netinnet.training.listening import Listener, attempt, data_progress, write_report
 from netinnet.training.recipe import Recipe
 from netinnet.training.run import Event, Run
 from netinnet.training.schedule import learning_rate
@@ -65,8 +65,8 @@ class Training:
     ) -> None:
         self.recipe, self.network, self.learner = recipe, network, learner
         self.listener, self.report = listener, report
-        self.data = data
-        self.train, self.evaluated = splits(recipe, data)
+        self.data = data.sized(network.input, data_progress(listener))
+        self.train, self.evaluated = splits(recipe, self.data)
         self.batches = training_batches(recipe, network, self.train)
         self.steps_per_epoch = self.batches.per_epoch
         self.total = self.steps_per_epoch * recipe.epochs

@@ -37,7 +37,7 @@ def network_for(
     `network` is what the recipe's name for it stands for, and `facts` those of the data set that it
     names, if they are known already. Raises NetworkError or DataError.
     """
-    data = facts or datasets.facts(recipe.dataset)
+    data = facts or datasets.facts(recipe.dataset, skip_bad=recipe.skip_bad)
     return resolve(
         recipe.network if network is None else network,
         image_size=recipe.image_size,
@@ -47,6 +47,12 @@ def network_for(
         pictures=data.shape,
         **{field.name: getattr(recipe, field.name) for field in dataclasses.fields(Variations)},
     )
+
+
+def load_data(recipe: Recipe, data_dir: Path | None, listener: Listener) -> Dataset:
+    """The data set that a recipe names. Raises DataError."""
+    progress, skip_bad = data_progress(listener), recipe.skip_bad
+    return datasets.load(recipe.dataset, data_dir, progress, skip_bad=skip_bad)
 
 
 def train(
@@ -68,7 +74,7 @@ def train(
     adapter = frameworks.adapter(recipe.framework)
     if dataset is not None:
         recipe = recipe.replace(dataset=f"{datasets.OBJECT}{dataset.name}")
-    data = dataset or datasets.load(recipe.dataset, data_dir, data_progress(listener))
+    data = dataset or load_data(recipe, data_dir, listener)
     network = network_for(recipe, network, data.facts)
     settings = learner_settings(recipe, network, data.facts)
     learner = adapter.learner(settings, _initial(recipe, network))
@@ -101,7 +107,7 @@ def resume(
     )
     network, record = opened.network(), opened.dataset()
     adapter = frameworks.adapter(recipe.framework)
-    data = dataset or datasets.load(recipe.dataset, data_dir, data_progress(listener))
+    data = dataset or load_data(recipe, data_dir, listener)
     record.check(data.record)
     settings = learner_settings(settled, network, record.facts)
     learner = adapter.learner(settings, _initial(recipe, network))
@@ -125,8 +131,9 @@ def _complete(
         )
     recipe, model = run.recipe(), run.model()
     attempt(lambda: onnx_graph.write(run.onnx_file, model), listener, "onnx_failed")
-    data = dataset or datasets.load(recipe.dataset, data_dir, data_progress(listener))
+    data = dataset or load_data(recipe, data_dir, listener)
     run.dataset().check(data.record)
+    data = data.sized(model.network.input, data_progress(listener))
     judged = splits(recipe, data)[1][recipe.judged]
     write_report(lambda: report(run.folder, judged), listener)
     return run

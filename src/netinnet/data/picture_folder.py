@@ -1,0 +1,211 @@
+"""Which pictures a folder has: their classes and splits, by folders or by a file of labels.
+
+    FOLDER/{train,test[,validation]}/CLASS/**     FOLDER/CLASS/**     FOLDER/labels.csv (path,class)
+
+Nothing is opened here but the file of labels. What is left out is kept, with its reason.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from netinnet.data.pictures import SUFFIXES, natural
+from netinnet.errors import DataError
+from netinnet.units import counted
+
+SPLIT_NAMES = {
+    **{"train": "train", "test": "test"},
+    **dict.fromkeys(("validation", "val", "valid"), "validation"),
+}
+LABELS_FILE = "labels.csv"
+UNREAD = (".heic", ".heif", ".avif", ".jxl", ".jp2", ".psd", ".svg", ".dng", ".cr2", ".nef", ".arw")
+"""Names of pictures that can't be read: they are looked at, and named as damaged ones are."""
+LAYOUTS = "FOLDER/train/CLASS and FOLDER/test/CLASS, FOLDER/CLASS, or FOLDER/labels.csv (path,class)"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A picture file: its path below the folder (with /), class, and split ("": to be made)."""
+
+    path: str
+    label: str
+    split: str = ""
+
+
+@dataclass
+class Listing:
+    """What a folder has."""
+
+    folder: Path
+    entries: list[Entry] = field(default_factory=list)
+    left_out: list[tuple[str, str]] = field(default_factory=list)
+    """Paths that are no picture of the data set, and why."""
+    cautions: list[str] = field(default_factory=list)
+
+    @property
+    def is_split(self) -> bool:
+        return any(entry.split for entry in self.entries)
+
+
+def is_one(path: Path) -> bool:
+    """Whether a path is such a folder, or its file of labels, by what stands at its top."""
+    if path.suffix.lower() == ".csv" and path.is_file():
+        return True
+    if not path.is_dir():
+        return False
+    inside = list(path.iterdir())
+    return any(p.is_dir() or _is_picture(p.name) or p.name == LABELS_FILE for p in inside)
+
+
+def scan(path: Path) -> Listing:
+    """List the pictures of a folder, or of a file of labels, in natural order of class and path.
+
+    Raises DataError where it has none of the layouts, or fewer than two classes.
+    """
+    folder, file = (path.parent, path) if path.is_file() else (path, path / LABELS_FILE)
+    listing = Listing(folder)
+    if file.is_file():
+        _from_labels(listing, file)
+    else:
+        _from_folders(listing)
+    labels = {entry.label for entry in listing.entries}
+    if len(labels) < 2:
+        raise DataError(
+            f"{path}: {counted(len(listing.entries), 'picture')} of {len(labels)} classes, and two "
+            f"classes at least are needed; it should have {LAYOUTS}"
+        )
+    for label in labels:
+        if not label.isprintable():  # surrogates, of names that are not UTF-8, are not either
+            raise DataError(f"{path}: the class {label!a} has no name that can be shown; rename it")
+    alike = defaultdict(list)
+    for label in sorted(labels):
+        alike[unicodedata.normalize("NFKC", label).casefold().strip()].append(label)
+    for names in alike.values():
+        if len(names) > 1:
+            listing.cautions.append(f"classes whose names are all but the same: {', '.join(names)}")
+    listing.entries.sort(key=lambda e: (e.split, natural(e.label), [natural(p) for p in e.path.split("/")]))
+    return listing
+
+
+def _is_picture(name: str) -> bool:
+    return not name.startswith(".") and name.lower().endswith((*SUFFIXES, *UNREAD))
+
+
+def _from_folders(listing: Listing) -> None:
+    tops = _folders(listing, listing.folder)
+    splits = {top.name: SPLIT_NAMES.get(top.name.lower()) for top in tops}
+    if not tops or None in splits.values():
+        loose = [f for f in _files(listing, listing.folder, deep=False) if f.name != "dataset.json"]
+        listing.left_out += [(f.name, "beside the class folders, so it has no class") for f in loose]
+        for top in tops:
+            _add_class(listing, top, "")
+        return
+    names = Counter(splits.values())
+    if names["train"] != 1 or names["test"] != 1 or names["validation"] > 1:
+        raise DataError(
+            f"{listing.folder}: its folders {', '.join(splits)} are splits, but one train, one test "
+            f"and at most one validation (or val, valid) are needed; or put all pictures into class "
+            f"folders, and they are split"
+        )
+    for top in tops:
+        split = SPLIT_NAMES[top.name.lower()]
+        for file in _files(listing, top, deep=False):
+            listing.left_out.append((_relative(listing, file), "in no class folder"))
+        for folder in _folders(listing, top):
+            _add_class(listing, folder, split)
+
+
+def _add_class(listing: Listing, folder: Path, split: str) -> None:
+    files = list(_files(listing, folder))
+    name = _relative(listing, folder)
+    if not files:
+        listing.cautions.append(f"{name} has no picture: it is no class")
+    elif all(file.parent != folder for file in files):
+        inside = sorted({file.relative_to(folder).parts[0] for file in files}, key=natural)
+        listing.cautions.append(
+            f"{name} holds only folders ({_some(inside)}), all taken for the class {folder.name}"
+        )
+    listing.entries += [Entry(_relative(listing, file), folder.name, split) for file in files]
+
+
+def _relative(listing: Listing, path: Path) -> str:
+    return path.relative_to(listing.folder).as_posix()
+
+
+def _folders(listing: Listing, folder: Path) -> list[Path]:
+    """The folders in one that are entered, in natural order."""
+    inside = [path for path in folder.iterdir() if path.is_dir()]
+    kept = []
+    for path in sorted(inside, key=lambda p: natural(p.name)):
+        reason = "hidden" if path.name[0] == "." else "a link to a folder" * path.is_symlink()
+        if reason:
+            listing.left_out.append((_relative(listing, path), reason))
+        else:
+            kept.append(path)
+    return kept
+
+
+def _files(listing: Listing, folder: Path, deep: bool = True) -> Iterator[Path]:
+    """The picture files in a folder, and in those below it."""
+    root = os.path.realpath(listing.folder)
+    for path in sorted((p for p in folder.iterdir() if not p.is_dir()), key=lambda p: natural(p.name)):
+        reason = ""
+        if path.name[0] == ".":
+            reason = "hidden"
+        elif not _is_picture(path.name):
+            reason = "not a picture by its name"
+        elif path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(root):
+            reason = "a link out of the folder"
+        if reason:
+            listing.left_out.append((_relative(listing, path), reason))
+        else:
+            yield path
+    if deep:
+        for below in _folders(listing, folder):
+            yield from _files(listing, below)
+
+
+def _from_labels(listing: Listing, file: Path) -> None:
+    """The pictures of a CSV file with the columns path and class, and perhaps split."""
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as stream:
+            rows = list(csv.DictReader(stream, skipinitialspace=True))
+    except (OSError, ValueError, csv.Error) as error:
+        raise DataError(f"{file}: cannot be read as CSV in UTF-8 ({error})") from error
+    labels: dict[str, str] = {}
+    for line, row in enumerate(rows, 2):
+        path, label = (str(row.get(name) or "").strip() for name in ("path", "class"))
+        where = f"{file}, line {line}"
+        if not path or not label:
+            raise DataError(
+                f"{where}: no path or no class; the first line should be path,class (or "
+                f"path,class,split), and each other one name a picture and its class"
+            )
+        plain = PurePosixPath(path.replace("\\", "/"))
+        inside = Path(os.path.realpath(file.parent / plain))
+        if not inside.is_relative_to(os.path.realpath(file.parent)):
+            raise DataError(f"{where}: {path} lies outside of the folder of {file.name}")
+        split = str(row.get("split") or "").strip().lower()
+        if split and split not in SPLIT_NAMES:
+            raise DataError(f"{where}: split must be train, test or validation, got {split}")
+        if plain.as_posix() in labels:
+            raise DataError(f"{where}: {path} is named twice; leave out one of the lines")
+        labels[plain.as_posix()] = label
+        listing.entries.append(Entry(plain.as_posix(), label, SPLIT_NAMES.get(split, "")))
+    given = {entry.split for entry in listing.entries}
+    if given != {""} and ("" in given or not {"train", "test"} <= given):
+        raise DataError(f"{file}: give a split to all pictures, train and test among them, or none")
+    for path in _files(listing, listing.folder):
+        if _relative(listing, path) not in labels:
+            listing.left_out.append((_relative(listing, path), f"not in {file.name}"))
+
+
+def _some(names: list[str], most: int = 5) -> str:
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

@@ -1,0 +1,363 @@
+"""A look at a folder of pictures before anything is learnt of them: every file is opened.
+
+What each one is (size, mode, damage, SHA-256, a thumbnail) is kept in the cache by the file's size
+and time, so that a later look opens only what is new.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from netinnet import files
+from netinnet.data import near_duplicates, picture_folder, pictures
+from netinnet.data.loader import ahead
+from netinnet.data.picture_folder import Entry, Listing
+from netinnet.data.pictures import natural
+from netinnet.data.source import SPLITS, Progress, silent
+from netinnet.errors import DataError, ImageError
+from netinnet.units import counted
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as Picture
+
+WORKERS = min(8, os.cpu_count() or 1)
+SHARES = {"train": 0.7, "test": 0.15, "validation": 0.15}
+"""Of each class, where the folder is not split."""
+SPLIT_SEED = 0
+FEW, UNEQUAL = 20, 10
+"""A class of fewer pictures is cautioned, and one that has so many times fewer than the largest."""
+NAMED = 5
+"""So many files are named in a line, the rest is counted."""
+GRID = 256
+"""Rows and columns of a picture that its mean is computed of, at most twice as many."""
+
+SEEN = np.dtype(
+    [
+        *(("bytes", "<i8"), ("time", "<i8"), ("sha256", "S64")),
+        *(("height", "<i4"), ("width", "<i4"), ("channels", "<i4"), ("mode", "S12")),
+        *(("rotated", "?"), ("animated", "?"), ("profile", "?")),
+        *(("mean", "<f4", 3), ("square", "<f4", 3)),
+        ("thumbnail", "u1", (near_duplicates.SIDE, near_duplicates.SIDE, 3)),
+    ]
+)
+"""What is known of a picture; `square` is the mean of the squared values."""
+Seen = npt.NDArray[np.void]
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a look at a folder shows. `seen` has a row for each entry of `listing`."""
+
+    listing: Listing
+    seen: Seen
+    errors: dict[int, str]
+    """Why a picture can't be used, by its place."""
+    near: Sequence[tuple[int, int]]
+    """Pairs of near-duplicates, by place."""
+
+    @cached_property
+    def good(self) -> npt.NDArray[np.int64]:
+        """The places of the pictures that can be used, in order."""
+        return np.array([i for i in range(len(self.seen)) if i not in self.errors], np.int64)
+
+    @cached_property
+    def classes(self) -> tuple[str, ...]:
+        """The classes of the pictures that can be used, in natural order."""
+        return tuple(sorted({self.entries[i].label for i in self.good}, key=natural))
+
+    @property
+    def entries(self) -> list[Entry]:
+        return self.listing.entries
+
+    @cached_property
+    def exact(self) -> list[list[int]]:
+        """The places of pictures whose files have the same bytes, a list for each such file."""
+        same = defaultdict(list)
+        for i in self.good:
+            same[self.seen["sha256"][i]].append(int(i))
+        return [places for places in same.values() if len(places) > 1]
+
+    @cached_property
+    def groups(self) -> list[list[int]]:
+        """Pictures that are copies of each other, exact or near, each group in order."""
+        parent = {int(i): int(i) for i in self.good}
+
+        def root(i: int) -> int:
+            while parent[i] != i:
+                parent[i] = i = parent[parent[i]]
+            return i
+
+        for i, j in [*(pair for same in self.exact for pair in pairwise(same)), *self.near]:
+            first, last = sorted((root(i), root(j)))
+            parent[last] = first
+        grouped = defaultdict(list)
+        for i in parent:
+            grouped[root(i)].append(i)
+        return list(grouped.values())
+
+    @cached_property
+    def splits(self) -> dict[str, list[int]]:
+        """The places of each split's pictures: as given, or made (`SHARES`), copies together."""
+        if self.listing.is_split:
+            given = {s: [int(i) for i in self.good if self.entries[i].split == s] for s in SPLITS}
+            return {split: places for split, places in given.items() if places}
+        made: dict[str, list[int]] = {split: [] for split in SHARES}
+        counts: dict[str, Counter[str]] = defaultdict(Counter)
+
+        def key(group: list[int]) -> tuple[int, bytes]:
+            content = b"%d %s" % (SPLIT_SEED, self.seen["sha256"][group[0]])
+            return -len(group), hashlib.sha256(content).digest()
+
+        # By content, so that renaming a file or adding one moves few others.
+        for group in sorted(self.groups, key=key):
+            taken = counts[self.entries[group[0]].label]
+            split = min(SHARES, key=lambda s: taken[s] / SHARES[s])
+            taken[split] += len(group)
+            made[split] += group
+        return {split: sorted(made[split]) for split in SPLITS if made[split]}
+
+    @property
+    def how_split(self) -> str:
+        if self.listing.is_split:
+            return "as given"
+        shares = "/".join(f"{share:.0%}".rstrip("%") for share in SHARES.values())
+        return f"{'/'.join(SHARES)} {shares} of each class by seed {SPLIT_SEED}, copies together"
+
+    def check(self, skip_bad: bool) -> None:
+        """Raise DataError for pictures that can't be used, and for splits without a picture."""
+        if self.errors and not skip_bad:
+            named = "; ".join(list(self.errors.values())[:NAMED])
+            more = f"; and {len(self.errors) - NAMED:,} more" if len(self.errors) > NAMED else ""
+            raise DataError(
+                f"{counted(len(self.errors), 'picture')} of {len(self.seen):,} can't be used: "
+                f"{named}{more}. Mend or remove them, or leave them out with --skip-bad"
+            )
+        lacking = [split for split in ("train", "test") if split not in self.splits]
+        if lacking or len(self.classes) < 2:
+            raise DataError(
+                f"{self.listing.folder}: {counted(len(self.good), 'usable picture')} of "
+                f"{len(self.classes)} classes, none of them for {' and '.join(lacking) or 'a second'}"
+            )
+
+    @cached_property
+    def cautions(self) -> list[str]:
+        """What somebody should know before learning from these pictures, a line each."""
+        lines = list(self.listing.cautions)
+        if self.errors:
+            lines.append(self._files("left out, can't be used", self.errors))
+        reasons = defaultdict(list)
+        for path, reason in self.listing.left_out:
+            reasons[reason].append(path)
+        lines += [_named(f"left out, {reason}", paths) for reason, paths in reasons.items()]
+        lines += self._about_copies()
+        counts = Counter(self.entries[i].label for i in self.splits.get("train", []))
+        largest = max(counts.values(), default=0)
+        for name in self.classes:
+            for split, places in self.splits.items():
+                if not any(self.entries[i].label == name for i in places):
+                    lines.append(f"class {name} has no picture in {split}")
+            if 0 < counts[name] < FEW:
+                lines.append(f"class {name} has only {counted(counts[name], 'training picture')}")
+            elif counts[name] and largest >= UNEQUAL * counts[name]:
+                lines.append(f"class {name} has {counts[name]:,} training pictures, others {largest:,}")
+        seen = self.seen[self.good]
+        for text, chosen in (
+            ("of several frames or pages, the first is used", seen["animated"]),
+            ("with a colour profile other than sRGB, which is not applied", seen["profile"]),
+        ):
+            if chosen.any():
+                lines.append(self._files(text, self.good[chosen]))
+        return [_shown(line) for line in lines]
+
+    def _about_copies(self) -> list[str]:
+        lines = []
+        split_of = {i: split for split, places in self.splits.items() for i in places}
+        copies = [group for group in self.groups if len(group) > 1]
+        across = [g for g in copies if len({self.entries[i].label for i in g}) > 1]
+        apart = [g for g in copies if len({split_of[i] for i in g}) > 1]
+        for text, groups in (
+            ("the same picture in several classes", across),
+            ("the same picture on both sides of the split", apart),
+        ):
+            if groups:
+                shown = "; ".join(" = ".join(self.entries[i].path for i in g[:3]) for g in groups[:3])
+                lines.append(f"{text}: {counted(len(groups), 'time')} ({shown}{' …' * (len(groups) > 3)})")
+        if copies:
+            exact = sum(len(group) - 1 for group in self.exact)
+            extra = sum(len(group) - 1 for group in copies)
+            lines.append(
+                f"{counted(extra, 'picture')} more than once: {exact:,} as the same file, "
+                f"{extra - exact:,} recompressed, resized or cropped"
+            )
+        return lines
+
+    def _files(self, text: str, places: Iterable[int]) -> str:
+        return _named(text, [self.entries[i].path for i in places])
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as plain data for JSON."""
+        seen, path = self.seen[self.good], [entry.path for entry in self.entries]
+        split_of = {i: split for split, places in self.splits.items() for i in places}
+        counts = Counter((self.entries[i].label, split_of[i]) for i in split_of)
+        sizes = Counter(zip(seen["width"].tolist(), seen["height"].tolist(), strict=True))
+        result = {
+            "folder": str(self.listing.folder),
+            "pictures": len(self.good),
+            "split": self.how_split,
+            "classes": {
+                name: {split: counts[name, split] for split in self.splits} for name in self.classes
+            },
+            "sizes": {f"{w}×{h}": n for (w, h), n in sizes.most_common()},
+            "modes": dict(Counter(m.decode() for m in seen["mode"].tolist()).most_common()),
+            "rotated": [path[i] for i in self.good[seen["rotated"]]],
+            "animated": [path[i] for i in self.good[seen["animated"]]],
+            "not_srgb": [path[i] for i in self.good[seen["profile"]]],
+            "damaged": [{"file": path[i], "reason": text} for i, text in self.errors.items()],
+            "left_out": [{"file": f, "reason": why} for f, why in self.listing.left_out],
+            "duplicates": [[path[i] for i in group] for group in self.exact],
+            "near_duplicates": [[path[i], path[j]] for i, j in self.near],
+            "cautions": self.cautions,
+        }
+        plain: dict[str, Any] = json.loads(_shown(json.dumps(result, ensure_ascii=False)))
+        return plain
+
+
+def _shown(text: str) -> str:
+    """A file's name need not be UTF-8; what is printed and written must be."""
+    return text.encode(errors="replace").decode()
+
+
+def _named(text: str, names: Sequence[str]) -> str:
+    more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
+    return f"{counted(len(names), 'file')} {text}: {', '.join(names[:NAMED])}{more}"
+
+
+def look(path: Path, cache: Path, on_progress: Progress = silent) -> Look:
+    """Look at a folder of pictures (or its file of labels), opening what wasn't seen before.
+
+    Args:
+        path: A folder with one of the layouts of `picture_folder`, or its CSV file.
+        cache: The folder in which what was seen is kept.
+        on_progress: Called with the bytes of the files opened and in all.
+
+    Raises:
+        DataError: Where it has no such layout; damaged pictures are none, but in `errors`.
+
+    Example: `look(Path("photos"), Path("cache")).cautions`.
+    """
+    listing = picture_folder.scan(path)
+    # One for each folder, wherever the working folder is.
+    name = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:24]
+    kept_file = cache / f"look-{name}.npz"
+    paths = [entry.path for entry in listing.entries]
+    seen = np.zeros(len(paths), SEEN)
+    errors: dict[int, str] = {}
+    known, known_seen, known_near = _kept(kept_file)
+    places = {text: i for i, text in enumerate(known["paths"])}
+    sizes, opened = [0] * len(paths), []
+    for i, text in enumerate(paths):
+        now = _stamp(listing.folder / text)
+        sizes[i] = max(0, now[0])
+        old = places.get(text)
+        if old is not None and now == (known_seen[old]["bytes"], known_seen[old]["time"]):
+            seen[i] = known_seen[old]
+            if str(old) in known["errors"]:
+                errors[i] = known["errors"][str(old)]
+        else:
+            opened.append(i)
+    made = ahead(partial(_open, listing.folder), (paths[i] for i in opened), WORKERS)
+    total, done = sum(sizes[i] for i in opened), 0
+    for i, (row, error) in zip(opened, made, strict=True):
+        seen[i] = row
+        if error:
+            errors[i] = error
+        done += sizes[i]
+        on_progress(f"{listing.folder}: looking at pictures", done, total)
+    errors = dict(sorted(errors.items()))
+    if not opened and paths == known["paths"]:
+        near = known_near
+    else:
+        near = _near(seen, errors)
+        text = json.dumps({"paths": paths, "errors": errors}).encode()
+        with files.replacing(kept_file) as file:
+            np.savez(file, seen=seen, near=near, text=np.frombuffer(text, np.uint8))
+    return Look(listing, seen, errors, [(int(i), int(j)) for i, j in near])
+
+
+def _kept(file: Path) -> tuple[dict[str, Any], Seen, npt.NDArray[np.int64]]:
+    """What the last look kept: paths and errors, rows, near-duplicates. Nothing where it can't be."""
+    try:
+        with np.load(file) as kept:
+            if kept["seen"].dtype == SEEN:
+                return json.loads(kept["text"].tobytes()), kept["seen"], kept["near"]
+    # There is none, it is damaged, or another version's: all is looked at again.
+    except Exception:  # noqa: BLE001, S110
+        pass
+    return {"paths": [], "errors": {}}, np.zeros(0, SEEN), np.zeros((0, 2), np.int64)
+
+
+def _stamp(file: Path) -> tuple[int, int]:
+    """A file's size and time; one that isn't there has none that was seen before."""
+    try:
+        status = file.stat()
+    except OSError:
+        return -1, -1
+    return status.st_size, status.st_mtime_ns
+
+
+def _open(folder: Path, path: str) -> tuple[npt.NDArray[np.void], str]:
+    """What a picture is, and why it can't be used ("": it can)."""
+    from PIL import Image
+
+    file, row = folder / path, np.zeros((), SEEN)
+    row["bytes"], row["time"] = _stamp(file)
+    try:
+        content = pictures.bytes_of(file, str(file))
+        row["sha256"] = hashlib.sha256(content).hexdigest()
+        if path.lower().endswith(picture_folder.UNREAD):
+            kind = Path(path).suffix[1:].upper()
+            raise ImageError(f"{file}: {kind} pictures are not read; save it as JPEG or PNG")
+        array = pictures.read(content, str(file), partial(_note, row))
+    except ImageError as error:
+        return row, str(error)
+    colour = pictures.as_channels(array, 3)
+    row["height"], row["width"], row["channels"] = array.shape
+    steps = [max(1, side // GRID) for side in array.shape[:2]]
+    grid = colour[:: steps[0], :: steps[1]].reshape(-1, 3).astype(np.float64) / 255
+    row["mean"], row["square"] = grid.mean(0), (grid**2).mean(0)
+    side = near_duplicates.SIDE
+    row["thumbnail"] = Image.fromarray(colour).resize((side, side), Image.Resampling.BILINEAR)
+    return row, ""
+
+
+def _note(row: npt.NDArray[np.void], picture: Picture) -> None:
+    """What a picture is in its file."""
+    deep = picture.mode.startswith("I;") or any("16" in str(tile[3]) for tile in picture.tile)
+    alpha = "alpha" if picture.has_transparency_data else ""
+    grey = "grey" if picture.mode in ("1", "L", "LA") else "colour"
+    row["mode"] = "16-bit" * deep or alpha or ("CMYK" if picture.mode == "CMYK" else grey)
+    row["rotated"] = picture.getexif().get(0x0112, 1) in range(2, 9)
+    row["animated"] = getattr(picture, "n_frames", 1) > 1
+    profile = picture.info.get("icc_profile") or b"sRGB"
+    row["profile"] = not any(name in profile for name in (b"sRGB", "sRGB".encode("utf-16-be")))
+
+
+def _near(seen: Seen, errors: dict[int, str]) -> npt.NDArray[np.int64]:
+    """Pairs of near-duplicates among the pictures that can be used; files of the same bytes once."""
+    good = np.array([i for i in range(len(seen)) if i not in errors], np.int64)
+    once = good[np.unique(seen["sha256"][good], return_index=True)[1]] if len(good) else good
+    once = np.sort(once)
+    pairs = near_duplicates.pairs(np.ascontiguousarray(seen["thumbnail"][once]))
+    return once[np.array(pairs, np.int64).reshape(-1, 2)]
