@@ -157,7 +157,7 @@ def test_a_name_that_is_not_utf_8(tmp_path: Path, capsys: pytest.CaptureFixture[
     [
         (["x.png", "--top", "0"], "--top must be at least 1, got 0"),
         (["x.png", "--json", "--csv"], "--json and --csv are two forms"),
-        (["empty"], "no picture in empty; expected a PNG, JPEG, WebP or BMP picture"),
+        (["empty"], "no picture in empty; expected a PNG, JPEG, WebP, BMP, GIF or TIFF picture"),
         (["x.png", "--model", "none.onnx"], "none.onnx: no such model file"),
     ],
     ids=str,

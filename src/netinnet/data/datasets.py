@@ -87,7 +87,7 @@ def load(
 
 
 def _load_path(path: Path, on_progress: Progress, skip_bad: bool) -> Dataset:
-    if folders.has_arrays(path) or not picture_folder.is_one(path):
+    if not picture_folder.is_one(path):
         return folders.load(path, on_progress)
     return picture_store.load(path, on_progress, skip_bad)
 

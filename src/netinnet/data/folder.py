@@ -25,7 +25,10 @@ from netinnet.errors import DataError, NetinnetError
 from netinnet.files import cannot_write
 
 FACTS_FILE = "dataset.json"
-FILES = "class folders of pictures, or train-images.npy, train-labels.npy, test-images.npy, test-labels.npy, or MNIST's IDX files"
+FILES = (
+    "train-images.npy, train-labels.npy, test-images.npy, test-labels.npy, or MNIST's IDX files, "
+    "or class folders of pictures"
+)
 _IDX = {"images": "images-idx3-ubyte", "labels": "labels-idx1-ubyte"}
 _FACTS = ("name", "classes", "mean", "std", "horizontal_flip")
 

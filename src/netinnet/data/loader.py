@@ -20,9 +20,7 @@ AHEAD = 2
 """Items ready or being made beside the one in use, for each thread."""
 
 
-def ahead(
-    make: Callable[[Item], Made], items: Iterable[Item], workers: int = 1
-) -> Generator[Made]:
+def ahead(make: Callable[[Item], Made], items: Iterable[Item], workers: int = 1) -> Generator[Made]:
     """`make(item)` of each item, in order, the next ones made in `workers` threads meanwhile.
 
     What `make` raises is raised here, in its turn. The threads end with the iteration: close it

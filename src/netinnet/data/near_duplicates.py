@@ -57,7 +57,7 @@ def descriptors(thumbnails: Thumbnails) -> Array:
     half = resize_matrix(SIDE, SIDE // 2)
     coarse = np.einsum("yi,nijc,xj->ncyx", half, thumbnails.astype(np.float32), half, optimize=True)
     centred = coarse - coarse.mean((2, 3), keepdims=True)
-    return _scaled(centred.reshape(len(centred), -1))
+    return _scaled(centred.reshape(-1, 3 * (SIDE // 2) ** 2))
 
 
 def _scaled(rows: Array) -> Array:
@@ -87,7 +87,9 @@ def _crops() -> tuple[Array, Array]:
 
 def agreement(first: Thumbnails, second: Thumbnails) -> npt.NDArray[np.bool_]:
     """Whether each pair is the same picture, one of the two perhaps cropped by a little."""
-    one, other = (as_channels(t, 1).reshape(-1, SIDE**2).astype(np.float32) for t in (first, second))
+    one, other = (
+        as_channels(t, 1).reshape(-1, SIDE**2).astype(np.float32) for t in (first, second)
+    )
     agree = np.zeros(len(one), bool)
     for cropped, whole in ((one, other), (other, one)):
         targets = [_scaled(whole @ matrices[0].T) for matrices in _crops()]

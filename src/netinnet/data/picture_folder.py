@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from netinnet.data.folder import has_arrays
 from netinnet.data.pictures import SUFFIXES, natural
 from netinnet.errors import DataError
 from netinnet.units import counted
@@ -26,7 +27,9 @@ SPLIT_NAMES = {
 LABELS_FILE = "labels.csv"
 UNREAD = (".heic", ".heif", ".avif", ".jxl", ".jp2", ".psd", ".svg", ".dng", ".cr2", ".nef", ".arw")
 """Names of pictures that can't be read: they are looked at, and named as damaged ones are."""
-LAYOUTS = "FOLDER/train/CLASS and FOLDER/test/CLASS, FOLDER/CLASS, or FOLDER/labels.csv (path,class)"
+LAYOUTS = (
+    "FOLDER/train/CLASS and FOLDER/test/CLASS, FOLDER/CLASS, or FOLDER/labels.csv (path,class)"
+)
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ def is_one(path: Path) -> bool:
     """Whether a path is such a folder, or its file of labels, by what stands at its top."""
     if path.suffix.lower() == ".csv" and path.is_file():
         return True
-    if not path.is_dir():
+    if not path.is_dir() or has_arrays(path):
         return False
     inside = list(path.iterdir())
     return any(p.is_dir() or _is_picture(p.name) or p.name == LABELS_FILE for p in inside)
@@ -89,7 +92,9 @@ def scan(path: Path) -> Listing:
     for names in alike.values():
         if len(names) > 1:
             listing.cautions.append(f"classes whose names are all but the same: {', '.join(names)}")
-    listing.entries.sort(key=lambda e: (e.split, natural(e.label), [natural(p) for p in e.path.split("/")]))
+    listing.entries.sort(
+        key=lambda e: (e.split, natural(e.label), [natural(p) for p in e.path.split("/")])
+    )
     return listing
 
 
@@ -102,16 +107,18 @@ def _from_folders(listing: Listing) -> None:
     splits = {top.name: SPLIT_NAMES.get(top.name.lower()) for top in tops}
     if not tops or None in splits.values():
         loose = [f for f in _files(listing, listing.folder, deep=False) if f.name != "dataset.json"]
-        listing.left_out += [(f.name, "beside the class folders, so it has no class") for f in loose]
+        listing.left_out += [
+            (f.name, "beside the class folders, so it has no class") for f in loose
+        ]
         for top in tops:
             _add_class(listing, top, "")
         return
     names = Counter(splits.values())
     if names["train"] != 1 or names["test"] != 1 or names["validation"] > 1:
         raise DataError(
-            f"{listing.folder}: its folders {', '.join(splits)} are splits, but one train, one test "
-            f"and at most one validation (or val, valid) are needed; or put all pictures into class "
-            f"folders, and they are split"
+            f"{listing.folder}: its folders {', '.join(splits)} are splits, but one train, one "
+            f"test and at most one validation (val, valid) are needed; or put all pictures into "
+            f"class folders, and they are split"
         )
     for top in tops:
         split = SPLIT_NAMES[top.name.lower()]
@@ -154,7 +161,9 @@ def _folders(listing: Listing, folder: Path) -> list[Path]:
 def _files(listing: Listing, folder: Path, deep: bool = True) -> Iterator[Path]:
     """The picture files in a folder, and in those below it."""
     root = os.path.realpath(listing.folder)
-    for path in sorted((p for p in folder.iterdir() if not p.is_dir()), key=lambda p: natural(p.name)):
+    for path in sorted(
+        (p for p in folder.iterdir() if not p.is_dir()), key=lambda p: natural(p.name)
+    ):
         reason = ""
         if path.name[0] == ".":
             reason = "hidden"
@@ -201,9 +210,9 @@ def _from_labels(listing: Listing, file: Path) -> None:
     given = {entry.split for entry in listing.entries}
     if given != {""} and ("" in given or not {"train", "test"} <= given):
         raise DataError(f"{file}: give a split to all pictures, train and test among them, or none")
-    for path in _files(listing, listing.folder):
-        if _relative(listing, path) not in labels:
-            listing.left_out.append((_relative(listing, path), f"not in {file.name}"))
+    for other in _files(listing, listing.folder):
+        if _relative(listing, other) not in labels:
+            listing.left_out.append((_relative(listing, other), f"not in {file.name}"))
 
 
 def _some(names: list[str], most: int = 5) -> str:

@@ -6,7 +6,9 @@ and time, so that a later look opens only what is new.
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import json
 import os
 from collections import Counter, defaultdict
@@ -109,24 +111,29 @@ class Look:
 
     @cached_property
     def splits(self) -> dict[str, list[int]]:
-        """The places of each split's pictures: as given, or made (`SHARES`), copies together."""
-        if self.listing.is_split:
-            given = {s: [int(i) for i in self.good if self.entries[i].split == s] for s in SPLITS}
-            return {split: places for split, places in given.items() if places}
-        made: dict[str, list[int]] = {split: [] for split in SHARES}
+        """The places of each split's pictures: as given, or made (`SHARES`), copies together.
+
+        They are in an order by content, so that the first so many of them are of all classes.
+        """
+        made: dict[str, list[int]] = {split: [] for split in SPLITS}
+        for place in map(int, self.good if self.listing.is_split else ()):
+            made[self.entries[place].split].append(place)
         counts: dict[str, Counter[str]] = defaultdict(Counter)
 
-        def key(group: list[int]) -> tuple[int, bytes]:
-            content = b"%d %s" % (SPLIT_SEED, self.seen["sha256"][group[0]])
-            return -len(group), hashlib.sha256(content).digest()
+        def shuffled(place: int) -> bytes:
+            content = b"%d %s" % (SPLIT_SEED, self.seen["sha256"][place])
+            return hashlib.sha256(content).digest()
 
-        # By content, so that renaming a file or adding one moves few others.
-        for group in sorted(self.groups, key=key):
+        # By content, so that renaming a file moves none, and adding one few.
+        groups = [] if self.listing.is_split else self.groups
+        for group in sorted(groups, key=lambda group: (-len(group), shuffled(group[0]))):
             taken = counts[self.entries[group[0]].label]
-            split = min(SHARES, key=lambda s: taken[s] / SHARES[s])
+            # As seats are given to parties (Sainte-Laguë).
+            half = len(group) / 2
+            split = min(SHARES, key=lambda s: (taken[s] + half) / SHARES[s])
             taken[split] += len(group)
             made[split] += group
-        return {split: sorted(made[split]) for split in SPLITS if made[split]}
+        return {split: sorted(made[split], key=shuffled) for split in SPLITS if made[split]}
 
     @property
     def how_split(self) -> str:
@@ -144,11 +151,10 @@ class Look:
                 f"{counted(len(self.errors), 'picture')} of {len(self.seen):,} can't be used: "
                 f"{named}{more}. Mend or remove them, or leave them out with --skip-bad"
             )
-        lacking = [split for split in ("train", "test") if split not in self.splits]
-        if lacking or len(self.classes) < 2:
+        if not {"train", "test"} <= set(self.splits) or len(self.classes) < 2:
             raise DataError(
-                f"{self.listing.folder}: {counted(len(self.good), 'usable picture')} of "
-                f"{len(self.classes)} classes, none of them for {' and '.join(lacking) or 'a second'}"
+                f"{self.listing.folder}: {counted(len(self.good), 'usable picture')}; there must "
+                f"be two classes, and pictures to train and to test"
             )
 
     @cached_property
@@ -171,7 +177,9 @@ class Look:
             if 0 < counts[name] < FEW:
                 lines.append(f"class {name} has only {counted(counts[name], 'training picture')}")
             elif counts[name] and largest >= UNEQUAL * counts[name]:
-                lines.append(f"class {name} has {counts[name]:,} training pictures, others {largest:,}")
+                lines.append(
+                    f"class {name} has {counts[name]:,} training pictures, others {largest:,}"
+                )
         seen = self.seen[self.good]
         for text, chosen in (
             ("of several frames or pages, the first is used", seen["animated"]),
@@ -192,8 +200,12 @@ class Look:
             ("the same picture on both sides of the split", apart),
         ):
             if groups:
-                shown = "; ".join(" = ".join(self.entries[i].path for i in g[:3]) for g in groups[:3])
-                lines.append(f"{text}: {counted(len(groups), 'time')} ({shown}{' …' * (len(groups) > 3)})")
+                shown = "; ".join(
+                    " = ".join(self.entries[i].path for i in g[:3]) for g in groups[:3]
+                )
+                lines.append(
+                    f"{text}: {counted(len(groups), 'time')} ({shown}{' …' * (len(groups) > 3)})"
+                )
         if copies:
             exact = sum(len(group) - 1 for group in self.exact)
             extra = sum(len(group) - 1 for group in copies)
@@ -205,6 +217,15 @@ class Look:
 
     def _files(self, text: str, places: Iterable[int]) -> str:
         return _named(text, [self.entries[i].path for i in places])
+
+    def to_csv(self) -> str:
+        """Path, class and split of each picture, in order: a file of labels for this folder."""
+        text = io.StringIO()
+        rows = csv.writer(text, lineterminator="\n")
+        rows.writerow(("path", "class", "split"))
+        for split, places in self.splits.items():
+            rows.writerows((self.entries[i].path, self.entries[i].label, split) for i in places)
+        return _shown(text.getvalue())
 
     def to_dict(self) -> dict[str, Any]:
         """All of it as plain data for JSON."""
@@ -290,14 +311,14 @@ def look(path: Path, cache: Path, on_progress: Progress = silent) -> Look:
         near = known_near
     else:
         near = _near(seen, errors)
-        text = json.dumps({"paths": paths, "errors": errors}).encode()
+        kept = np.frombuffer(json.dumps({"paths": paths, "errors": errors}).encode(), np.uint8)
         with files.replacing(kept_file) as file:
-            np.savez(file, seen=seen, near=near, text=np.frombuffer(text, np.uint8))
+            np.savez(file, seen=seen, near=near, text=kept)
     return Look(listing, seen, errors, [(int(i), int(j)) for i, j in near])
 
 
 def _kept(file: Path) -> tuple[dict[str, Any], Seen, npt.NDArray[np.int64]]:
-    """What the last look kept: paths and errors, rows, near-duplicates. Nothing where it can't be."""
+    """What the last look kept: paths and errors, rows, near-duplicates; nothing if it is none."""
     try:
         with np.load(file) as kept:
             if kept["seen"].dtype == SEEN:
@@ -344,7 +365,9 @@ def _open(folder: Path, path: str) -> tuple[npt.NDArray[np.void], str]:
 
 def _note(row: npt.NDArray[np.void], picture: Picture) -> None:
     """What a picture is in its file."""
-    deep = picture.mode.startswith("I;") or any("16" in str(tile[3]) for tile in picture.tile)
+    deep = picture.mode.startswith("I;") or any(
+        "16" in str(tile[3]) for tile in getattr(picture, "tile", ())
+    )
     alpha = "alpha" if picture.has_transparency_data else ""
     grey = "grey" if picture.mode in ("1", "L", "LA") else "colour"
     row["mode"] = "16-bit" * deep or alpha or ("CMYK" if picture.mode == "CMYK" else grey)
@@ -355,7 +378,7 @@ def _note(row: npt.NDArray[np.void], picture: Picture) -> None:
 
 
 def _near(seen: Seen, errors: dict[int, str]) -> npt.NDArray[np.int64]:
-    """Pairs of near-duplicates among the pictures that can be used; files of the same bytes once."""
+    """Pairs of near-duplicates among the good pictures; of files of the same bytes the first."""
     good = np.array([i for i in range(len(seen)) if i not in errors], np.int64)
     once = good[np.unique(seen["sha256"][good], return_index=True)[1]] if len(good) else good
     once = np.sort(once)

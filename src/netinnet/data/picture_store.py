@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -78,7 +79,7 @@ def load(path: Path, on_progress: Progress = silent, skip_bad: bool = False) -> 
 
     def at_size(shape: Shape, on_progress: Progress) -> Dataset:
         source = Arrays(_store(look, shape, on_progress), labels)
-        sized = {split: View(source, chosen) for split, chosen in rows.items()}
+        sized: dict[str, Any] = {split: View(source, chosen) for split, chosen in rows.items()}
         return dataclasses.replace(dataset, **sized)
 
     dataset = Dataset(
@@ -88,6 +89,7 @@ def load(path: Path, on_progress: Progress = silent, skip_bad: bool = False) -> 
         digest=_digest(look, labels, rows),
         how_split=look.how_split,
         cautions=tuple(look.cautions),
+        files=look.to_csv(),
         at_size=at_size,
     )
     return dataset

@@ -184,6 +184,8 @@ class Dataset:
     how_split: str = ""
     cautions: tuple[str, ...] = ()
     """What should be known before it is learnt."""
+    files: str = ""
+    """Path, class and split of each picture in CSV, where they are files."""
     at_size: Callable[[Shape, Progress], Dataset] | None = None
     """Makes it of one shape, where its pictures have none."""
 

@@ -29,7 +29,7 @@ def cautions(recipe: Recipe, network: Network, data: Dataset | None = None) -> l
         found += data.cautions
     if data is not None and data.at_size and recipe.horizontal_flip:
         found.append(
-            "half of the pictures are mirrored in training: --no-horizontal-flip where that changes "
-            "what they show, as it does with digits and letters"
+            "half of the pictures are mirrored in training: --no-horizontal-flip where that "
+            "changes what they show, as it does with digits and letters"
         )
     return found

@@ -80,7 +80,7 @@ def train(
     learner = adapter.learner(settings, _initial(recipe, network))
     training = Training(recipe, network, data, learner, listener, report)
     # The folder last: what can't be trained leaves none behind.
-    return training.run(run.create(recipe, network, output, data.record), Progress())
+    return training.run(run.create(recipe, network, output, data.record, data.files), Progress())
 
 
 def resume(
