@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import shutil
 import struct
 import zlib
@@ -24,7 +25,7 @@ from netinnet.networks.layers import Shape
 from netinnet.preprocessing import resize
 from netinnet.training import run as runs
 
-from .conftest import FRAMEWORK, made_once, nin
+from .conftest import FRAMEWORK, ROOT, made_once, nin
 
 FLAGS = [
     *("--batch-size", "8", "--framework", FRAMEWORK, "--threads", "1"),
@@ -429,7 +430,7 @@ def test_no_size_no_pictures(tmp_path: Path) -> None:
     loaded = data.load(str(fill(tmp_path / "p", {"a": 10, "b": 10})))
     with pytest.raises(DataError, match="these pictures have many sizes"):
         data.save(loaded, tmp_path / "saved")
-    saved = data.save(loaded.sized(Shape(3, 8, 8)), tmp_path / "saved")
+    saved = data.save(loaded.sized((3, 8, 8)), tmp_path / "saved")
     assert len(data.load(str(saved)).train) == len(loaded.train)
 
 
@@ -495,3 +496,20 @@ def test_train_evaluate_and_predict(tmp_path: Path) -> None:
     (tmp_path / "moved/red/1.png").unlink()
     refused = nin("evaluate", run, "--data-dir", tmp_path / "moved")
     assert "not the data set that was used (photos)" in refused.stderr
+
+
+def test_the_walk_through(tmp_path: Path) -> None:
+    """The commands of docs/own-pictures.md, on a small folder."""
+    fill(tmp_path / "photos", {"cat": 20, "dog": 20})
+    text = (ROOT / "docs/own-pictures.md").read_text()
+    commands = re.findall(r"^nin .*", text, re.MULTILINE)
+    assert [command.split()[1] for command in commands] == ["data", "train", "evaluate", "predict"]
+    for command in commands:
+        words = command.replace("RUN", "run").split()[1:]
+        if words[0] == "train":
+            words += ["--framework", FRAMEWORK, "--threads", "1", "--batch-size", "8"]
+            words += ["--device", "cpu", "--output", "run"]
+        done = nin(*words, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 20
+    assert "photos/cat/2.png: " in done.stdout

@@ -50,7 +50,8 @@ def test_what_a_folder_leaves_out_is_counted(tmp_path: Path) -> None:
     names, notes = _files(photos)
     assert names == ["1.png", "circle.png", "stays.png"]
     assert notes == [
-        f"{photos}: 6 skipped: hidden, a link, or not called .png, .jpg, .jpeg, .webp, .bmp"
+        f"{photos}: 6 skipped: hidden, a link, or not called "
+        ".png, .jpg, .jpeg, .webp, .bmp, .gif, .tif, .tiff"
     ]
 
 

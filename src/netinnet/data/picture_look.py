@@ -320,7 +320,7 @@ def look(path: Path, cache: Path, on_progress: Progress = silent) -> Look:
 def _kept(file: Path) -> tuple[dict[str, Any], Seen, npt.NDArray[np.int64]]:
     """What the last look kept: paths and errors, rows, near-duplicates; nothing if it is none."""
     try:
-        with np.load(file) as kept:
+        with file.open("rb") as stream, np.load(stream) as kept:
             if kept["seen"].dtype == SEEN:
                 return json.loads(kept["text"].tobytes()), kept["seen"], kept["near"]
     # There is none, it is damaged, or another version's: all is looked at again.

@@ -189,9 +189,10 @@ class Dataset:
     at_size: Callable[[Shape, Progress], Dataset] | None = None
     """Makes it of one shape, where its pictures have none."""
 
-    def sized(self, shape: Shape, on_progress: Progress = silent) -> Dataset:
-        """The data set with pictures of that shape, where they have none of their own."""
-        return self.at_size(shape, on_progress) if self.at_size else self
+    def sized(self, shape: Shape | tuple[int, int, int], on_progress: Progress = silent) -> Dataset:
+        """The data set with pictures of that shape (channels, height, width), where they have none
+        of their own. Raises DataError where one can't be read."""
+        return self.at_size(Shape(*shape), on_progress) if self.at_size else self
 
     @property
     def splits(self) -> dict[str, Source]:
