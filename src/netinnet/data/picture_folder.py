@@ -11,7 +11,6 @@ import csv
 import os
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -67,7 +66,7 @@ def is_one(path: Path) -> bool:
 
 
 def scan(path: Path) -> Listing:
-    """List the pictures of a folder, or of a file of labels, in natural order of class and path.
+    """List the pictures of a folder in natural order, or of a file of labels in the file's order.
 
     Raises DataError where it has none of the layouts, or fewer than two classes.
     """
@@ -92,9 +91,6 @@ def scan(path: Path) -> Listing:
     for names in alike.values():
         if len(names) > 1:
             listing.cautions.append(f"classes whose names are all but the same: {', '.join(names)}")
-    listing.entries.sort(
-        key=lambda e: (e.split, natural(e.label), [natural(p) for p in e.path.split("/")])
-    )
     return listing
 
 
@@ -103,13 +99,11 @@ def _is_picture(name: str) -> bool:
 
 
 def _from_folders(listing: Listing) -> None:
-    tops = _folders(listing, listing.folder)
-    splits = {top.name: SPLIT_NAMES.get(top.name.lower()) for top in tops}
+    tops, loose = _inside(listing)
+    splits = {top: SPLIT_NAMES.get(top.lower()) for top in tops}
     if not tops or None in splits.values():
-        loose = [f for f in _files(listing, listing.folder, deep=False) if f.name != "dataset.json"]
-        listing.left_out += [
-            (f.name, "beside the class folders, so it has no class") for f in loose
-        ]
+        reason = "beside the class folders, so it has no class"
+        listing.left_out += [(path, reason) for path in loose]
         for top in tops:
             _add_class(listing, top, "")
         return
@@ -121,63 +115,54 @@ def _from_folders(listing: Listing) -> None:
             f"class folders, and they are split"
         )
     for top in tops:
-        split = SPLIT_NAMES[top.name.lower()]
-        for file in _files(listing, top, deep=False):
-            listing.left_out.append((_relative(listing, file), "in no class folder"))
-        for folder in _folders(listing, top):
-            _add_class(listing, folder, split)
+        folders, files = _inside(listing, top)
+        listing.left_out += [(path, "in no class folder") for path in [*loose, *files]]
+        loose = []
+        for folder in folders:
+            _add_class(listing, folder, SPLIT_NAMES[top.lower()])
 
 
-def _add_class(listing: Listing, folder: Path, split: str) -> None:
-    files = list(_files(listing, folder))
-    name = _relative(listing, folder)
+def _add_class(listing: Listing, folder: str, split: str) -> None:
+    files, name = _pictures(listing, folder), folder.rpartition("/")[2]
+    below = [file[len(folder) + 1 :] for file in files]
     if not files:
-        listing.cautions.append(f"{name} has no picture: it is no class")
-    elif all(file.parent != folder for file in files):
-        inside = sorted({file.relative_to(folder).parts[0] for file in files}, key=natural)
-        listing.cautions.append(
-            f"{name} holds only folders ({_some(inside)}), all taken for the class {folder.name}"
-        )
-    listing.entries += [Entry(_relative(listing, file), folder.name, split) for file in files]
+        listing.cautions.append(f"{folder} has no picture: it is no class")
+    elif all("/" in path for path in below):
+        inside = ", ".join(dict.fromkeys(path.partition("/")[0] for path in below))
+        listing.cautions.append(f"{folder} holds only folders ({inside}), all of the class {name}")
+    listing.entries += [Entry(file, name, split) for file in files]
 
 
-def _relative(listing: Listing, path: Path) -> str:
-    return path.relative_to(listing.folder).as_posix()
-
-
-def _folders(listing: Listing, folder: Path) -> list[Path]:
-    """The folders in one that are entered, in natural order."""
-    inside = [path for path in folder.iterdir() if path.is_dir()]
-    kept = []
-    for path in sorted(inside, key=lambda p: natural(p.name)):
-        reason = "hidden" if path.name[0] == "." else "a link to a folder" * path.is_symlink()
-        if reason:
-            listing.left_out.append((_relative(listing, path), reason))
-        else:
-            kept.append(path)
-    return kept
-
-
-def _files(listing: Listing, folder: Path, deep: bool = True) -> Iterator[Path]:
-    """The picture files in a folder, and in those below it."""
+def _inside(listing: Listing, folder: str = "") -> tuple[list[str], list[str]]:
+    """The folders in one that are entered, and its picture files, both in natural order."""
     root = os.path.realpath(listing.folder)
-    for path in sorted(
-        (p for p in folder.iterdir() if not p.is_dir()), key=lambda p: natural(p.name)
-    ):
-        reason = ""
-        if path.name[0] == ".":
-            reason = "hidden"
-        elif not _is_picture(path.name):
-            reason = "not a picture by its name"
-        elif path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(root):
-            reason = "a link out of the folder"
-        if reason:
-            listing.left_out.append((_relative(listing, path), reason))
-        else:
-            yield path
-    if deep:
-        for below in _folders(listing, folder):
-            yield from _files(listing, below)
+    folders: list[str] = []
+    files: list[str] = []
+    with os.scandir(listing.folder / folder) as inside:
+        for item in sorted(inside, key=lambda item: natural(item.name)):
+            path = f"{folder}/{item.name}" if folder else item.name
+            is_link = item.is_symlink()
+            is_folder = os.path.isdir(item.path) if is_link else item.is_dir()  # noqa: PTH112 - loops
+            reason = ""
+            if item.name.startswith("."):
+                reason = "hidden"
+            elif is_folder:
+                reason = "a link to a folder" if is_link else ""
+            elif not _is_picture(item.name):
+                reason = "not a picture by its name"
+            elif is_link and not Path(os.path.realpath(item.path)).is_relative_to(root):
+                reason = "a link out of the folder"
+            if reason:
+                listing.left_out.append((path, reason))
+            else:
+                (folders if is_folder else files).append(path)
+    return folders, files
+
+
+def _pictures(listing: Listing, folder: str = "") -> list[str]:
+    """The picture files in a folder and in those below it."""
+    folders, files = _inside(listing, folder)
+    return files + [path for below in folders for path in _pictures(listing, below)]
 
 
 def _from_labels(listing: Listing, file: Path) -> None:
@@ -210,11 +195,6 @@ def _from_labels(listing: Listing, file: Path) -> None:
     given = {entry.split for entry in listing.entries}
     if given != {""} and ("" in given or not {"train", "test"} <= given):
         raise DataError(f"{file}: give a split to all pictures, train and test among them, or none")
-    for other in _files(listing, listing.folder):
-        if _relative(listing, other) not in labels:
-            listing.left_out.append((_relative(listing, other), f"not in {file.name}"))
-
-
-def _some(names: list[str], most: int = 5) -> str:
-    more = f" and {len(names) - most:,} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+    others = [path for path in _pictures(listing) if path not in labels]
+    listing.left_out += [(path, f"not in {file.name}") for path in others]
+    listing.left_out.remove((file.name, "not a picture by its name"))

@@ -13,7 +13,7 @@ import json
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from itertools import pairwise
 from pathlib import Path
@@ -25,6 +25,7 @@ import numpy.typing as npt
 from netinnet import files
 from netinnet.data import near_duplicates, picture_folder, pictures
 from netinnet.data.loader import ahead
+from netinnet.data.near_duplicates import Thumbnails
 from netinnet.data.picture_folder import Entry, Listing
 from netinnet.data.pictures import natural
 from netinnet.data.source import SPLITS, Progress, silent
@@ -45,13 +46,15 @@ NAMED = 5
 GRID = 256
 """Rows and columns of a picture that its mean is computed of, at most twice as many."""
 
+FORMAT = 1
+"""Of what is kept; another way to look or to compare gets another number."""
+
 SEEN = np.dtype(
     [
         *(("bytes", "<i8"), ("time", "<i8"), ("sha256", "S64")),
         *(("height", "<i4"), ("width", "<i4"), ("channels", "<i4"), ("mode", "S12")),
         *(("rotated", "?"), ("animated", "?"), ("profile", "?")),
         *(("mean", "<f4", 3), ("square", "<f4", 3)),
-        ("thumbnail", "u1", (near_duplicates.SIDE, near_duplicates.SIDE, 3)),
     ]
 )
 """What is known of a picture; `square` is the mean of the squared values."""
@@ -66,7 +69,7 @@ class Look:
     seen: Seen
     errors: dict[int, str]
     """Why a picture can't be used, by its place."""
-    near: Sequence[tuple[int, int]]
+    near: Sequence[Sequence[int]]
     """Pairs of near-duplicates, by place."""
 
     @cached_property
@@ -281,69 +284,88 @@ def look(path: Path, cache: Path, on_progress: Progress = silent) -> Look:
     listing = picture_folder.scan(path)
     # One for each folder, wherever the working folder is.
     name = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:24]
-    kept_file = cache / f"look-{name}.npz"
+    kept_file = cache / f"look{FORMAT}-{name}.npz"
     paths = [entry.path for entry in listing.entries]
     seen = np.zeros(len(paths), SEEN)
-    errors: dict[int, str] = {}
-    known, known_seen, known_near = _kept(kept_file)
-    places = {text: i for i, text in enumerate(known["paths"])}
-    sizes, opened = [0] * len(paths), []
-    for i, text in enumerate(paths):
-        now = _stamp(listing.folder / text)
-        sizes[i] = max(0, now[0])
-        old = places.get(text)
-        if old is not None and now == (known_seen[old]["bytes"], known_seen[old]["time"]):
-            seen[i] = known_seen[old]
-            if str(old) in known["errors"]:
-                errors[i] = known["errors"][str(old)]
-        else:
-            opened.append(i)
+    known = _kept(kept_file)
+    places = {path: i for i, path in enumerate(known.paths)}
+    old = {i: places[path] for i, path in enumerate(paths) if path in places}
+    stamps = [_stamp(f"{listing.folder}/{path}") for path in paths]
+    kept_stamps = list(zip(known.seen["bytes"].tolist(), known.seen["time"].tolist(), strict=True))
+    opened = [i for i, now in enumerate(stamps) if i not in old or kept_stamps[old[i]] != now]
+    for i in opened:
+        old.pop(i, None)
+    seen[list(old)] = known.seen[list(old.values())]
+    errors = {i: known.errors[str(j)] for i, j in old.items() if str(j) in known.errors}
+    if not opened and paths == known.paths:
+        return Look(listing, seen, errors, known.near.tolist())
+    thumbnails = _no_thumbnails(len(paths))
+    thumbnails[list(old)] = known.thumbnails()[list(old.values())]
     made = ahead(partial(_open, listing.folder), (paths[i] for i in opened), WORKERS)
-    total, done = sum(sizes[i] for i in opened), 0
-    for i, (row, error) in zip(opened, made, strict=True):
-        seen[i] = row
+    done, total = 0, sum(stamps[i][0] for i in opened)
+    for i, (row, thumbnail, error) in zip(opened, made, strict=True):
+        seen[i], thumbnails[i] = row, thumbnail
         if error:
             errors[i] = error
-        done += sizes[i]
+        done += stamps[i][0]
         on_progress(f"{listing.folder}: looking at pictures", done, total)
     errors = dict(sorted(errors.items()))
-    if not opened and paths == known["paths"]:
-        near = known_near
-    else:
-        near = _near(seen, errors)
-        kept = np.frombuffer(json.dumps({"paths": paths, "errors": errors}).encode(), np.uint8)
-        with files.replacing(kept_file) as file:
-            np.savez(file, seen=seen, near=near, text=kept)
-    return Look(listing, seen, errors, [(int(i), int(j)) for i, j in near])
+    near = _near(seen, thumbnails, errors)
+    text = np.frombuffer(json.dumps({"paths": paths, "errors": errors}).encode(), np.uint8)
+    with files.replacing(kept_file) as file:
+        np.savez(file, seen=seen, near=near, text=text, thumbnails=thumbnails)
+    return Look(listing, seen, errors, near.tolist())
 
 
-def _kept(file: Path) -> tuple[dict[str, Any], Seen, npt.NDArray[np.int64]]:
-    """What the last look kept: paths and errors, rows, near-duplicates; nothing if it is none."""
+@dataclass(frozen=True)
+class _Kept:
+    """What the last look kept; nothing where there was none."""
+
+    file: Path
+    paths: list[str] = field(default_factory=list)
+    errors: dict[str, str] = field(default_factory=dict)
+    seen: Seen = field(default_factory=lambda: np.zeros(0, SEEN))
+    near: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 2), np.int64))
+
+    def thumbnails(self) -> Thumbnails:
+        """Read only where they are needed: they are most of it."""
+        if not self.paths:
+            return _no_thumbnails(0)
+        with np.load(self.file) as kept:
+            return np.asarray(kept["thumbnails"])
+
+
+def _kept(file: Path) -> _Kept:
     try:
         with file.open("rb") as stream, np.load(stream) as kept:
             if kept["seen"].dtype == SEEN:
-                return json.loads(kept["text"].tobytes()), kept["seen"], kept["near"]
+                text = json.loads(kept["text"].tobytes())
+                return _Kept(file, text["paths"], text["errors"], kept["seen"], kept["near"])
     # There is none, it is damaged, or another version's: all is looked at again.
     except Exception:  # noqa: BLE001, S110
         pass
-    return {"paths": [], "errors": {}}, np.zeros(0, SEEN), np.zeros((0, 2), np.int64)
+    return _Kept(file)
 
 
-def _stamp(file: Path) -> tuple[int, int]:
-    """A file's size and time; one that isn't there has none that was seen before."""
+def _no_thumbnails(count: int) -> Thumbnails:
+    return np.zeros((count, near_duplicates.SIDE, near_duplicates.SIDE, 3), np.uint8)
+
+
+def _stamp(file: str) -> tuple[int, int]:
+    """A file's size and time; those of none where there is no file."""
     try:
-        status = file.stat()
+        status = os.stat(file)  # noqa: PTH116 - once for each picture, at every start
     except OSError:
-        return -1, -1
+        return 0, 0
     return status.st_size, status.st_mtime_ns
 
 
-def _open(folder: Path, path: str) -> tuple[npt.NDArray[np.void], str]:
-    """What a picture is, and why it can't be used ("": it can)."""
+def _open(folder: Path, path: str) -> tuple[npt.NDArray[np.void], Thumbnails | int, str]:
+    """What a picture is, its thumbnail, and why it can't be used ("": it can)."""
     from PIL import Image
 
     file, row = folder / path, np.zeros((), SEEN)
-    row["bytes"], row["time"] = _stamp(file)
+    row["bytes"], row["time"] = _stamp(str(file))
     try:
         content = pictures.bytes_of(file, str(file))
         row["sha256"] = hashlib.sha256(content).hexdigest()
@@ -352,15 +374,15 @@ def _open(folder: Path, path: str) -> tuple[npt.NDArray[np.void], str]:
             raise ImageError(f"{file}: {kind} pictures are not read; save it as JPEG or PNG")
         array = pictures.read(content, str(file), partial(_note, row))
     except ImageError as error:
-        return row, str(error)
+        return row, 0, str(error)
     colour = pictures.as_channels(array, 3)
     row["height"], row["width"], row["channels"] = array.shape
     steps = [max(1, side // GRID) for side in array.shape[:2]]
     grid = colour[:: steps[0], :: steps[1]].reshape(-1, 3).astype(np.float64) / 255
     row["mean"], row["square"] = grid.mean(0), (grid**2).mean(0)
     side = near_duplicates.SIDE
-    row["thumbnail"] = Image.fromarray(colour).resize((side, side), Image.Resampling.BILINEAR)
-    return row, ""
+    thumbnail = Image.fromarray(colour).resize((side, side), Image.Resampling.BILINEAR)
+    return row, np.asarray(thumbnail), ""
 
 
 def _note(row: npt.NDArray[np.void], picture: Picture) -> None:
@@ -377,10 +399,9 @@ def _note(row: npt.NDArray[np.void], picture: Picture) -> None:
     row["profile"] = not any(name in profile for name in (b"sRGB", "sRGB".encode("utf-16-be")))
 
 
-def _near(seen: Seen, errors: dict[int, str]) -> npt.NDArray[np.int64]:
+def _near(seen: Seen, thumbnails: Thumbnails, errors: dict[int, str]) -> npt.NDArray[np.int64]:
     """Pairs of near-duplicates among the good pictures; of files of the same bytes the first."""
     good = np.array([i for i in range(len(seen)) if i not in errors], np.int64)
-    once = good[np.unique(seen["sha256"][good], return_index=True)[1]] if len(good) else good
-    once = np.sort(once)
-    pairs = near_duplicates.pairs(np.ascontiguousarray(seen["thumbnail"][once]))
+    once = np.sort(good[np.unique(seen["sha256"][good], return_index=True)[1]])
+    pairs = near_duplicates.pairs(thumbnails[once])
     return once[np.array(pairs, np.int64).reshape(-1, 2)]
