@@ -96,6 +96,10 @@ GOOD: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda p: (made := picture(12).convert("P")).save(p, transparency=made.getpixel((0, 0))),
         "alpha",
     ),
+    "1/two.jpg": (
+        lambda p: picture(26).save(p, "MPO", save_all=True, append_images=[picture(27)]),
+        "colour",
+    ),
     "1/cmyk.jpg": (lambda p: picture(13).convert("CMYK").save(p), "CMYK"),
     "1/deep.png": (
         lambda p: Image.fromarray(np.asarray(picture(14).convert("L")) * np.uint16(257)).save(p),
@@ -205,7 +209,7 @@ def test_every_kind_of_trouble_is_reported(troubles: Path, looked: dict[str, Any
     left_out = sum(not (troubles / name).is_dir() for name in LEFT_OUT)
     assert looked["pictures"] + len(BAD) + left_out == len(files)
     assert set(looked["rotated"]) == {f"1/turned.{kind}" for kind in ("jpg", "png", "tif")}
-    assert set(looked["animated"]) == {"1/moving.gif", "1/pages.tif"}
+    assert set(looked["animated"]) == {"1/moving.gif", "1/pages.tif", "1/two.jpg"}
     assert looked["not_srgb"] == ["1/profile.png"]
     modes = {mode: [n for n, (_, m) in GOOD.items() if m == mode] for _, mode in GOOD.values()}
     plain = looked["pictures"] - len(GOOD)
@@ -239,9 +243,7 @@ def test_cautions_of_classes(looked: dict[str, Any]) -> None:
     assert "14 files left out, can't be used: 2/cut.gif, 2/cut.jpg, " in text
     assert "and 9 more" in text
     assert "1 file left out, a link out of the folder: 2/out.png" in text
-    assert (
-        "2 files of several frames or pages, the first is used: 1/moving.gif, 1/pages.tif" in text
-    )
+    assert "3 files of several frames or pages, the first is used: 1/moving.gif, 1/pages" in text
     assert "1 file with a colour profile other than sRGB, which is not applied: 1/prof" in text
     assert "class 10 has 22 training pictures, others 178" not in text
 

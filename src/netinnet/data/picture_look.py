@@ -310,6 +310,7 @@ def look(path: Path, cache: Path, on_progress: Progress = silent) -> Look:
         done += stamps[i][0]
         on_progress(f"{listing.folder}: looking at pictures", done, total)
     errors = dict(sorted(errors.items()))
+    on_progress(f"{listing.folder}: comparing {counted(len(seen), 'picture')}", 0, None)
     near = _near(seen, thumbnails, errors)
     text = np.frombuffer(json.dumps({"paths": paths, "errors": errors}).encode(), np.uint8)
     with files.replacing(kept_file) as file:
