@@ -13,29 +13,36 @@ import json
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from netinnet import files
-from netinnet.data import near_duplicates, picture_folder, pictures
+from netinnet.data import near_duplicates, picture_folder
 from netinnet.data.loader import ahead
 from netinnet.data.near_duplicates import Thumbnails
 from netinnet.data.picture_folder import Entry, Listing
+from netinnet.data.picture_table import (
+    FORMAT,
+    SEEN,
+    Seen,
+    no_thumbnails,
+    open_picture,
+    read_kept,
+    stamp,
+)
 from netinnet.data.pictures import natural
 from netinnet.data.source import SPLITS, Progress, silent
-from netinnet.errors import DataError, ImageError
+from netinnet.errors import DataError
 from netinnet.units import counted
 
-if TYPE_CHECKING:
-    from PIL.Image import Image as Picture
-
 WORKERS = min(8, os.cpu_count() or 1)
+"""Threads that open or decode pictures."""
 SHARES = {"train": 0.7, "test": 0.15, "validation": 0.15}
 """Of each class, where the folder is not split."""
 SPLIT_SEED = 0
@@ -43,22 +50,6 @@ FEW, UNEQUAL = 20, 10
 """A class of fewer pictures is cautioned, and one that has so many times fewer than the largest."""
 NAMED = 5
 """So many files are named in a line, the rest is counted."""
-GRID = 256
-"""Rows and columns of a picture that its mean is computed of, at most twice as many."""
-
-FORMAT = 1
-"""Of what is kept; another way to look or to compare gets another number."""
-
-SEEN = np.dtype(
-    [
-        *(("bytes", "<i8"), ("time", "<i8"), ("sha256", "S64")),
-        *(("height", "<i4"), ("width", "<i4"), ("channels", "<i4"), ("mode", "S12")),
-        *(("rotated", "?"), ("animated", "?"), ("profile", "?")),
-        *(("mean", "<f4", 3), ("square", "<f4", 3)),
-    ]
-)
-"""What is known of a picture; `square` is the mean of the squared values."""
-Seen = npt.NDArray[np.void]
 
 
 @dataclass(frozen=True)
@@ -287,10 +278,10 @@ def look(path: Path, cache: Path, on_progress: Progress = silent) -> Look:
     kept_file = cache / f"look{FORMAT}-{name}.npz"
     paths = [entry.path for entry in listing.entries]
     seen = np.zeros(len(paths), SEEN)
-    known = _kept(kept_file)
+    known = read_kept(kept_file)
     places = {path: i for i, path in enumerate(known.paths)}
     old = {i: places[path] for i, path in enumerate(paths) if path in places}
-    stamps = [_stamp(f"{listing.folder}/{path}") for path in paths]
+    stamps = [stamp(f"{listing.folder}/{path}") for path in paths]
     kept_stamps = list(zip(known.seen["bytes"].tolist(), known.seen["time"].tolist(), strict=True))
     opened = [i for i, now in enumerate(stamps) if i not in old or kept_stamps[old[i]] != now]
     for i in opened:
@@ -299,9 +290,9 @@ def look(path: Path, cache: Path, on_progress: Progress = silent) -> Look:
     errors = {i: known.errors[str(j)] for i, j in old.items() if str(j) in known.errors}
     if not opened and paths == known.paths:
         return Look(listing, seen, errors, known.near.tolist())
-    thumbnails = _no_thumbnails(len(paths))
+    thumbnails = no_thumbnails(len(paths))
     thumbnails[list(old)] = known.thumbnails()[list(old.values())]
-    made = ahead(partial(_open, listing.folder), (paths[i] for i in opened), WORKERS)
+    made = ahead(partial(open_picture, listing.folder), (paths[i] for i in opened), WORKERS)
     done, total = 0, sum(stamps[i][0] for i in opened)
     for i, (row, thumbnail, error) in zip(opened, made, strict=True):
         seen[i], thumbnails[i] = row, thumbnail
@@ -316,88 +307,6 @@ def look(path: Path, cache: Path, on_progress: Progress = silent) -> Look:
     with files.replacing(kept_file) as file:
         np.savez(file, seen=seen, near=near, text=text, thumbnails=thumbnails)
     return Look(listing, seen, errors, near.tolist())
-
-
-@dataclass(frozen=True)
-class _Kept:
-    """What the last look kept; nothing where there was none."""
-
-    file: Path
-    paths: list[str] = field(default_factory=list)
-    errors: dict[str, str] = field(default_factory=dict)
-    seen: Seen = field(default_factory=lambda: np.zeros(0, SEEN))
-    near: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 2), np.int64))
-
-    def thumbnails(self) -> Thumbnails:
-        """Read only where they are needed: they are most of it."""
-        if not self.paths:
-            return _no_thumbnails(0)
-        with np.load(self.file) as kept:
-            return np.asarray(kept["thumbnails"])
-
-
-def _kept(file: Path) -> _Kept:
-    try:
-        with file.open("rb") as stream, np.load(stream) as kept:
-            if kept["seen"].dtype == SEEN:
-                text = json.loads(kept["text"].tobytes())
-                return _Kept(file, text["paths"], text["errors"], kept["seen"], kept["near"])
-    # There is none, it is damaged, or another version's: all is looked at again.
-    except Exception:  # noqa: BLE001, S110
-        pass
-    return _Kept(file)
-
-
-def _no_thumbnails(count: int) -> Thumbnails:
-    return np.zeros((count, near_duplicates.SIDE, near_duplicates.SIDE, 3), np.uint8)
-
-
-def _stamp(file: str) -> tuple[int, int]:
-    """A file's size and time; those of none where there is no file."""
-    try:
-        status = os.stat(file)  # noqa: PTH116 - once for each picture, at every start
-    except OSError:
-        return 0, 0
-    return status.st_size, status.st_mtime_ns
-
-
-def _open(folder: Path, path: str) -> tuple[npt.NDArray[np.void], Thumbnails | int, str]:
-    """What a picture is, its thumbnail, and why it can't be used ("": it can)."""
-    from PIL import Image
-
-    file, row = folder / path, np.zeros((), SEEN)
-    row["bytes"], row["time"] = _stamp(str(file))
-    try:
-        content = pictures.bytes_of(file, str(file))
-        row["sha256"] = hashlib.sha256(content).hexdigest()
-        if path.lower().endswith(picture_folder.UNREAD):
-            kind = Path(path).suffix[1:].upper()
-            raise ImageError(f"{file}: {kind} pictures are not read; save it as JPEG or PNG")
-        array = pictures.read(content, str(file), partial(_note, row))
-    except ImageError as error:
-        return row, 0, str(error)
-    colour = pictures.as_channels(array, 3)
-    row["height"], row["width"], row["channels"] = array.shape
-    steps = [max(1, side // GRID) for side in array.shape[:2]]
-    grid = colour[:: steps[0], :: steps[1]].reshape(-1, 3).astype(np.float64) / 255
-    row["mean"], row["square"] = grid.mean(0), (grid**2).mean(0)
-    side = near_duplicates.SIDE
-    thumbnail = Image.fromarray(colour).resize((side, side), Image.Resampling.BILINEAR)
-    return row, np.asarray(thumbnail), ""
-
-
-def _note(row: npt.NDArray[np.void], picture: Picture) -> None:
-    """What a picture is in its file."""
-    deep = picture.mode.startswith("I;") or any(
-        "16" in str(tile[3]) for tile in getattr(picture, "tile", ())
-    )
-    alpha = "alpha" if picture.has_transparency_data else ""
-    grey = "grey" if picture.mode in ("1", "L", "LA") else "colour"
-    row["mode"] = "16-bit" * deep or alpha or ("CMYK" if picture.mode == "CMYK" else grey)
-    row["rotated"] = picture.getexif().get(0x0112, 1) in range(2, 9)
-    row["animated"] = getattr(picture, "n_frames", 1) > 1
-    profile = picture.info.get("icc_profile") or b"sRGB"
-    row["profile"] = not any(name in profile for name in (b"sRGB", "sRGB".encode("utf-16-be")))
 
 
 def _near(seen: Seen, thumbnails: Thumbnails, errors: dict[int, str]) -> npt.NDArray[np.int64]:
