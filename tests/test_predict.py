@@ -50,7 +50,8 @@ def test_what_a_folder_leaves_out_is_counted(tmp_path: Path) -> None:
     names, notes = _files(photos)
     assert names == ["1.png", "circle.png", "stays.png"]
     assert notes == [
-        f"{photos}: 6 skipped: hidden, a link, or not called .png, .jpg, .jpeg, .webp, .bmp"
+        f"{photos}: 6 skipped: hidden, a link, or not called "
+        ".png, .jpg, .jpeg, .webp, .bmp, .gif, .tif, .tiff"
     ]
 
 
@@ -157,7 +158,7 @@ def test_a_name_that_is_not_utf_8(tmp_path: Path, capsys: pytest.CaptureFixture[
     [
         (["x.png", "--top", "0"], "--top must be at least 1, got 0"),
         (["x.png", "--json", "--csv"], "--json and --csv are two forms"),
-        (["empty"], "no picture in empty; expected a PNG, JPEG, WebP or BMP picture"),
+        (["empty"], "no picture in empty; expected a PNG, JPEG, WebP, BMP, GIF or TIFF picture"),
         (["x.png", "--model", "none.onnx"], "none.onnx: no such model file"),
     ],
     ids=str,

@@ -87,6 +87,14 @@ def _sync_folder(folder: Path) -> None:
             os.close(handle)
 
 
+def cache_root() -> Path:
+    """Where what was fetched or made of files is kept: NETINNET_CACHE, or the platform's cache."""
+    from platformdirs import user_cache_path
+
+    root = os.environ.get("NETINNET_CACHE")
+    return Path(root) if root else user_cache_path("netinnet")
+
+
 def folder_name(name: str) -> str:
     """A name as that of a folder, on any system."""
     return re.sub(r"[^\w.=,+-]", "-", name).strip(".") or "unnamed"

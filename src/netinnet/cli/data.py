@@ -1,26 +1,38 @@
-"""`nin data`: the data sets, where each is on this machine, and whether its files are right."""
+"""`nin data`: the data sets, where each is on this machine; and a look at a folder of one's own."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Any
 
-from cyclopts import Parameter
-
-from netinnet.cli.console import console, print_json, print_table
-from netinnet.data import datasets
+from netinnet import units
+from netinnet.cli.console import Switch, console, print_json, print_table
+from netinnet.data import datasets, picture_folder, picture_look, picture_store
+from netinnet.data import folder as folders
+from netinnet.errors import DataError
 
 
 def data(
+    folder: Path | None = None,
+    /,
     *,
-    fetch: Annotated[bool, Parameter(negative=())] = False,
+    skip_bad: Switch = False,
+    fetch: Switch = False,
     data_dir: Path | None = None,
-    json: Annotated[bool, Parameter(negative=())] = False,
+    json: Switch = False,
 ) -> None:
-    """List the data sets, where each was found, and check every file's SHA-256.
+    """List the data sets and check every file's SHA-256, or look at a folder of your own pictures.
+
+    Of a folder, every picture is opened: what cannot be read, what is there twice, what else should
+    be known before it is learnt, is said.
 
     Parameters
     ----------
+    folder
+        A folder of pictures (FOLDER/train/CLASS and FOLDER/test/CLASS, FOLDER/CLASS, or
+        FOLDER/labels.csv), or of .npy or IDX files.
+    skip_bad
+        Pictures that cannot be read are no error.
     fetch
         Fetch what is missing first.
     data_dir
@@ -28,6 +40,15 @@ def data(
     json
         Print JSON.
     """
+    if folder is not None:
+        if fetch or data_dir is not None:
+            raise DataError(
+                f"nin data {folder} looks at this folder; leave out --fetch, --data-dir"
+            )
+        _look(folder, skip_bad, json)
+        return
+    if skip_bad:
+        raise DataError("--skip-bad is for a folder of pictures: nin data FOLDER --skip-bad")
     if fetch:
         from netinnet.cli.progress import show_data_progress
 
@@ -54,3 +75,62 @@ def data(
         ("data set", "what", "where", "state"),
         [(s.name, described[s.name], str(s.folder or "-"), s.message) for s in found],
     )
+
+
+def _look(folder: Path, skip_bad: bool, json: bool) -> None:
+    from netinnet.cli.progress import show_data_progress
+
+    with show_data_progress(console(stderr=True)) as on_progress:
+        if not picture_folder.is_one(folder):
+            print_json(folders.load(folder, on_progress).record.to_dict())
+            return
+        look = picture_look.look(folder, picture_store.cache_folder(), on_progress)
+    if json:
+        print_json(look.to_dict())
+    else:
+        _show(look.to_dict())
+    look.check(skip_bad)
+
+
+def _show(look: dict[str, Any]) -> None:
+    """The look as tables, then what should be known."""
+    splits = list(next(iter(look["classes"].values()), {}))
+    rows = [(name, *map(units.count, n.values())) for name, n in look["classes"].items()]
+    sums = [sum(counts[split] for counts in look["classes"].values()) for split in splits]
+    if rows:
+        print_table(
+            ("class", *splits),
+            [*rows, ("all", *map(units.count, sums))],
+            right=range(1, len(splits) + 1),
+            totals=1,
+        )
+    lists = {
+        "turned by EXIF": "rotated",
+        "of several frames": "animated",
+        "other colour profile": "not_srgb",
+        "left out": "left_out",
+        "files with the same bytes": "duplicates",
+        "pairs of near-duplicates": "near_duplicates",
+        "can't be used": "damaged",
+    }
+    numbers = [(text, units.count(len(look[key]))) for text, key in lists.items()]
+    print_table(
+        ("what", "how many"),
+        [
+            ("pictures", units.count(look["pictures"])),
+            ("sizes", _most(look["sizes"])),
+            ("modes", _most(look["modes"])),
+            ("split", look["split"]),
+            *numbers,
+        ],
+    )
+    for picture in look["damaged"]:
+        print(f"can't be used: {picture['reason']}")
+    for caution in look["cautions"]:
+        print(f"caution: {caution}")
+
+
+def _most(counts: dict[str, int], most: int = 4) -> str:
+    """The most frequent, with their counts."""
+    shown = [f"{name} ({count:,})" for name, count in list(counts.items())[:most]]
+    return ", ".join(shown) + (f" and {len(counts) - most} more" if len(counts) > most else "")

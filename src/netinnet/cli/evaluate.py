@@ -59,6 +59,7 @@ def evaluate(
     names = trained.network.classes
     with show_data_progress(console(stderr=True)) as on_progress:
         data = _data(trained, dataset, data_dir, on_progress)
+        data = data.sized(trained.network.input, on_progress)
     if names != data.facts.classes:
         raise ModelError(
             f"the model's classes ({', '.join(names)}) are not those of {data.name} "
@@ -98,9 +99,10 @@ def _data(model: Model, name: str | None, data_dir: Path | None, on_progress: Pr
     if name is not None:
         return datasets.load(name, data_dir, on_progress)
     try:
-        learnt = tomllib.loads(model.notes.get("recipe", "")).get("dataset", "fashion-mnist")
+        recipe = tomllib.loads(model.notes.get("recipe", ""))
     except ValueError as error:
         raise ModelError(f"the model's recipe is damaged ({error})") from error
     kept = model.notes.get("dataset")
     record = DatasetRecord.from_dict(kept, "the model's data set") if kept else None
-    return datasets.load(str(learnt), data_dir, on_progress, record)
+    learnt = str(recipe.get("dataset", "fashion-mnist"))
+    return datasets.load(learnt, data_dir, on_progress, record, bool(recipe.get("skip_bad")))

@@ -22,7 +22,7 @@ COMMANDS = {
         "zoo": "List the networks.",
         "summary": "Show what a network is and what it costs, layer by layer.",
         "resources": "The same with a batch: computation and memory, computed and measured.",
-        "data": "List the data sets and check their files.",
+        "data": "List the data sets, or look at a folder of pictures of your own.",
     },
     "Use": {
         "evaluate": "Measure a trained model on a data set.",

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from netinnet.data import fashion_mnist
+from netinnet.data import fashion_mnist, picture_folder, picture_store
 from netinnet.data import folder as folders
 from netinnet.data.source import Dataset, DatasetRecord, Facts, Progress, silent
 from netinnet.errors import DataError, nearest
@@ -57,6 +57,7 @@ def load(
     data_dir: Path | None = None,
     on_progress: Progress = silent,
     expected: DatasetRecord | None = None,
+    skip_bad: bool | None = None,
 ) -> Dataset:
     """Load a data set by its name or the path of its folder.
 
@@ -65,6 +66,7 @@ def load(
         data_dir: The folder that holds it instead, where it moved.
         on_progress: Called with a text and the bytes done and in all.
         expected: What it must be; None takes any.
+        skip_bad: Leave out pictures of a folder that can't be used, instead of an error.
 
     Raises:
         DataError: where it is missing, damaged or not the one expected.
@@ -78,17 +80,23 @@ def load(
     if is_named(dataset):
         loaded = find(dataset).load(data_dir, on_progress=on_progress)
     else:
-        loaded = folders.load(data_dir or Path(dataset).expanduser(), on_progress)
+        loaded = _load_path(data_dir or Path(dataset).expanduser(), on_progress, bool(skip_bad))
     if expected is not None:
         expected.check(loaded.record)
     return loaded
 
 
-def facts(dataset: str, data_dir: Path | None = None) -> Facts:
+def _load_path(path: Path, on_progress: Progress, skip_bad: bool) -> Dataset:
+    if not picture_folder.is_one(path):
+        return folders.load(path, on_progress)
+    return picture_store.load(path, on_progress, skip_bad)
+
+
+def facts(dataset: str, data_dir: Path | None = None, skip_bad: bool | None = None) -> Facts:
     """What is known of a data set by name or path; one that has a name isn't loaded for it."""
     if dataset in DATASETS:
         return DATASETS[dataset].record().facts
-    return load(dataset, data_dir).facts
+    return load(dataset, data_dir, skip_bad=skip_bad).facts
 
 
 def status(data_dir: Path | None = None) -> list[fashion_mnist.Status]:

@@ -77,10 +77,7 @@ class Status:
 
 def cache_folder() -> Path:
     """Where fetched files are kept: below NETINNET_CACHE, or the platform's cache for users."""
-    from platformdirs import user_cache_path
-
-    root = os.environ.get("NETINNET_CACHE")
-    return (Path(root) if root else user_cache_path("netinnet")) / NAME
+    return files.cache_root() / NAME
 
 
 def locate(data_dir: Path | None = None) -> Path | None:

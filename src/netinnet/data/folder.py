@@ -25,7 +25,10 @@ from netinnet.errors import DataError, NetinnetError
 from netinnet.files import cannot_write
 
 FACTS_FILE = "dataset.json"
-FILES = "train-images.npy, train-labels.npy, test-images.npy, test-labels.npy, or MNIST's IDX files"
+FILES = (
+    "train-images.npy, train-labels.npy, test-images.npy, test-labels.npy, or MNIST's IDX files, "
+    "or class folders of pictures"
+)
 _IDX = {"images": "images-idx3-ubyte", "labels": "labels-idx1-ubyte"}
 _FACTS = ("name", "classes", "mean", "std", "horizontal_flip")
 
@@ -51,6 +54,11 @@ def load(folder: Path, on_progress: Progress = silent) -> Dataset:
         return source.from_arrays(**facts, **pairs, on_progress=on_progress)
     except DataError as error:
         raise DataError(f"{folder}: {error}") from error
+
+
+def has_arrays(folder: Path) -> bool:
+    """Whether any of the files of arrays is in a folder."""
+    return any(_find(folder, split, kind) for split in source.SPLITS for kind in _IDX)
 
 
 def _find(folder: Path, split: str, kind: str) -> Path | None:

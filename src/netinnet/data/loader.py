@@ -17,19 +17,19 @@ from netinnet.data.source import CHUNK, Pictures, Source, chunks
 Item = TypeVar("Item")
 Made = TypeVar("Made")
 AHEAD = 2
-"""Batches ready or being made beside the one in use."""
+"""Items ready or being made beside the one in use, for each thread."""
 
 
-def ahead(make: Callable[[Item], Made], items: Iterable[Item]) -> Generator[Made]:
-    """`make(item)` of each item, in order, the next ones made in a thread meanwhile.
+def ahead(make: Callable[[Item], Made], items: Iterable[Item], workers: int = 1) -> Generator[Made]:
+    """`make(item)` of each item, in order, the next ones made in `workers` threads meanwhile.
 
-    What `make` raises is raised here, in its turn. The thread ends with the iteration: close it
+    What `make` raises is raised here, in its turn. The threads end with the iteration: close it
     (`contextlib.closing`) where it may be left before its end.
     """
     rest = iter(items)
-    pool = ThreadPoolExecutor(1, "netinnet-loader")
+    pool = ThreadPoolExecutor(workers, "netinnet-loader")
     try:
-        waiting = deque(pool.submit(make, item) for item in islice(rest, AHEAD))
+        waiting = deque(pool.submit(make, item) for item in islice(rest, AHEAD * workers))
         while waiting:
             made = waiting.popleft().result()
             waiting.extend(pool.submit(make, item) for item in islice(rest, 1))

@@ -18,20 +18,24 @@ from netinnet.errors import ImageError
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
 
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 """Names of files that `files` takes from a folder end so, in small letters or capitals."""
 MAX_PIXELS = 50_000_000
 MAX_SIDE = 65_535
 """Longest side, JPEG's own limit: resizing takes memory for each row and column of the source."""
 MAX_BYTES = 2**29
 """Most bytes that are read of a picture."""
-EXPECTED = "expected a PNG, JPEG, WebP or BMP picture"
+EXPECTED = "expected a PNG, JPEG, WebP, BMP, GIF or TIFF picture"
 
 Array = npt.NDArray[np.uint8]
 
 
-def read(source: str | Path | bytes | IO[bytes], name: str = "picture") -> Array:
+def read(
+    source: str | Path | bytes | IO[bytes],
+    name: str = "picture",
+    look: Callable[[Picture], object] = lambda picture: None,
+) -> Array:
     """Read a picture as uint8 height×width×channels, 1 channel for grey and 3 for RGB.
 
     EXIF orientation is applied. Transparent pixels are laid over white, as on the page that they
@@ -41,13 +45,14 @@ def read(source: str | Path | bytes | IO[bytes], name: str = "picture") -> Array
     Args:
         source: A path, the bytes of a file, or a binary stream, which is read to its end.
         name: What errors call bytes and streams; a path is called by itself.
+        look: Called with Pillow's picture before it is decoded: what it is in its file.
 
     Returns:
         uint8, height×width×1 or height×width×3.
 
     Raises:
-        ImageError: For anything but a PNG, JPEG, WebP or BMP picture of at most 50 megapixels and
-            65,535 pixels a side, which is looked at before anything is decoded.
+        ImageError: For anything but a PNG, JPEG, WebP, BMP, GIF or TIFF picture of at most 50
+            megapixels and 65,535 pixels a side, which is looked at before anything is decoded.
 
     Example:
         >>> pictures.read("boot.png").shape
@@ -56,20 +61,26 @@ def read(source: str | Path | bytes | IO[bytes], name: str = "picture") -> Array
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     name = str(source) if isinstance(source, str | Path) else name
-    content = io.BytesIO(_content(source, name))
+    content = bytes_of(source, name)
     with warnings.catch_warnings():
         # Pillow warns of odd metadata, which are no concern here, and of enormous pictures.
         warnings.simplefilter("ignore")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:
-            with Image.open(content, formats=FORMATS) as picture:
+            with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
                 _check_size(name, picture.size)
+                look(picture)
                 picture.load()
+                if picture.mode in ("I", "F"):
+                    raise ImageError(f"{name}: 32-bit values have no fixed range; save it as 8-bit")
                 return _to_array(ImageOps.exif_transpose(picture))
         except ImageError:
             raise
         except UnidentifiedImageError as error:
-            raise ImageError(f"{name}: not a picture that can be read; {EXPECTED}") from error
+            kind = "not a picture that can be read"
+            if content[4:8] == b"ftyp":
+                kind = "a HEIC or AVIF picture, which is not read: save it as JPEG"
+            raise ImageError(f"{name}: {kind}; {EXPECTED}") from error
         except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
             raise _too_large(name, "") from error
         # Decoders raise almost anything for damaged files.
@@ -123,7 +134,7 @@ def files(paths: Iterable[Path], note: Callable[[str], None]) -> Iterator[Path]:
     """Every picture file among files and folders, one at a time.
 
     A file is given as it is. Of a folder and the folders in it, it is the files called *.png,
-    *.jpg, *.jpeg, *.webp or *.bmp, in natural order (2 before 10), a folder's own files before
+    *.jpg and so on (`SUFFIXES`), in natural order (2 before 10), a folder's own files before
     those of its folders. Left out is what is hidden, and symbolic links to folders and to files
     outside.
 
@@ -133,7 +144,7 @@ def files(paths: Iterable[Path], note: Callable[[str], None]) -> Iterator[Path]:
 
     Example:
         >>> [str(path) for path in pictures.files([Path("photos")], print)]
-        photos: 1 skipped: hidden, a link, or not called .png, .jpg, .jpeg, .webp, .bmp
+        photos: 1 skipped: hidden, a link, or not called .png, .jpg, .jpeg, …
         ['photos/2.jpg', 'photos/10.jpg']
     """
 
@@ -148,8 +159,8 @@ def files(paths: Iterable[Path], note: Callable[[str], None]) -> Iterator[Path]:
         for folder, folders, names in os.walk(path, onerror=unreadable):
             entered = [n for n in folders if n[0] != "." and not Path(folder, n).is_symlink()]
             skipped += len(folders) - len(entered)
-            folders[:] = sorted(entered, key=_natural)
-            for file in (Path(folder, name) for name in sorted(names, key=_natural)):
+            folders[:] = sorted(entered, key=natural)
+            for file in (Path(folder, name) for name in sorted(names, key=natural)):
                 inside = Path(os.path.realpath(file)).is_relative_to(root)
                 if file.name[0] != "." and file.suffix.lower() in SUFFIXES and inside:
                     yield file
@@ -160,7 +171,7 @@ def files(paths: Iterable[Path], note: Callable[[str], None]) -> Iterator[Path]:
             note(f"{path}: {skipped:,} skipped: hidden, a link, or not called {kinds}")
 
 
-def _natural(name: str) -> tuple[list[str | int], str]:
+def natural(name: str) -> tuple[list[str | int], str]:
     """Digits count as numbers, capitals as small letters."""
     parts = re.split(r"(\d+)", name.lower())
     return [int(part) if i % 2 else part for i, part in enumerate(parts)], name
@@ -183,7 +194,8 @@ def as_channels(picture: Array, channels: int) -> Array:
     return ((weighted + 0x8000) >> 16).astype(np.uint8)[..., np.newaxis]
 
 
-def _content(source: str | Path | bytes | IO[bytes], name: str) -> bytes:
+def bytes_of(source: str | Path | bytes | IO[bytes], name: str) -> bytes:
+    """The bytes of a picture's file. Raises ImageError for none, too many, or no regular file."""
     try:
         if isinstance(source, str | Path):
             path = Path(source)
@@ -194,7 +206,7 @@ def _content(source: str | Path | bytes | IO[bytes], name: str) -> bytes:
             if not path.is_file():
                 raise ImageError(f"{name}: not a regular file; {EXPECTED}")
             with path.open("rb") as file:
-                return _content(file, name)
+                return bytes_of(file, name)
         content = source if isinstance(source, bytes) else source.read(MAX_BYTES + 1)
     except OSError as error:
         raise ImageError(f"{name}: cannot be read ({error.strerror or error})") from error

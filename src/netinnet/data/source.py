@@ -135,11 +135,13 @@ class DatasetRecord:
     facts: Facts
     counts: Mapping[str, int]
     digest: str
+    how_split: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON and TOML; what is not known is left out."""
         facts = {k: v for k, v in dataclasses.asdict(self.facts).items() if v is not None}
-        return {"name": self.name, **facts, **self.counts, "digest": self.digest}
+        how = {"how_split": self.how_split} if self.how_split else {}
+        return {"name": self.name, **facts, **self.counts, "digest": self.digest, **how}
 
     def to_json(self, indent: int | None = None) -> str:
         return json.dumps(self.to_dict(), ensure_ascii=False, indent=indent)
@@ -151,7 +153,8 @@ class DatasetRecord:
             facts = json.loads(values) if isinstance(values, str) else {**values}
             counts = {split: int(facts.pop(split)) for split in SPLITS if split in facts}
             name, digest = str(facts.pop("name")), str(facts.pop("digest"))
-            return cls(name, Facts.from_dict(facts), counts, digest)
+            how = str(facts.pop("how_split", ""))
+            return cls(name, Facts.from_dict(facts), counts, digest, how)
         except (KeyError, TypeError, ValueError, AttributeError, NetinnetError) as error:
             raise DataError(f"{where}: damaged, no record of a data set ({error!r})") from error
 
@@ -178,6 +181,18 @@ class Dataset:
     test: Source
     validation: Source | None = None
     digest: str = ""
+    how_split: str = ""
+    cautions: tuple[str, ...] = ()
+    """What should be known before it is learnt."""
+    files: str = ""
+    """Path, class and split of each picture in CSV, where they are files."""
+    at_size: Callable[[Shape, Progress], Dataset] | None = None
+    """Makes it of one shape, where its pictures have none."""
+
+    def sized(self, shape: Shape | tuple[int, int, int], on_progress: Progress = silent) -> Dataset:
+        """The data set with pictures of that shape (channels, height, width), where they have none
+        of their own. Raises DataError where one can't be read."""
+        return self.at_size(Shape(*shape), on_progress) if self.at_size else self
 
     @property
     def splits(self) -> dict[str, Source]:
@@ -199,7 +214,7 @@ class Dataset:
         """What a run keeps of it; its digest is computed once, from all pictures and labels."""
         counts = {name: len(source) for name, source in self.splits.items()}
         digest = self.digest or digest_of({n: _digest(s) for n, s in self.splits.items()})
-        return DatasetRecord(self.name, self.facts, counts, digest)
+        return DatasetRecord(self.name, self.facts, counts, digest, self.how_split)
 
 
 def digest_of(parts: Mapping[str, tuple[str, str]]) -> str:

@@ -96,7 +96,7 @@ def plan(
     NetinnetError for an unknown question or a network that is no NiN.
     """
     base = with_threads(recipe)
-    facts = datasets.facts(recipe.dataset, data_dir)
+    facts = datasets.facts(recipe.dataset, data_dir, recipe.skip_bad)
     arms = [baseline := Arm(BASELINE, base, network, facts)]
     own = baseline.network
     if not is_nin(own.blocks, len(own.classes)):

@@ -83,7 +83,8 @@ def _arm(network: Named, changes: dict[str, Any], data_dir: Path | None) -> Arm:
     else:
         recipe = recipe_of(name, **changes)
     label = name if known or not is_path(name) else Path(name).stem
-    return Arm(label, with_threads(recipe), known, datasets.facts(recipe.dataset, data_dir))
+    facts = datasets.facts(recipe.dataset, data_dir, recipe.skip_bad)
+    return Arm(label, with_threads(recipe), known, facts)
 
 
 def table(plan: Plan, outcomes: Sequence[Outcome]) -> list[NetworkFigures]:

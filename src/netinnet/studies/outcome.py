@@ -117,9 +117,9 @@ def write(run: Run, judgement: dict[str, Any]) -> None:
 def judge(run: Run, data_dir: Path | None) -> None:
     """Look for dead classes in a finished run: logits that are 0 for every picture that judges."""
     recipe = run.recipe()
-    data = datasets.load(recipe.dataset, data_dir, expected=run.dataset())
-    source = splits(recipe, data)[1][recipe.judged]
-    model = run.model()
+    model, known = run.model(), run.dataset()
+    data = datasets.load(recipe.dataset, data_dir, expected=known, skip_bad=recipe.skip_bad)
+    source = splits(recipe, data.sized(model.network.input))[1][recipe.judged]
     # What onnxruntime can't hold, the framework that trained it can.
     framework = recipe.framework if too_large(model.network) else None
     logits = logits_of(source, Predictor(model, recipe.threads, framework).logits)

@@ -59,7 +59,7 @@ class Arm:
     """The network that is trained."""
 
     def __post_init__(self, known: Network | None, given: Facts | None) -> None:
-        facts = given or datasets.facts(self.recipe.dataset)
+        facts = given or datasets.facts(self.recipe.dataset, skip_bad=self.recipe.skip_bad)
         plain = self.recipe.replace(**dict.fromkeys(vars(Variations())))
         base = network_for(plain, known, facts)
         object.__setattr__(self, "facts", facts)
@@ -343,12 +343,14 @@ def grid(
     the base's name for it stands for, if that need not be looked up; `data_dir` has the data.
     """
     if not vary:
-        return (Arm(name, base, network, datasets.facts(base.dataset, data_dir)),)
+        facts = datasets.facts(base.dataset, data_dir, base.skip_bad)
+        return (Arm(name, base, network, facts),)
     arms = []
     for combination in itertools.product(*vary.values()):
         changes = dict(zip(vary, combination, strict=True))
         label = ", ".join(f"{name}={value_text(value)}" for name, value in changes.items())
         known = None if "network" in vary else network
         recipe = base.replace(**changes)
-        arms.append(Arm(label, recipe, known, datasets.facts(recipe.dataset, data_dir)))
+        facts = datasets.facts(recipe.dataset, data_dir, recipe.skip_bad)
+        arms.append(Arm(label, recipe, known, facts))
     return tuple(arms)

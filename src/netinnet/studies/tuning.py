@@ -98,7 +98,7 @@ def plan(
     `network` is what the recipe's name for it stands for, if that need not be looked up; `data_dir`
     has the data. Raises NetinnetError for what cannot be searched.
     """
-    facts = datasets.facts(recipe.dataset, data_dir)
+    facts = datasets.facts(recipe.dataset, data_dir, recipe.skip_bad)
     given = Arm(AS_GIVEN, plans.with_threads(recipe), network, facts)
     url = shown_url(storage) if storage else ""
     return SearchPlan(given, space or search_space.default(recipe), trials, pruner, url, name)

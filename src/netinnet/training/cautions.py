@@ -25,4 +25,11 @@ def cautions(recipe: Recipe, network: Network, data: Dataset | None = None) -> l
         texts.append(f"horizontal_flip changes what the pictures of {data.name} show")
     if data is not None and data.validation is not None and recipe.validation:
         texts.append(f"the validation split of {data.name} is not used: validation is above 0")
+    if data is not None:
+        texts += data.cautions
+    if data is not None and data.at_size and recipe.horizontal_flip:
+        texts.append(
+            "half of the pictures are mirrored in training: --no-horizontal-flip where that "
+            "changes what they show, as it does with digits and letters"
+        )
     return texts

@@ -36,7 +36,7 @@ from netinnet.training import checkpoint
 from netinnet.training.cautions import cautions
 from netinnet.training.checkpoint import Progress
 from netinnet.training.interruption import Interrupted, StopRequest, stop_request
-from netinnet.training.listening import Listener, attempt, write_report
+from netinnet.training.listening import Listener, attempt, data_progress, write_report
 from netinnet.training.recipe import Recipe
 from netinnet.training.run import Event, Run
 from netinnet.training.schedule import learning_rate
@@ -63,6 +63,7 @@ class Training:
     report: Report
 
     def __post_init__(self) -> None:
+        self.data = self.data.sized(self.network.input, data_progress(self.listener))
         self.train, self.evaluated = splits(self.recipe, self.data)
         self.batches = training_batches(self.recipe, self.network, self.train)
         self.steps_per_epoch = self.batches.per_epoch

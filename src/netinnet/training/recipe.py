@@ -86,6 +86,9 @@ class Recipe:
     """Whether half of the pictures, chosen at random, are mirrored in training."""
     crop_padding: int = 0
     """Pictures are padded by as many pixels and cropped at random in training."""
+    skip_bad: bool | None = None
+    """Whether pictures of a folder that can't be read are left out; they are an error if not
+    given."""
     validation: float = 0.0
     """Share of the training set held out for validation, from 0 to below 1."""
     evaluate: str | None = None

@@ -24,6 +24,8 @@ from netinnet.training.recipe import Recipe
 from netinnet.weights import Model
 
 Event = dict[str, Any]
+_FIRST = ("network.json", "dataset.json", "pictures.csv")
+"""What is written before a new run's recipe."""
 
 
 class _File:
@@ -158,9 +160,12 @@ class Run:
                 yield event
 
 
-def create(recipe: Recipe, network: Network, output: Path | None, data: DatasetRecord) -> Run:
+def create(
+    recipe: Recipe, network: Network, output: Path | None, data: DatasetRecord, pictures: str = ""
+) -> Run:
     """Make the folder of a new run: `output`, else runs/DATE-NETWORK-FRAMEWORK.
 
+    `pictures` is the list of the data set's files, if it has one: it becomes pictures.csv.
     Raises NetinnetError where the folder has a run already or cannot be written.
     """
     if output is None:
@@ -179,6 +184,8 @@ def create(recipe: Recipe, network: Network, output: Path | None, data: DatasetR
         run.checkpoints.mkdir(parents=True, exist_ok=True)
     write_text(run.network_file, network.to_json() + "\n")
     write_text(run.dataset_file, data.to_json(indent=1) + "\n")
+    if pictures:
+        write_text(run.folder / "pictures.csv", pictures)
     # The recipe last: a folder with a recipe is a run that can be resumed.
     write_text(run.recipe_file, recipe.to_toml())
     return run
@@ -188,7 +195,7 @@ def _is_left_behind(path: Path) -> bool:
     """Whether a start that was killed before its recipe was written can have left this."""
     if path.name == "checkpoints":
         return path.is_dir() and not any(path.iterdir())
-    return path.name in ("network.json", "dataset.json", ".lock") or path.name.endswith(".tmp")
+    return path.name in (*_FIRST, ".lock") or path.name.endswith(".tmp")
 
 
 def open_run(folder: Path) -> Run:

@@ -37,7 +37,7 @@ def network_for(
     `network` is what the recipe's name for it stands for, and `facts` those of the data set that it
     names, if they are known already. Raises NetworkError or DataError.
     """
-    data = facts or datasets.facts(recipe.dataset)
+    data = facts or datasets.facts(recipe.dataset, skip_bad=recipe.skip_bad)
     return resolve(
         recipe.network if network is None else network,
         image_size=recipe.image_size,
@@ -47,6 +47,12 @@ def network_for(
         pictures=data.shape,
         **{field.name: getattr(recipe, field.name) for field in dataclasses.fields(Variations)},
     )
+
+
+def load_data(recipe: Recipe, data_dir: Path | None, listener: Listener) -> Dataset:
+    """The data set that a recipe names. Raises DataError."""
+    progress, skip_bad = data_progress(listener), recipe.skip_bad
+    return datasets.load(recipe.dataset, data_dir, progress, skip_bad=skip_bad)
 
 
 def train(
@@ -68,12 +74,12 @@ def train(
     frameworks.adapter(recipe.framework)  # one that is missing is said before data is fetched
     if dataset is not None:
         recipe = recipe.replace(dataset=f"{datasets.OBJECT}{dataset.name}")
-    data = dataset or datasets.load(recipe.dataset, data_dir, data_progress(listener))
+    data = dataset or load_data(recipe, data_dir, listener)
     network = network_for(recipe, network, data.facts)
     learner = learner_for(recipe, network, data.facts)
     training = Training(recipe, network, data, learner, listener, report)
     # The folder last: what can't be trained leaves none behind.
-    return training.run(run.create(recipe, network, output, data.record), Progress())
+    return training.run(run.create(recipe, network, output, data.record, data.files), Progress())
 
 
 def resume(
@@ -100,7 +106,7 @@ def resume(
     )
     network, record = opened.network(), opened.dataset()
     frameworks.adapter(recipe.framework)  # as in train
-    data = dataset or datasets.load(recipe.dataset, data_dir, data_progress(listener))
+    data = dataset or load_data(recipe, data_dir, listener)
     record.check(data.record)
     learner = learner_for(settled, network, record.facts)
     opened.remove_temporary()
@@ -123,8 +129,9 @@ def _complete(
         )
     recipe, model = run.recipe(), run.model()
     attempt(lambda: onnx_graph.write(run.onnx_file, model), listener, "onnx_failed")
-    data = dataset or datasets.load(recipe.dataset, data_dir, data_progress(listener))
+    data = dataset or load_data(recipe, data_dir, listener)
     run.dataset().check(data.record)
+    data = data.sized(model.network.input, data_progress(listener))
     judged = splits(recipe, data)[1][recipe.judged]
     write_report(lambda: report(run.folder, judged), listener)
     return run

@@ -1,0 +1,317 @@
+"""A look at a folder of pictures before anything is learnt of them: every file is opened.
+
+What each one is (size, mode, damage, SHA-256, a thumbnail) is kept in the cache by the file's size
+and time, so that a later look opens only what is new.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from netinnet import files
+from netinnet.data import near_duplicates, picture_folder
+from netinnet.data.loader import ahead
+from netinnet.data.near_duplicates import Thumbnails
+from netinnet.data.picture_folder import Entry, Listing
+from netinnet.data.picture_table import (
+    FORMAT,
+    SEEN,
+    Seen,
+    no_thumbnails,
+    open_picture,
+    read_kept,
+    stamp,
+)
+from netinnet.data.pictures import natural
+from netinnet.data.source import SPLITS, Progress, silent
+from netinnet.errors import DataError
+from netinnet.units import counted
+
+WORKERS = min(8, os.cpu_count() or 1)
+"""Threads that open or decode pictures."""
+SHARES = {"train": 0.7, "test": 0.15, "validation": 0.15}
+"""Of each class, where the folder is not split."""
+SPLIT_SEED = 0
+FEW, UNEQUAL = 20, 10
+"""A class of fewer pictures is cautioned, and one that has so many times fewer than the largest."""
+NAMED = 5
+"""So many files are named in a line, the rest is counted."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a look at a folder shows. `seen` has a row for each entry of `listing`."""
+
+    listing: Listing
+    seen: Seen
+    errors: dict[int, str]
+    """Why a picture can't be used, by its place."""
+    near: Sequence[Sequence[int]]
+    """Pairs of near-duplicates, by place."""
+
+    @cached_property
+    def good(self) -> npt.NDArray[np.int64]:
+        """The places of the pictures that can be used, in order."""
+        return np.array([i for i in range(len(self.seen)) if i not in self.errors], np.int64)
+
+    @cached_property
+    def classes(self) -> tuple[str, ...]:
+        """The classes of the pictures that can be used, in natural order."""
+        return tuple(sorted({self.entries[i].label for i in self.good}, key=natural))
+
+    @property
+    def entries(self) -> list[Entry]:
+        return self.listing.entries
+
+    @cached_property
+    def exact(self) -> list[list[int]]:
+        """The places of pictures whose files have the same bytes, a list for each such file."""
+        same = defaultdict(list)
+        for i in self.good:
+            same[self.seen["sha256"][i]].append(int(i))
+        return [places for places in same.values() if len(places) > 1]
+
+    @cached_property
+    def groups(self) -> list[list[int]]:
+        """Pictures that are copies of each other, exact or near, each group in order."""
+        parent = {int(i): int(i) for i in self.good}
+
+        def root(i: int) -> int:
+            while parent[i] != i:
+                parent[i] = i = parent[parent[i]]
+            return i
+
+        for i, j in [*(pair for same in self.exact for pair in pairwise(same)), *self.near]:
+            first, last = sorted((root(i), root(j)))
+            parent[last] = first
+        grouped = defaultdict(list)
+        for i in parent:
+            grouped[root(i)].append(i)
+        return list(grouped.values())
+
+    @cached_property
+    def splits(self) -> dict[str, list[int]]:
+        """The places of each split's pictures: as given, or made (`SHARES`), copies together.
+
+        They are in an order by content, so that the first so many of them are of all classes.
+        """
+        made: dict[str, list[int]] = {split: [] for split in SPLITS}
+        for place in map(int, self.good if self.listing.is_split else ()):
+            made[self.entries[place].split].append(place)
+        counts: dict[str, Counter[str]] = defaultdict(Counter)
+
+        def shuffled(place: int) -> bytes:
+            content = b"%d %s" % (SPLIT_SEED, self.seen["sha256"][place])
+            return hashlib.sha256(content).digest()
+
+        # By content, so that renaming a file moves none, and adding one few.
+        groups = [] if self.listing.is_split else self.groups
+        for group in sorted(groups, key=lambda group: (-len(group), shuffled(group[0]))):
+            taken = counts[self.entries[group[0]].label]
+            # As seats are given to parties (Sainte-Laguë).
+            half = len(group) / 2
+            split = min(SHARES, key=lambda s: (taken[s] + half) / SHARES[s])
+            taken[split] += len(group)
+            made[split] += group
+        return {split: sorted(made[split], key=shuffled) for split in SPLITS if made[split]}
+
+    @property
+    def how_split(self) -> str:
+        if self.listing.is_split:
+            return "as given"
+        shares = "/".join(f"{share:.0%}".rstrip("%") for share in SHARES.values())
+        return f"{'/'.join(SHARES)} {shares} of each class by seed {SPLIT_SEED}, copies together"
+
+    def check(self, skip_bad: bool) -> None:
+        """Raise DataError for pictures that can't be used, and for splits without a picture."""
+        if self.errors and not skip_bad:
+            named = "; ".join(list(self.errors.values())[:NAMED])
+            more = f"; and {len(self.errors) - NAMED:,} more" if len(self.errors) > NAMED else ""
+            raise DataError(
+                f"{counted(len(self.errors), 'picture')} of {len(self.seen):,} can't be used: "
+                f"{named}{more}. Mend or remove them, or leave them out with --skip-bad"
+            )
+        if not {"train", "test"} <= set(self.splits) or len(self.classes) < 2:
+            raise DataError(
+                f"{self.listing.folder}: {counted(len(self.good), 'usable picture')}; there must "
+                f"be two classes, and pictures to train and to test"
+            )
+
+    @cached_property
+    def cautions(self) -> list[str]:
+        """What somebody should know before learning from these pictures, a line each."""
+        lines = list(self.listing.cautions)
+        if self.errors:
+            lines.append(self._files("left out, can't be used", self.errors))
+        reasons = defaultdict(list)
+        for path, reason in self.listing.left_out:
+            reasons[reason].append(path)
+        lines += [_named(f"left out, {reason}", paths) for reason, paths in reasons.items()]
+        lines += self._about_copies()
+        counts = Counter(self.entries[i].label for i in self.splits.get("train", []))
+        largest = max(counts.values(), default=0)
+        for name in self.classes:
+            for split, places in self.splits.items():
+                if not any(self.entries[i].label == name for i in places):
+                    lines.append(f"class {name} has no picture in {split}")
+            if 0 < counts[name] < FEW:
+                lines.append(f"class {name} has only {counted(counts[name], 'training picture')}")
+            elif counts[name] and largest >= UNEQUAL * counts[name]:
+                lines.append(
+                    f"class {name} has {counts[name]:,} training pictures, others {largest:,}"
+                )
+        seen = self.seen[self.good]
+        for text, chosen in (
+            ("of several frames or pages, the first is used", seen["animated"]),
+            ("with a colour profile other than sRGB, which is not applied", seen["profile"]),
+        ):
+            if chosen.any():
+                lines.append(self._files(text, self.good[chosen]))
+        return [_shown(line) for line in lines]
+
+    def _about_copies(self) -> list[str]:
+        lines = []
+        split_of = {i: split for split, places in self.splits.items() for i in places}
+        copies = [group for group in self.groups if len(group) > 1]
+        across = [g for g in copies if len({self.entries[i].label for i in g}) > 1]
+        apart = [g for g in copies if len({split_of[i] for i in g}) > 1]
+        for text, groups in (
+            ("the same picture in several classes", across),
+            ("the same picture on both sides of the split", apart),
+        ):
+            if groups:
+                shown = "; ".join(
+                    " = ".join(self.entries[i].path for i in g[:3]) for g in groups[:3]
+                )
+                lines.append(
+                    f"{text}: {counted(len(groups), 'time')} ({shown}{' …' * (len(groups) > 3)})"
+                )
+        if copies:
+            exact = sum(len(group) - 1 for group in self.exact)
+            extra = sum(len(group) - 1 for group in copies)
+            lines.append(
+                f"{counted(extra, 'picture')} more than once: {exact:,} as the same file, "
+                f"{extra - exact:,} recompressed, resized or cropped"
+            )
+        return lines
+
+    def _files(self, text: str, places: Iterable[int]) -> str:
+        return _named(text, [self.entries[i].path for i in places])
+
+    def to_csv(self) -> str:
+        """Path, class and split of each picture, in order: a file of labels for this folder."""
+        text = io.StringIO()
+        rows = csv.writer(text, lineterminator="\n")
+        rows.writerow(("path", "class", "split"))
+        for split, places in self.splits.items():
+            rows.writerows((self.entries[i].path, self.entries[i].label, split) for i in places)
+        return _shown(text.getvalue())
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as plain data for JSON."""
+        seen, path = self.seen[self.good], [entry.path for entry in self.entries]
+        split_of = {i: split for split, places in self.splits.items() for i in places}
+        counts = Counter((self.entries[i].label, split_of[i]) for i in split_of)
+        sizes = Counter(zip(seen["width"].tolist(), seen["height"].tolist(), strict=True))
+        result = {
+            "folder": str(self.listing.folder),
+            "pictures": len(self.good),
+            "split": self.how_split,
+            "classes": {
+                name: {split: counts[name, split] for split in self.splits} for name in self.classes
+            },
+            "sizes": {f"{w}×{h}": n for (w, h), n in sizes.most_common()},
+            "modes": dict(Counter(m.decode() for m in seen["mode"].tolist()).most_common()),
+            "rotated": [path[i] for i in self.good[seen["rotated"]]],
+            "animated": [path[i] for i in self.good[seen["animated"]]],
+            "not_srgb": [path[i] for i in self.good[seen["profile"]]],
+            "damaged": [{"file": path[i], "reason": text} for i, text in self.errors.items()],
+            "left_out": [{"file": f, "reason": why} for f, why in self.listing.left_out],
+            "duplicates": [[path[i] for i in group] for group in self.exact],
+            "near_duplicates": [[path[i], path[j]] for i, j in self.near],
+            "cautions": self.cautions,
+        }
+        plain: dict[str, Any] = json.loads(_shown(json.dumps(result, ensure_ascii=False)))
+        return plain
+
+
+def _shown(text: str) -> str:
+    """A file's name need not be UTF-8; what is printed and written must be."""
+    return text.encode(errors="replace").decode()
+
+
+def _named(text: str, names: Sequence[str]) -> str:
+    more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
+    return f"{counted(len(names), 'file')} {text}: {', '.join(names[:NAMED])}{more}"
+
+
+def look(path: Path, cache: Path, on_progress: Progress = silent) -> Look:
+    """Look at a folder of pictures (or its file of labels), opening what wasn't seen before.
+
+    Args:
+        path: A folder with one of the layouts of `picture_folder`, or its CSV file.
+        cache: The folder in which what was seen is kept.
+        on_progress: Called with the bytes of the files opened and in all.
+
+    Raises:
+        DataError: Where it has no such layout; damaged pictures are none, but in `errors`.
+
+    Example: `look(Path("photos"), Path("cache")).cautions`.
+    """
+    listing = picture_folder.scan(path)
+    # One for each folder, wherever the working folder is.
+    name = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:24]
+    kept_file = cache / f"look{FORMAT}-{name}.npz"
+    paths = [entry.path for entry in listing.entries]
+    seen = np.zeros(len(paths), SEEN)
+    known = read_kept(kept_file)
+    places = {path: i for i, path in enumerate(known.paths)}
+    old = {i: places[path] for i, path in enumerate(paths) if path in places}
+    stamps = [stamp(f"{listing.folder}/{path}") for path in paths]
+    kept_stamps = list(zip(known.seen["bytes"].tolist(), known.seen["time"].tolist(), strict=True))
+    opened = [i for i, now in enumerate(stamps) if i not in old or kept_stamps[old[i]] != now]
+    for i in opened:
+        old.pop(i, None)
+    seen[list(old)] = known.seen[list(old.values())]
+    errors = {i: known.errors[str(j)] for i, j in old.items() if str(j) in known.errors}
+    if not opened and paths == known.paths:
+        return Look(listing, seen, errors, known.near.tolist())
+    thumbnails = no_thumbnails(len(paths))
+    thumbnails[list(old)] = known.thumbnails()[list(old.values())]
+    made = ahead(partial(open_picture, listing.folder), (paths[i] for i in opened), WORKERS)
+    done, total = 0, sum(stamps[i][0] for i in opened)
+    for i, (row, thumbnail, error) in zip(opened, made, strict=True):
+        seen[i], thumbnails[i] = row, thumbnail
+        if error:
+            errors[i] = error
+        done += stamps[i][0]
+        on_progress(f"{listing.folder}: looking at pictures", done, total)
+    errors = dict(sorted(errors.items()))
+    on_progress(f"{listing.folder}: comparing {counted(len(seen), 'picture')}", 0, None)
+    near = _near(seen, thumbnails, errors)
+    text = np.frombuffer(json.dumps({"paths": paths, "errors": errors}).encode(), np.uint8)
+    with files.replacing(kept_file) as file:
+        np.savez(file, seen=seen, near=near, text=text, thumbnails=thumbnails)
+    return Look(listing, seen, errors, near.tolist())
+
+
+def _near(seen: Seen, thumbnails: Thumbnails, errors: dict[int, str]) -> npt.NDArray[np.int64]:
+    """Pairs of near-duplicates among the good pictures; of files of the same bytes the first."""
+    good = np.array([i for i in range(len(seen)) if i not in errors], np.int64)
+    once = np.sort(good[np.unique(seen["sha256"][good], return_index=True)[1]])
+    pairs = near_duplicates.pairs(thumbnails[once])
+    return once[np.array(pairs, np.int64).reshape(-1, 2)]

@@ -1,0 +1,149 @@
+"""A folder of pictures as a data set: decoded once, into a memory-mapped file in the cache."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from netinnet import files
+from netinnet.data import picture_look, pictures
+from netinnet.data.loader import ahead
+from netinnet.data.picture_look import Look
+from netinnet.data.source import (
+    Arrays,
+    Dataset,
+    Facts,
+    Indices,
+    Labels,
+    Pictures,
+    Progress,
+    View,
+    silent,
+)
+from netinnet.errors import DataError, ImageError
+from netinnet.networks.layers import Shape
+from netinnet.preprocessing import resize
+
+FORMAT = 1
+"""Of the stores; another way to decode or resize gets another number."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Unsized:
+    """Labels of pictures that have no size yet."""
+
+    labels: Labels
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def pictures(self, _indices: Indices) -> Pictures:
+        raise DataError("these pictures have many sizes: dataset.sized((3, 32, 32)) chooses one")
+
+
+def load(path: Path, on_progress: Progress = silent, skip_bad: bool = False) -> Dataset:
+    """The data set in a folder of pictures; `Dataset.sized` decodes them.
+
+    Args:
+        path: A folder with one of the layouts of `picture_folder`, or its CSV file.
+        on_progress: Called with the bytes done and in all.
+        skip_bad: Leave out pictures that can't be used, and caution, instead of an error.
+
+    Raises:
+        DataError: For another layout, or pictures that can't be used.
+
+    Example: `load(Path("photos")).sized(Shape(3, 32, 32)).train.pictures(np.arange(8))`.
+    """
+    look = picture_look.look(path, cache_folder(), on_progress)
+    look.check(skip_bad)
+    numbers = {name: i for i, name in enumerate(look.classes)}
+    labels = np.array([numbers[look.entries[i].label] for i in look.good], np.int64)
+    rows = {split: np.searchsorted(look.good, places) for split, places in look.splits.items()}
+    seen = look.seen[look.good][rows["train"]]
+    channels = int(look.seen[look.good]["channels"].max())
+    mean = seen["mean"][:, :channels].astype(np.float64).mean(0)
+    std = np.sqrt(np.maximum(seen["square"][:, :channels].astype(np.float64).mean(0) - mean**2, 0))
+    facts = Facts(
+        look.classes,
+        None,
+        tuple(round(float(m), 6) for m in mean),
+        tuple(round(float(s), 6) or 1.0 for s in std),
+    )
+    name, unsized = look.listing.folder.resolve().name, Unsized(labels)
+    parts = {split: View(unsized, chosen) for split, chosen in rows.items()}
+
+    def at_size(shape: Shape, on_progress: Progress) -> Dataset:
+        source = Arrays(_store(look, shape, on_progress), labels)
+        sized: dict[str, Any] = {split: View(source, chosen) for split, chosen in rows.items()}
+        return dataclasses.replace(dataset, **sized)
+
+    dataset = Dataset(
+        name,
+        facts,
+        **parts,
+        digest=_digest(look, labels, rows),
+        how_split=look.how_split,
+        cautions=tuple(look.cautions),
+        files=look.to_csv(),
+        at_size=at_size,
+    )
+    return dataset
+
+
+def cache_folder() -> Path:
+    """Where looks and stores are kept."""
+    return files.cache_root() / "pictures"
+
+
+def _digest(look: Look, labels: Labels, rows: dict[str, Indices]) -> str:
+    """Of the files' content in order, and their classes: the same where the folder has moved."""
+    digest = hashlib.sha256()
+    for split, chosen in rows.items():
+        digest.update(f"{split}\n".encode())
+        for row in chosen:
+            sha256 = look.seen["sha256"][look.good[row]].decode()
+            digest.update(f"{sha256} {labels[row]}\n".encode())
+    return digest.hexdigest()
+
+
+def _store(look: Look, shape: Shape, on_progress: Progress) -> Pictures:
+    """All pictures in one shape, memory-mapped; the file is known by their content."""
+    channels, height, width = shape
+    size = (len(look.good), height, width, channels)
+    content = look.seen["sha256"][look.good].tobytes() + f"{size} {FORMAT}".encode()
+    file = cache_folder() / f"store-{hashlib.sha256(content).hexdigest()[:32]}.npy"
+    try:
+        if (kept := np.lib.format.open_memmap(file, mode="r")).shape == size:
+            return kept
+    except (OSError, ValueError):
+        # There is none yet, or what is there is no whole store: it is made anew.
+        pass
+    decode = partial(_decode, look, shape)
+    header = {"descr": "|u1", "fortran_order": False, "shape": size}
+    sizes = look.seen["bytes"][look.good].cumsum()
+    with files.replacing(file) as stream:
+        np.lib.format.write_array_header_1_0(stream, header)
+        pictures_made = ahead(decode, look.good, picture_look.WORKERS)
+        for done, picture in zip(sizes.tolist(), pictures_made, strict=True):
+            stream.write(picture.data)
+            on_progress(f"{look.listing.folder}: decoding pictures", done, int(sizes[-1]))
+    return np.lib.format.open_memmap(file, mode="r")
+
+
+def _decode(look: Look, shape: Shape, place: int) -> Pictures:
+    """One picture as prediction reads and resizes it, rounded to whole values."""
+    file = look.listing.folder / look.entries[place].path
+    try:
+        content = pictures.bytes_of(file, str(file))
+        if hashlib.sha256(content).hexdigest().encode() != look.seen["sha256"][place]:
+            raise ImageError(f"{file}: changed while the pictures were read; start again")
+        picture = pictures.as_channels(pictures.read(content, str(file)), shape.channels)
+    except ImageError as error:
+        raise DataError(str(error)) from error
+    resized = resize(picture[None].astype(np.float32), shape.height, shape.width)
+    return np.ascontiguousarray(np.rint(resized[0]).clip(0, 255).astype(np.uint8))
