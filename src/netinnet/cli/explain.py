@@ -36,7 +36,8 @@ def explain(
     Parameters
     ----------
     images
-        Picture files (PNG, JPEG, WebP, BMP, GIF or TIFF), folders of them, or - for one on standard input.
+        Picture files (PNG, JPEG, WebP, BMP, GIF or TIFF), folders of them, or - for one on standard
+        input.
     model
         A run folder or model file; the model shipped with netinnet if not given. Global average
         pooling must make its logits, alone or with one Linear behind it.

@@ -34,7 +34,8 @@ def predict(
     Parameters
     ----------
     images
-        Picture files (PNG, JPEG, WebP, BMP, GIF or TIFF), folders of them, or - for one on standard input. Of
+        Picture files (PNG, JPEG, WebP, BMP, GIF or TIFF), folders of them, or - for one on standard
+        input. Of
         an animation the first frame counts; transparent places become white.
     model
         A run folder or model file; the model shipped with netinnet if not given.
