@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from netinnet import weights
@@ -25,7 +25,8 @@ def outputs_and_gradient(net: Network, drawn: weights.Weights, x: np.ndarray) ->
 
     model = pytorch_model.assemble(net, pytorch_learner.MODULES).eval()
     pytorch_model.load(model, drawn)
-    y = model(torch.from_numpy(x).permute(0, 3, 1, 2))
+    # Twice the digits: where a gradient's terms cancel, two orders of float32 sums differ.
+    y = model.double()(torch.from_numpy(x).double().permute(0, 3, 1, 2))
     parameters = dict(model.named_parameters())
     names = sorted(parameters)
     gradients = torch.autograd.grad(y.square().sum(), [parameters[n] for n in names])
@@ -53,6 +54,7 @@ def test_activation_behind_pool(name: str) -> None:
 
 @needs("pytorch")
 @settings(max_examples=40, deadline=None)
+@example(kernel=2, stride=1, factor=8, size=6, channels=1, bias=True)  # its gradient's terms cancel
 @given(
     kernel=st.integers(1, 12),
     stride=st.integers(1, 9),
