@@ -17,7 +17,16 @@ from netinnet.errors import NetinnetError, NetworkError
 from netinnet.frameworks import FRAMEWORKS
 from netinnet.frameworks.learner import LearnerSettings
 from netinnet.inference import onnx_graph, oracle
-from netinnet.networks.layers import LAYERS, Flatten, GlobalAvgPool, Layer, Linear, Shape
+from netinnet.networks.layers import (
+    LAYERS,
+    Flatten,
+    GlobalAvgPool,
+    Layer,
+    Linear,
+    ReLU,
+    Shape,
+    Sigmoid,
+)
 from netinnet.networks.network import Block, Network
 from netinnet.optimizer import Optimizer
 from tests.conftest import needs
@@ -116,6 +125,21 @@ def test_every_framework_computes_any_network(framework: str) -> None:
         assert all(np.isfinite(array).all() for array in learner.weights().values())
 
     agree()
+
+
+@needs("pytorch")
+@pytest.mark.parametrize("before", [ReLU(), Sigmoid(), Flatten()], ids=lambda layer: layer.kind)
+def test_a_relu_works_in_no_place_that_is_read_again(before: Layer) -> None:
+    """The input's own memory, or what the backward pass of the layer before it reads."""
+    layers = (Linear(4), before, ReLU(), Linear(2))
+    net = Network("n", Shape(3, 1, 1), (Block("a", (ReLU(),)), Block("b", layers)), ("a", "b"))
+    settings = LearnerSettings(net, Optimizer(), net.input)
+    learner = frameworks.adapter("pytorch").learner(settings, weights.initial(net, 0))
+    images = np.random.default_rng(0).normal(0, 1, (3, 1, 1, 3)).astype(np.float32)
+    kept = images.copy()
+    learner.step(images, np.array([0, 1, 0]), 0.1, 1, 0)
+    learner.logits(images)
+    assert np.array_equal(images, kept)
 
 
 @pytest.mark.parametrize("framework", [pytest.param(n, marks=needs(n)) for n in FRAMEWORKS])

@@ -99,13 +99,20 @@ def training_model(network: Network, weights: Mapping[str, Array]) -> nn.Sequent
     model = pytorch_model.assemble(network, MODULES)
     pytorch_model.load(model, weights)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    # In place, but not in the place of the input, of what a residual block adds later, or of what
+    # another layer's backward pass reads.
+    is_free = False
     for block in model.children():
-        # In place, but not in the place of what a residual block adds later.
-        is_own = not isinstance(block, pytorch_model.Residual)
+        is_residual = isinstance(block, pytorch_model.Residual)
+        is_free &= not is_residual
         for module in block.children():
             if isinstance(module, nn.ReLU):
-                module.inplace = is_own
-            is_own |= not isinstance(module, nn.Dropout | nn.Flatten | nn.Unflatten)
+                module.inplace = is_free
+            if isinstance(module, nn.ReLU | nn.Sigmoid):
+                is_free = False  # its backward pass reads its output
+            elif not isinstance(module, nn.Dropout | nn.Flatten | nn.Unflatten):
+                is_free = True
+        is_free |= is_residual
     return model
 
 
