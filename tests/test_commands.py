@@ -240,7 +240,7 @@ def test_what_a_recipe_leaves_out_is_said(tmp_path: Path) -> None:
 def test_the_command_says_it_on_standard_error(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    name = write(tmp_path / "my.toml", 'network = "lenet"\n')
+    name = write(tmp_path / "my.toml", f'network = "lenet"\nframework = "{FRAMEWORK}"\n')
     run(["train", "--recipe", name, "--output", str(tmp_path), "--quiet"])  # no empty folder
     lines = capsys.readouterr().err.splitlines()
     assert lines[0].startswith(f"nin: recipe {name} leaves fields out, so ")

@@ -71,7 +71,10 @@ def train(
     event of docs/architecture.md, progress after each step; `report` with the run and the split
     that judges after each epoch. Raises Interrupted when asked to stop: the run can be resumed.
     """
-    frameworks.adapter(recipe.framework)  # one that is missing is said before data is fetched
+    # What can't be is said before data is fetched.
+    if dataset is None and datasets.is_named(recipe.dataset):
+        network_for(recipe, network)
+    frameworks.adapter(recipe.framework)
     if dataset is not None:
         recipe = recipe.replace(dataset=f"{datasets.OBJECT}{dataset.name}")
     data = dataset or load_data(recipe, data_dir, listener)
