@@ -33,6 +33,7 @@ from tests.conftest import needs
 from tests.strategies import networks
 
 OPTIMIZERS = [Optimizer("sgd"), Optimizer("sgd", 0.9), Optimizer("adamw"), Optimizer("muon", 0.9)]
+UNSHRUNK = settings(deadline=None, max_examples=2000, phases=[Phase.generate])
 quick = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 
 
@@ -41,7 +42,7 @@ def test_the_strategy_makes_every_layer(kind: type[Layer]) -> None:
     def has(net: Network) -> bool:
         return any(type(placed.layer) is kind for placed in net.placed_layers())
 
-    assert find(networks(), has)
+    assert find(networks(), has, settings=UNSHRUNK)
 
 
 @pytest.mark.parametrize("several", [False, True], ids=["no weights", "several Linears"])
@@ -53,7 +54,7 @@ def test_the_strategy_makes_the_odd_ones(several: bool) -> None:
             )
         return not weights.shapes(net)
 
-    assert find(networks(), odd)
+    assert find(networks(), odd, settings=UNSHRUNK)
 
 
 @quick
