@@ -43,7 +43,7 @@ def main() -> None:
         **{"image_size": 96, "batch_size": 64, "threads": 1, "device": "cpu"},
         **{"crop_padding": 8, "horizontal_flip": True},
     )
-    network = network_for(recipe, made.facts)
+    network = network_for(recipe, facts=made.facts)
     learner = frameworks.adapter("pytorch").learner(
         learner_settings(recipe, network, made.facts), weights.initial(network, 0)
     )
