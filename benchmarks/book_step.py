@@ -31,7 +31,7 @@ WARMUP = 1
 
 def ours(framework: str, steps: int) -> float:
     """Images/s of the loop's own step, as `nin train --recipe book` does it."""
-    from netinnet import frameworks, process_memory, weights
+    from netinnet import process_memory
     from netinnet.data import batches, datasets
     from netinnet.preprocessing import normalise
     from netinnet.training import recipe, start
@@ -39,9 +39,7 @@ def ours(framework: str, steps: int) -> float:
     book = recipe.load("book", framework=framework)
     data = datasets.load("fashion-mnist")
     net = start.network_for(book)
-    settings = start.learner_settings(book, net, data.facts)
-    drawn = weights.initial(net, book.seed, book.initialisation)
-    learner = frameworks.adapter(framework).learner(settings, drawn)
+    learner = start.learner_for(book, net, data.facts)
     process_memory.keep_freed_memory()
     order = batches.order(len(data.train), book.seed, 0)
     began = 0.0

@@ -19,12 +19,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from netinnet import data, frameworks, process_memory, weights
+from netinnet import data, process_memory
 from netinnet.data.batches import Batch
 from netinnet.data.loader import ahead
 from netinnet.training import recipe as recipes
 from netinnet.training.splits import training_batches
-from netinnet.training.start import learner_settings, network_for
+from netinnet.training.start import learner_for, network_for
 
 ROUND = 5
 """Steps of one kind before the other has its turn."""
@@ -44,9 +44,7 @@ def main() -> None:
         **{"crop_padding": 8, "horizontal_flip": True},
     )
     network = network_for(recipe, facts=made.facts)
-    learner = frameworks.adapter("pytorch").learner(
-        learner_settings(recipe, network, made.facts), weights.initial(network, 0)
-    )
+    learner = learner_for(recipe, network, made.facts)
     process_memory.keep_freed_memory()
     make = training_batches(recipe, network, made.train)
     step = itertools.count(1)

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from netinnet.costs import counts
-from netinnet.data import datasets
 from netinnet.errors import NetinnetError, check_name
 from netinnet.networks.network import Network
 from netinnet.networks.variations import HEADS, is_nin
@@ -22,6 +21,7 @@ from netinnet.studies.outcome import Outcome, by_arm, summary_of
 from netinnet.studies.plan import Arm, Plan, with_threads
 from netinnet.studies.statistics import Interval, Summary, paired_difference
 from netinnet.training.recipe import Recipe
+from netinnet.training.start import facts_of
 
 KIND = "ablate"
 BASELINE = "baseline"
@@ -96,7 +96,7 @@ def plan(
     NetinnetError for an unknown question or a network that is no NiN.
     """
     base = with_threads(recipe)
-    facts = datasets.facts(recipe.dataset, data_dir, recipe.skip_bad)
+    facts = facts_of(recipe, data_dir)
     arms = [baseline := Arm(BASELINE, base, network, facts)]
     own = baseline.network
     if not is_nin(own.blocks, len(own.classes)):

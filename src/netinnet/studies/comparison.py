@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from netinnet.costs import counts
-from netinnet.data import datasets
 from netinnet.errors import NetinnetError, nearest
 from netinnet.networks.network import Network
 from netinnet.networks.zoo import KNOWN, Named, is_path
@@ -17,6 +16,7 @@ from netinnet.studies.plan import Arm, Plan, with_threads
 from netinnet.studies.statistics import Summary
 from netinnet.training import recipe as recipes
 from netinnet.training.recipe import Recipe
+from netinnet.training.start import facts_of
 
 KIND = "compare"
 NETWORKS = ("nin-small", "lenet", "alexnet", "vgg11-quarter")
@@ -83,7 +83,7 @@ def _arm(network: Named, changes: dict[str, Any], data_dir: Path | None) -> Arm:
     else:
         recipe = recipe_of(name, **changes)
     label = name if known or not is_path(name) else Path(name).stem
-    facts = datasets.facts(recipe.dataset, data_dir, recipe.skip_bad)
+    facts = facts_of(recipe, data_dir)
     return Arm(label, with_threads(recipe), known, facts)
 
 

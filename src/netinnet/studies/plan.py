@@ -16,7 +16,6 @@ from dataclasses import InitVar, dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-from netinnet.data import datasets
 from netinnet.data.source import Dataset, DatasetRecord, Facts
 from netinnet.errors import NetinnetError, RecipeError, check_name
 from netinnet.files import folder_name, new_dated_folder, write_text, writing
@@ -28,7 +27,7 @@ from netinnet.studies.fields import value_text
 from netinnet.studies.search_space import SearchSpace
 from netinnet.training import recipe as recipes
 from netinnet.training.recipe import Recipe
-from netinnet.training.start import network_for
+from netinnet.training.start import facts_of, network_for
 
 PLAN_FILE = "study.toml"
 NETWORKS = "networks"
@@ -59,7 +58,7 @@ class Arm:
     """The network that is trained."""
 
     def __post_init__(self, known: Network | None, given: Facts | None) -> None:
-        facts = given or datasets.facts(self.recipe.dataset, skip_bad=self.recipe.skip_bad)
+        facts = given or facts_of(self.recipe)
         plain = self.recipe.replace(**dict.fromkeys(vars(Variations())))
         base = network_for(plain, known, facts)
         object.__setattr__(self, "facts", facts)
@@ -187,12 +186,12 @@ class SearchPlan:
         """The recipe as given, as a study's only arm."""
         return (self.given,)
 
-    def trial(self, values: Mapping[str, Any], name: str = "") -> Arm:
+    def trial(self, values: Mapping[str, Any]) -> Arm:
         """A trial. Raises RecipeError or NetworkError where the values make none."""
         recipe = self.trial_recipe(values)
         is_given = recipe.network == self.recipe.network
         base = self.given.base if is_given else None
-        return Arm(name or self.given.name, recipe, base, self.given.facts)
+        return Arm(self.given.name, recipe, base, self.given.facts)
 
     def as_study(self, trials: int) -> Plan:
         """So many trials of the recipe as given: what they cost, a search costs about."""
@@ -342,15 +341,11 @@ def grid(
     `vary` maps fields of the recipe to values: {"logits_relu": [True, False]}. `network` is what
     the base's name for it stands for, if that need not be looked up; `data_dir` has the data.
     """
-    if not vary:
-        facts = datasets.facts(base.dataset, data_dir, base.skip_bad)
-        return (Arm(name, base, network, facts),)
     arms = []
     for combination in itertools.product(*vary.values()):
         changes = dict(zip(vary, combination, strict=True))
-        label = ", ".join(f"{name}={value_text(value)}" for name, value in changes.items())
+        label = ", ".join(f"{field}={value_text(value)}" for field, value in changes.items())
         known = None if "network" in vary else network
         recipe = base.replace(**changes)
-        facts = datasets.facts(recipe.dataset, data_dir, recipe.skip_bad)
-        arms.append(Arm(label, recipe, known, facts))
+        arms.append(Arm(label or name, recipe, known, facts_of(recipe, data_dir)))
     return tuple(arms)

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from netinnet.data import datasets
 from netinnet.errors import NetinnetError
 from netinnet.files import write_text
 from netinnet.networks.network import Network
@@ -23,6 +22,7 @@ from netinnet.studies import search_space
 from netinnet.studies.plan import PRUNERS, Arm, SearchPlan
 from netinnet.studies.search_space import SearchSpace
 from netinnet.training.recipe import Recipe
+from netinnet.training.start import facts_of
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -98,7 +98,7 @@ def plan(
     `network` is what the recipe's name for it stands for, if that need not be looked up; `data_dir`
     has the data. Raises NetinnetError for what cannot be searched.
     """
-    facts = datasets.facts(recipe.dataset, data_dir, recipe.skip_bad)
+    facts = facts_of(recipe, data_dir)
     given = Arm(AS_GIVEN, plans.with_threads(recipe), network, facts)
     url = shown_url(storage) if storage else ""
     return SearchPlan(given, space or search_space.default(recipe), trials, pruner, url, name)

@@ -37,7 +37,7 @@ def network_for(
     `network` is what the recipe's name for it stands for, and `facts` those of the data set that it
     names, if they are known already. Raises NetworkError or DataError.
     """
-    data = facts or datasets.facts(recipe.dataset, skip_bad=recipe.skip_bad)
+    data = facts or facts_of(recipe)
     return resolve(
         recipe.network if network is None else network,
         image_size=recipe.image_size,
@@ -47,6 +47,11 @@ def network_for(
         pictures=data.shape,
         **{field.name: getattr(recipe, field.name) for field in dataclasses.fields(Variations)},
     )
+
+
+def facts_of(recipe: Recipe, data_dir: Path | None = None) -> Facts:
+    """What is known of the data set that a recipe names. Raises DataError."""
+    return datasets.facts(recipe.dataset, data_dir, recipe.skip_bad)
 
 
 def load_data(recipe: Recipe, data_dir: Path | None, listener: Listener) -> Dataset:
