@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netinnet.data import batches
+from netinnet.data.augmentation import Augmentation
 from netinnet.errors import DataError
 
 seeds = st.integers(0, 2**63)
@@ -42,7 +43,7 @@ def test_order_is_the_same_on_every_numpy() -> None:
     assert batches.step_seed(1, 2) == 1_933_120_797
     count = 8
     images = np.tile(np.arange(1, 4, dtype=np.uint8), (count, 3, 1))[..., np.newaxis]
-    augmented = batches.augment(images, (1, 2, 3), horizontal_flip=True, crop_padding=1)
+    augmented = Augmentation(True, 1)(images, (1, 2, 3))
     assert augmented[:, 1, :, 0].tolist() == [
         [2, 3, 0],
         [1, 2, 3],
@@ -71,7 +72,7 @@ def test_flip_gives_the_picture_or_its_mirror_image(
 ) -> None:
     images = pictures(count, 4, 5, channels)
     before = images.copy()
-    flipped = batches.augment(images, key, horizontal_flip=True, crop_padding=0)
+    flipped = Augmentation(True, 0)(images, key)
     np.testing.assert_array_equal(images, before)
     assert flipped.dtype == np.uint8
     for new, old in zip(flipped, images, strict=True):
@@ -89,7 +90,7 @@ def test_crop_gives_a_window_of_the_padded_picture(
 ) -> None:
     images = pictures(5, *size, 3)
     height, width = size
-    new = batches.augment(images, key, horizontal_flip=flip, crop_padding=padding)
+    new = Augmentation(flip, padding)(images, key)
     assert new.shape == images.shape
     for augmented, image in zip(new, images, strict=True):
         padded = np.pad(image, ((padding, padding), (padding, padding), (0, 0)))
@@ -108,8 +109,8 @@ def test_augment_repeats_and_returns_a_new_array(
 ) -> None:
     images = pictures(6, 5, 5)
     images.setflags(write=False)
-    first = batches.augment(images, key, horizontal_flip=flip, crop_padding=padding)
-    again = batches.augment(images, key, horizontal_flip=flip, crop_padding=padding)
+    first = Augmentation(flip, padding)(images, key)
+    again = Augmentation(flip, padding)(images, key)
     np.testing.assert_array_equal(first, again)
     assert not np.shares_memory(first, images)
     assert first.flags.writeable
@@ -118,9 +119,9 @@ def test_augment_repeats_and_returns_a_new_array(
 
 def test_half_are_flipped_and_every_shift_occurs() -> None:
     images = np.tile(pictures(1, 6, 6), (4000, 1, 1, 1))
-    flipped = batches.augment(images, (0, 0, 0), horizontal_flip=True, crop_padding=0)
+    flipped = Augmentation(True, 0)(images, (0, 0, 0))
     assert (flipped != images).any(axis=(1, 2, 3)).mean() == pytest.approx(0.5, abs=0.03)
-    shifted = batches.augment(images, (0, 0, 0), horizontal_flip=False, crop_padding=1)
+    shifted = Augmentation(False, 1)(images, (0, 0, 0))
     kinds, counts = np.unique(shifted, axis=0, return_counts=True)
     assert len(kinds) == 9
     assert counts / 4000 == pytest.approx(np.full(9, 1 / 9), abs=0.03)
@@ -130,8 +131,7 @@ def test_cropping_does_not_change_which_are_flipped() -> None:
     images = np.zeros((64, 3, 9, 1), np.uint8)
     images[:, :, 6:] = 200  # bright on the right: a shift by one keeps the side
     plain, cropped = (
-        batches.augment(images, (1, 2, 3), horizontal_flip=True, crop_padding=padding)[:, 1, 1, 0]
-        for padding in (0, 1)
+        Augmentation(True, padding)(images, (1, 2, 3))[:, 1, 1, 0] for padding in (0, 1)
     )
     assert set(plain.tolist()) == {0, 200}
     np.testing.assert_array_equal(plain, cropped)

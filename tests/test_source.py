@@ -28,7 +28,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 import netinnet
 from netinnet import data
 from netinnet.cli.main import run as command
-from netinnet.data import batches, datasets
+from netinnet.data import augmentation, batches, datasets
+from netinnet.data.augmentation import Augmentation
 from netinnet.data.loader import AHEAD, ahead, logits_of
 from netinnet.data.source import Arrays, Dataset, View
 from netinnet.errors import DataError, NetinnetError, RecipeError
@@ -344,7 +345,7 @@ def test_any_npy_file_is_read_or_refused(content: bytes, tmp_path: Path) -> None
 
 def test_the_loader_gives_the_same_batches_in_order() -> None:
     made = colours().train
-    make = batches.TrainingBatches(made, Preprocessing((0.5,), (0.2,)), 8, 3, True, 2)
+    make = batches.TrainingBatches(made, Preprocessing((0.5,), (0.2,)), 8, 3, Augmentation(True, 2))
     for step, batch in enumerate(ahead(make, range(11))):
         for mine, alone in zip(batch, make(step), strict=True):
             assert mine.tobytes() == alone.tobytes()
@@ -392,7 +393,7 @@ def test_faster_augmentation_gives_the_same_bytes(
 ) -> None:
     """Against the plain definitions: a window cut out of a padded picture, then a flip."""
     count, height, width, channels = images.shape
-    rng = np.random.default_rng([seed, 1, 2, batches.AUGMENT])
+    rng = np.random.default_rng([seed, 1, 2, augmentation.AUGMENT])
     flipped = rng.random((count,)) < 0.5
     expected = images
     if padding:
@@ -402,7 +403,7 @@ def test_faster_augmentation_gives_the_same_bytes(
         expected = np.moveaxis(windows[np.arange(count), corners[0], corners[1]], 1, 3)
     if flip:
         expected = np.where(flipped[:, None, None, None], expected[:, :, ::-1], expected)
-    got = batches.augment(images, (seed, 1, 2), horizontal_flip=flip, crop_padding=padding)
+    got = Augmentation(flip, padding)(images, (seed, 1, 2))
     np.testing.assert_array_equal(got, expected)
     own = Preprocessing((0.2860,) * channels, tuple(np.linspace(0.2, 0.4, channels)))
     scale = (1.0 / (255.0 * np.asarray(own.std))).astype(np.float32)

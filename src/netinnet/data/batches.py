@@ -1,4 +1,4 @@
-"""Batch order, augmentation and dropout seeds: pure functions of (seed, epoch, step).
+"""Batch order and dropout seeds: pure functions of (seed, epoch, step), as augmentation is.
 
 Nothing random is kept between steps, so a resumed run continues with the same bits. Each use has
 its own stream: the last number of the seed sequence says which.
@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 
+from netinnet.data.augmentation import Augmentation
 from netinnet.data.source import Indices, Labels, Source
-from netinnet.data.source import Pictures as Images
 from netinnet.errors import DataError
 from netinnet.networks.network import Preprocessing
 from netinnet.preprocessing import Array, normalise
@@ -21,7 +21,8 @@ from netinnet.preprocessing import Array, normalise
 Batch = tuple[Array, Labels]
 """Pictures (float32, n×h×w×c) and labels."""
 
-ORDER, AUGMENT, STEP, SPLIT = range(4)
+NONE = Augmentation()
+ORDER, STEP, SPLIT = 0, 2, 3  # data/augmentation.py has the others
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,9 @@ class TrainingBatches:
     preprocessing: Preprocessing
     batch_size: int
     seed: int
-    horizontal_flip: bool = False
-    crop_padding: int = 0
+    augmentation: Augmentation = NONE
+    sampling: str | None = None
+    """"balanced": every class is drawn equally often, instead of every picture once an epoch."""
 
     @property
     def per_epoch(self) -> int:
@@ -44,13 +46,24 @@ class TrainingBatches:
         epoch, index = divmod(step, self.per_epoch)
         first = index * self.batch_size
         chosen = order(len(self.source), self.seed, epoch)[first : first + self.batch_size]
-        images = augment(
-            self.source.pictures(chosen),
-            (self.seed, epoch, index),
-            horizontal_flip=self.horizontal_flip,
-            crop_padding=self.crop_padding,
-        )
+        if self.sampling == "balanced":
+            chosen = self._balanced(chosen, epoch)
+        images = self.augmentation(self.source.pictures(chosen), (self.seed, epoch, index))
         return normalise(images, self.preprocessing), self.source.labels[chosen]
+
+    @cached_property
+    def _by_class(self) -> tuple[Indices, Indices, Indices]:
+        """The pictures in the order of their classes, where each class begins, and its number."""
+        _, starts, counts = np.unique(np.sort(self.source.labels), True, return_counts=True)
+        return np.argsort(self.source.labels, kind="stable"), starts, counts
+
+    def _balanced(self, chosen: Indices, epoch: int) -> Indices:
+        """As many of each class: the classes by turns, each going on where an epoch left it."""
+        pictures, starts, counts = self._by_class
+        turn, of = np.divmod(chosen, len(counts))
+        turn += epoch * math.ceil(len(self.source) / len(counts))
+        balanced: Indices = pictures[starts[of] + turn % counts[of]]
+        return balanced
 
 
 @lru_cache(maxsize=2)
@@ -64,30 +77,6 @@ def order(count: int, seed: int, epoch: int) -> Indices:
 def step_seed(seed: int, step: int) -> int:
     """A seed of 31 bits for what a framework draws itself in a step, such as dropout."""
     return int(np.random.SeedSequence([seed, step, STEP]).generate_state(1)[0]) >> 1
-
-
-def augment(
-    images: Images, key: tuple[int, int, int], *, horizontal_flip: bool, crop_padding: int
-) -> Images:
-    """Return new pictures n×h×w×c, each flipped with probability 1/2 and shifted.
-
-    `key` is (seed, epoch, step). `crop_padding` zeros are put around a picture and a window of its
-    own size is cut out at random, so it moves by up to that many pixels each way.
-    """
-    rng = np.random.default_rng([*key, AUGMENT])
-    count, height, width, _ = images.shape
-    # Drawn whether used or not, so the flips don't change when cropping is switched on.
-    flipped = rng.random((count,)) < 0.5
-    changed = np.array(images, order="C")
-    if crop_padding:
-        corners = rng.integers(0, 2 * crop_padding + 1, size=(2, count))
-        margin = (crop_padding, crop_padding)
-        padded = np.pad(images, ((0, 0), margin, margin, (0, 0)))
-        for i, (top, left) in enumerate(corners.T):
-            changed[i] = padded[i, top : top + height, left : left + width]
-    if horizontal_flip:
-        changed[flipped] = changed[flipped, :, ::-1]
-    return changed
 
 
 def split(count: int, fraction: float, seed: int) -> tuple[Indices, Indices]:

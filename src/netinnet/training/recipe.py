@@ -86,6 +86,18 @@ class Recipe:
     """Whether half of the pictures, chosen at random, are mirrored in training."""
     crop_padding: int = 0
     """Pictures are padded by as many pixels and cropped at random in training."""
+    resized_crop: float | None = None
+    """Smallest share of a picture's area (0.05 to 1) that a random crop in training keeps, which is
+    then resized to the input; no such crop if not given."""
+    color_jitter: float | None = None
+    """Brightness, contrast and saturation are changed at random by up to this share (0 to 1) in
+    training; not at all if not given."""
+    random_erasing: float | None = None
+    """Probability (0 to 1) with which a rectangle of a training picture is filled with noise; 0 if
+    not given."""
+    sampling: str | None = None
+    """`balanced`: every class is drawn equally often in training; if not given, every picture once
+    an epoch."""
     skip_bad: bool | None = None
     """Whether pictures of a folder that can't be read are left out; they are an error if not
     given."""
@@ -161,6 +173,9 @@ _RANGES: dict[str, tuple[float, float]] = {
     "warmup": (0, 1),
     "label_smoothing": (0, 1),
     "crop_padding": (0, 64),
+    "resized_crop": (0.05, 1),
+    "color_jitter": (0, 1),
+    "random_erasing": (0, 1),
     "validation": (0, 1),
     "seed": (0, 2**31 - 1),
     "train_examples": (1, 10**9),
@@ -179,6 +194,7 @@ def choices() -> dict[str, tuple[str, ...]]:
         "evaluate": ("test", "validation", "both"),
         "initialisation": INITIALISATIONS,
         "optimizer": optimizer.KINDS,
+        "sampling": ("balanced",),
         "schedule": SCHEDULES,
     }
 

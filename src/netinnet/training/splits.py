@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from netinnet.data import batches
+from netinnet.data.augmentation import Augmentation
 from netinnet.data.batches import TrainingBatches
 from netinnet.data.source import Dataset, Source, View
 from netinnet.errors import RecipeError
@@ -36,6 +39,12 @@ def splits(recipe: Recipe, data: Dataset) -> tuple[Source, dict[str, Source]]:
 
 def training_batches(recipe: Recipe, network: Network, source: Source) -> TrainingBatches:
     """The batch of each training step."""
-    own = ("batch_size", "seed", "horizontal_flip", "crop_padding")
-    fields = {name: getattr(recipe, name) for name in own}
-    return TrainingBatches(source, network.preprocessing, **fields)
+    own = {field.name: getattr(recipe, field.name) for field in dataclasses.fields(Augmentation)}
+    return TrainingBatches(
+        source,
+        network.preprocessing,
+        recipe.batch_size,
+        recipe.seed,
+        Augmentation(**own),
+        recipe.sampling,
+    )
