@@ -34,12 +34,12 @@ def ours(framework: str, steps: int) -> float:
     from netinnet import process_memory
     from netinnet.data import batches, datasets
     from netinnet.preprocessing import normalise
-    from netinnet.training import recipe, start
+    from netinnet.training import parts, recipe
 
     book = recipe.load("book", framework=framework)
     data = datasets.load("fashion-mnist")
-    net = start.network_for(book)
-    learner = start.learner_for(book, net, data.facts)
+    net = parts.network_for(book)
+    learner = parts.learner_for(book, net, data.facts)
     process_memory.keep_freed_memory()
     order = batches.order(len(data.train), book.seed, 0)
     began = 0.0

@@ -23,8 +23,8 @@ from netinnet import data, process_memory
 from netinnet.data.batches import Batch
 from netinnet.data.loader import ahead
 from netinnet.training import recipe as recipes
+from netinnet.training.parts import learner_for, network_for
 from netinnet.training.splits import training_batches
-from netinnet.training.start import learner_for, network_for
 
 ROUND = 5
 """Steps of one kind before the other has its turn."""

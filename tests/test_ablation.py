@@ -15,7 +15,7 @@ from netinnet.studies.pages import figures
 from netinnet.studies.pages.figures import Curve, Dots, Place
 from netinnet.studies.statistics import Interval, Summary
 from netinnet.training import recipe as recipes
-from netinnet.training.start import network_for
+from netinnet.training.parts import network_for
 from tests.conftest import needs, nin
 
 TINY = ["--train-examples", "64", "--test-examples", "40", "--epochs", "2", "--batch-size", "32"]

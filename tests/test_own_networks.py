@@ -49,7 +49,7 @@ from netinnet.studies import ablation, comparison, reliability, tuning
 from netinnet.studies import plan as plans
 from netinnet.training import recipe as recipes
 from netinnet.training import run as runs
-from netinnet.training.start import network_for
+from netinnet.training.parts import network_for
 from tests.conftest import FRAMEWORK, ROOT, nin
 from tests.strategies import networks
 

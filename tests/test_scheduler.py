@@ -17,7 +17,7 @@ from netinnet.studies.plan import Job
 from netinnet.studies.scheduler import Scheduler
 from netinnet.training import recipe as recipes
 from netinnet.training.interruption import Interrupted, StopRequest
-from netinnet.training.start import network_for
+from netinnet.training.parts import network_for
 
 DATA = {"fashion-mnist": datasets.find("fashion-mnist").record()}
 

@@ -25,8 +25,8 @@ from netinnet.studies.outcome import DeadClass, Outcome
 from netinnet.studies.plan import Arm, Job, Plan
 from netinnet.studies.workload import Workload
 from netinnet.training import recipe as recipes
+from netinnet.training.parts import network_for
 from netinnet.training.run import Run
-from netinnet.training.start import network_for
 from tests.conftest import made_once, needs, nin
 
 NETWORK = network_for(recipes.load("fashion"))

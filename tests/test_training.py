@@ -25,8 +25,8 @@ from netinnet.networks import zoo
 from netinnet.training import recipe as recipes
 from netinnet.training import run as runs
 from netinnet.training.cautions import cautions
+from netinnet.training.parts import network_for
 from netinnet.training.schedule import learning_rate
-from netinnet.training.start import network_for
 from tests.conftest import FRAMEWORK, QUICK, needs, nin
 
 KILLS = 20

@@ -216,10 +216,11 @@ def explain(
 
 
 def train(
-    recipe: str | Path | Recipe = "fashion",
+    recipe: str | Path | Recipe | None = None,
     *,
     network: Named | None = None,
     dataset: str | Dataset | None = None,
+    time: str | None = None,
     output: str | Path | None = None,
     data_dir: str | Path | None = None,
     listener: Listener | None = None,
@@ -229,11 +230,14 @@ def train(
     """Train a recipe and return the finished run.
 
     Args:
-        recipe: a shipped recipe's name, a TOML file or a `Recipe`.
+        recipe: a shipped recipe's name, a TOML file or a `Recipe`; the data set's own if None
+            (`pictures` for a folder of pictures), else `fashion`.
         network: what is trained instead of the recipe's: a name, the path of a description, or a
             `networks.Network`.
         dataset: what is learnt instead of the recipe's: a name, the path of a folder, or a
             `netinnet.data.Dataset`.
+        time: how long it may take, as in "90s", "10m", "1.5h": epochs (and for a folder of
+            pictures network, size and width) are chosen to fit, by timing a few steps.
         output: the run's folder; runs/DATE-NETWORK-FRAMEWORK if None.
         data_dir: folder with the data set's files; found or fetched if None.
         listener: called with each event of the run, a dict; nothing is printed without one.
@@ -253,16 +257,13 @@ def train(
     from netinnet.data.source import Dataset
     from netinnet.reports import html
     from netinnet.reports import live as live_curve
-    from netinnet.training import recipe as recipes
-    from netinnet.training import start
+    from netinnet.training import choice, start
 
     given = dataset if isinstance(dataset, Dataset) else None
     if dataset is not None and given is None:
         changes["dataset"] = dataset
-    resolved, known = recipes.resolve(recipe, changes, network)
     return start.train(
-        resolved,
-        network=known,
+        choice.wish(recipe, changes, network, time),
         dataset=given,
         output=None if output is None else Path(output),
         data_dir=None if data_dir is None else Path(data_dir),

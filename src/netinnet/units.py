@@ -6,8 +6,11 @@ Each writes a dash for None, a quantity that is not known.
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable
 from typing import Concatenate, ParamSpec
+
+from netinnet.errors import NetinnetError
 
 P = ParamSpec("P")
 MISSING = "–"
@@ -84,6 +87,22 @@ def duration(seconds: float) -> str:
         return f"{seconds:.1f} s" if seconds < 9.95 else f"{whole} s"
     minutes, hours = whole // 60, whole // 3600
     return f"{minutes} min {whole % 60:02d} s" if not hours else f"{hours} h {minutes % 60:02d} min"
+
+
+_SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600}
+
+
+def seconds(text: str) -> float:
+    """A time as it is given: 90s, 10m, 10min, 1.5h. Raises NetinnetError for anything else.
+
+    >>> seconds("10m"), seconds("1.5 h")
+    (600.0, 5400.0)
+    """
+    parts = re.fullmatch(r"\s*(\d+(?:\.\d*)?)\s*([a-z]+)\s*", text.lower())
+    value = float(parts[1]) * _SECONDS.get(parts[2], 0) if parts else 0.0
+    if not 0 < value < 1e9:
+        raise NetinnetError(f"a time is a number with s, m or h, as in 90s or 1.5h; got '{text}'")
+    return value
 
 
 @_or_dash

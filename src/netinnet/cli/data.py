@@ -17,6 +17,7 @@ def data(
     /,
     *,
     skip_bad: Switch = False,
+    group_by: str | None = None,
     fetch: Switch = False,
     data_dir: Path | None = None,
     json: Switch = False,
@@ -33,6 +34,8 @@ def data(
         FOLDER/labels.csv), or of .npy or IDX files.
     skip_bad
         Pictures that cannot be read are no error.
+    group_by
+        A regular expression: pictures in whose paths it finds the same stay on one side of a split.
     fetch
         Fetch what is missing first.
     data_dir
@@ -45,10 +48,10 @@ def data(
             raise DataError(
                 f"nin data {folder} looks at this folder; leave out --fetch, --data-dir"
             )
-        _look(folder, skip_bad, json)
+        _look(folder, skip_bad, group_by, json)
         return
-    if skip_bad:
-        raise DataError("--skip-bad is for a folder of pictures: nin data FOLDER --skip-bad")
+    if skip_bad or group_by is not None:
+        raise DataError("--skip-bad and --group-by are for a folder of pictures: name it")
     if fetch:
         from netinnet.cli.progress import show_data_progress
 
@@ -77,14 +80,14 @@ def data(
     )
 
 
-def _look(folder: Path, skip_bad: bool, json: bool) -> None:
+def _look(folder: Path, skip_bad: bool, group_by: str | None, json: bool) -> None:
     from netinnet.cli.progress import show_data_progress
 
     with show_data_progress(console(stderr=True)) as on_progress:
         if not picture_folder.is_one(folder):
             print_json(folders.load(folder, on_progress).record.to_dict())
             return
-        look = picture_look.look(folder, picture_store.cache_folder(), on_progress)
+        look = picture_look.look(folder, picture_store.cache_folder(), on_progress, group_by)
     if json:
         print_json(look.to_dict())
     else:

@@ -105,4 +105,5 @@ def _data(model: Model, name: str | None, data_dir: Path | None, on_progress: Pr
     kept = model.notes.get("dataset")
     record = DatasetRecord.from_dict(kept, "the model's data set") if kept else None
     learnt = str(recipe.get("dataset", "fashion-mnist"))
-    return datasets.load(learnt, data_dir, on_progress, record, bool(recipe.get("skip_bad")))
+    options = {name: recipe.get(name) for name in datasets.READING}
+    return datasets.load(learnt, data_dir, on_progress, record, **options)

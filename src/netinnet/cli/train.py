@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from netinnet import units
 from netinnet.cli import recipe_flags
-from netinnet.cli.console import Switch, print_json
+from netinnet.cli.console import Switch, WholeNumber, print_json
 from netinnet.cli.recipe_flags import RecipeFlags
-from netinnet.training import recipe as recipes
+from netinnet.errors import RecipeError
+
+if TYPE_CHECKING:
+    from netinnet.training.prepared import Prepared
 
 
 def train(
@@ -17,6 +20,9 @@ def train(
     recipe: str | None = None,
     output: Path | None = None,
     resume: Path | None = None,
+    more_epochs: WholeNumber | None = None,
+    time: str | None = None,
+    dry_run: Switch = False,
     data_dir: Path | None = None,
     quiet: Switch = False,
     json: Switch = False,
@@ -25,18 +31,27 @@ def train(
     """Train a network and watch it learn.
 
     A recipe decides everything: `fashion` (the default) trains a small network on Fashion-MNIST in
-    a few minutes, `book` is the chapter to the letter. Any field of it can be given as a flag. The
+    a few minutes, `book` is the chapter to the letter. `--dataset ./photos` learns a folder of your
+    own pictures: network, size and width are chosen for them. Any field can be given as a flag. The
     run's folder gets the model, its figures and report.html, which can be read while it trains.
     Ctrl-C saves; `--resume` goes on.
 
     Parameters
     ----------
     recipe
-        A shipped recipe, such as `fashion` (the default) or `book`, or the path of a TOML file.
+        A shipped recipe, such as `fashion` or `book`, or the path of a TOML file. If not given, the
+        data set's own (`pictures` for a folder of pictures), else `fashion`.
     output
         Folder of the run; runs/DATE-NETWORK-FRAMEWORK if not given.
     resume
         Go on with the interrupted run in this folder.
+    more_epochs
+        With --resume of a finished run: train so many epochs more, as a new run.
+    time
+        Time for the training, as in 90s, 10m, 1.5h: epochs (and of one's own pictures network, size
+        and width) are chosen to fit, by timing a few steps.
+    dry_run
+        Only say what would be trained, and how long it will take here.
     data_dir
         Folder with the data set's files; found or fetched if not given.
     quiet
@@ -46,18 +61,29 @@ def train(
     """
     from netinnet.cli.progress import TrainingProgress
     from netinnet.reports import html
-    from netinnet.training import start
+    from netinnet.training import choice, start
+    from netinnet.training.prepared import prepare
 
     changes = recipe_flags.given(overrides)
     if resume is not None:
-        recipe_flags.refuse({"output": output, "recipe": recipe, **changes}, "run's own recipe")
+        taken = {"recipe": recipe, "time": time, "dry_run": dry_run or None, **changes}
+        if more_epochs is None:
+            taken["output"] = output
+        recipe_flags.refuse(taken, "run's own recipe")
+    elif more_epochs is not None:
+        raise RecipeError("--more-epochs goes on from a finished run: name it with --resume RUN")
     with TrainingProgress(quiet=quiet, stderr=json) as progress:
         common: dict[str, Any] = {"data_dir": data_dir, "listener": progress, "report": html.write}
-        if resume is not None:
+        if resume is not None and more_epochs is not None:
+            run = start.train_more(resume, more_epochs, output=output, **common)
+        elif resume is not None:
             run = start.resume(resume, **common)
         else:
-            chosen = recipes.load(recipe or "fashion", **changes)
-            run = start.train(chosen, output=output, **common)
+            wish = choice.wish(recipe, changes, time=time)
+            if dry_run:
+                _show(prepare(wish, data_dir=data_dir, listener=progress), json)
+                return
+            run = start.train(wish, output=output, **common)
     metrics = run.metrics()
     if json:
         print_json({"run": str(run.folder), **metrics})
@@ -78,3 +104,34 @@ def train(
         f"{units.duration(metrics['training_seconds'])} of training"
     )
     print(f"run: {run.folder}  (report: {run.report_file})")
+
+
+def _show(prepared: Prepared, json: bool) -> None:
+    """What would be trained, and how long that takes."""
+    from netinnet.costs import counts
+
+    recipe, network = prepared.recipe, prepared.network
+    cost, seconds = counts.total_cost(network), prepared.seconds()
+    splits = {name: len(source) for name, source in prepared.splits.items()}
+    if json:
+        print_json(
+            {
+                "recipe": recipe,
+                "network": network.to_dict(),
+                "parameters": cost.parameters,
+                "macs": cost.macs,
+                "pictures": splits,
+                "reasons": prepared.reasons,
+                "seconds": seconds,
+            }
+        )
+        return
+    channels, height, width = network.input
+    counts_of = ", ".join(f"{count:,} {name}" for name, count in splits.items())
+    print(f"data: {prepared.data.name}, {len(network.classes)} classes, pictures: {counts_of}")
+    print(
+        f"network: {network.name} for {channels}×{height}×{width}, {cost.parameters:,} parameters, "
+        f"{units.operations(cost.macs)} multiply-accumulates a picture"
+    )
+    print(f"training: {recipe.epochs} epochs with {recipe.framework}")
+    print(f"this will take about {units.estimate(seconds)} here")

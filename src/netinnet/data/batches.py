@@ -79,11 +79,14 @@ def step_seed(seed: int, step: int) -> int:
     return int(np.random.SeedSequence([seed, step, STEP]).generate_state(1)[0]) >> 1
 
 
-def split(count: int, fraction: float, seed: int) -> tuple[Indices, Indices]:
+def split(
+    count: int, fraction: float, seed: int, groups: Indices | None = None
+) -> tuple[Indices, Indices]:
     """Split 0 … count - 1 at random into training and validation indices, both sorted.
 
-    The validation part is round(count·fraction). Raises DataError for a fraction outside 0 ≤ f < 1
-    or one that leaves no picture to train on, or holds out none.
+    The validation part is round(count·fraction), and the rest of a group that this would cut;
+    `groups` has a number for each picture: those of one stay together. Raises DataError for a
+    fraction outside 0 ≤ f < 1 or one that leaves no picture to train on, or holds out none.
     """
     held_out = round(count * fraction) if 0 <= fraction < 1 else count
     if held_out >= count:
@@ -97,4 +100,13 @@ def split(count: int, fraction: float, seed: int) -> tuple[Indices, Indices]:
             " take a larger fraction"
         )
     shuffled = np.random.default_rng([seed, SPLIT]).permutation(count).astype(np.int64)
+    if groups is not None and held_out:
+        _, first, of = np.unique(groups[shuffled], return_index=True, return_inverse=True)
+        shuffled = shuffled[np.argsort(first[of], kind="stable")]
+        held_out += int((groups[shuffled[held_out:]] == groups[shuffled[held_out - 1]]).sum())
+        if held_out >= count:
+            raise DataError(
+                f"a validation split of {fraction:g} of {count} pictures leaves none to train on, "
+                f"since groups of pictures stay together; take a smaller fraction"
+            )
     return np.sort(shuffled[held_out:]), np.sort(shuffled[:held_out])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from netinnet.data import fashion_mnist, picture_folder, picture_store
 from netinnet.data import folder as folders
@@ -13,6 +14,8 @@ from netinnet.errors import DataError, nearest
 
 OBJECT = "object:"
 """Begins a recipe's `dataset` where it was given as an object in Python."""
+READING = ("skip_bad", "group_by")
+"""The options of `load` that say how a folder of pictures is read."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,7 @@ def load(
     on_progress: Progress = silent,
     expected: DatasetRecord | None = None,
     skip_bad: bool | None = None,
+    group_by: str | None = None,
 ) -> Dataset:
     """Load a data set by its name or the path of its folder.
 
@@ -67,6 +71,8 @@ def load(
         on_progress: Called with a text and the bytes done and in all.
         expected: What it must be; None takes any.
         skip_bad: Leave out pictures of a folder that can't be used, instead of an error.
+        group_by: A regular expression: pictures of a folder in whose paths it finds the same stay
+            on one side of a split.
 
     Raises:
         DataError: where it is missing, damaged or not the one expected.
@@ -80,23 +86,27 @@ def load(
     if is_named(dataset):
         loaded = find(dataset).load(data_dir, on_progress=on_progress)
     else:
-        loaded = _load_path(data_dir or Path(dataset).expanduser(), on_progress, bool(skip_bad))
+        path = data_dir or Path(dataset).expanduser()
+        loaded = _load_path(path, on_progress, bool(skip_bad), group_by)
     if expected is not None:
         expected.check(loaded.record)
     return loaded
 
 
-def _load_path(path: Path, on_progress: Progress, skip_bad: bool) -> Dataset:
+def _load_path(path: Path, on_progress: Progress, skip_bad: bool, group_by: str | None) -> Dataset:
     if not picture_folder.is_one(path):
         return folders.load(path, on_progress)
-    return picture_store.load(path, on_progress, skip_bad)
+    return picture_store.load(path, on_progress, skip_bad, group_by)
 
 
-def facts(dataset: str, data_dir: Path | None = None, skip_bad: bool | None = None) -> Facts:
-    """What is known of a data set by name or path; one that has a name isn't loaded for it."""
+def facts(dataset: str, data_dir: Path | None = None, **options: Any) -> Facts:
+    """What is known of a data set by name or path; one that has a name isn't loaded for it.
+
+    `options` are those of `load`.
+    """
     if dataset in DATASETS:
         return DATASETS[dataset].record().facts
-    return load(dataset, data_dir, skip_bad=skip_bad).facts
+    return load(dataset, data_dir, **options).facts
 
 
 def status(data_dir: Path | None = None) -> list[fashion_mnist.Status]:

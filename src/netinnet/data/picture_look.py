@@ -11,6 +11,7 @@ import hashlib
 import io
 import json
 import os
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -62,6 +63,8 @@ class Look:
     """Why a picture can't be used, by its place."""
     near: Sequence[Sequence[int]]
     """Pairs of near-duplicates, by place."""
+    group_by: str | None = None
+    """A regular expression: pictures in whose paths it finds the same stay on one side."""
 
     @cached_property
     def good(self) -> npt.NDArray[np.int64]:
@@ -86,8 +89,32 @@ class Look:
         return [places for places in same.values() if len(places) > 1]
 
     @cached_property
-    def groups(self) -> list[list[int]]:
+    def copies(self) -> list[list[int]]:
         """Pictures that are copies of each other, exact or near, each group in order."""
+        return self._joined(self._pairs)
+
+    @property
+    def _pairs(self) -> list[Sequence[int]]:
+        return [*(pair for same in self.exact for pair in pairwise(same)), *self.near]
+
+    @cached_property
+    def subjects(self) -> dict[str, list[int]]:
+        """The places of the pictures in whose paths `group_by` finds the same, by what it finds:
+        its first group in parentheses, or all of it."""
+        found = defaultdict(list)
+        for i in map(int, self.good if self.group_by is not None else ()):
+            if match := re.search(str(self.group_by), self.entries[i].path):
+                found[match[1] or "" if match.re.groups else match[0]].append(i)
+        return found
+
+    @cached_property
+    def groups(self) -> list[list[int]]:
+        """Pictures that stay on one side of a split: copies, and those of one subject."""
+        same = [pair for places in self.subjects.values() for pair in pairwise(places)]
+        return self._joined([*self._pairs, *same])
+
+    def _joined(self, pairs: Iterable[Sequence[int]]) -> list[list[int]]:
+        """The good pictures in groups that such pairs connect."""
         parent = {int(i): int(i) for i in self.good}
 
         def root(i: int) -> int:
@@ -95,7 +122,7 @@ class Look:
                 parent[i] = i = parent[parent[i]]
             return i
 
-        for i, j in [*(pair for same in self.exact for pair in pairwise(same)), *self.near]:
+        for i, j in pairs:
             first, last = sorted((root(i), root(j)))
             parent[last] = first
         grouped = defaultdict(list)
@@ -134,7 +161,10 @@ class Look:
         if self.listing.is_split:
             return "as given"
         shares = "/".join(f"{share:.0%}".rstrip("%") for share in SHARES.values())
-        return f"{'/'.join(SHARES)} {shares} of each class by seed {SPLIT_SEED}, copies together"
+        together = "copies" if self.group_by is None else f"copies and groups by {self.group_by}"
+        return (
+            f"{'/'.join(SHARES)} {shares} of each class by seed {SPLIT_SEED}, {together} together"
+        )
 
     def check(self, skip_bad: bool) -> None:
         """Raise DataError for pictures that can't be used, and for splits without a picture."""
@@ -162,6 +192,8 @@ class Look:
             reasons[reason].append(path)
         lines += [_named(f"left out, {reason}", paths) for reason, paths in reasons.items()]
         lines += self._about_copies()
+        if self.group_by is not None:
+            lines += self._about_subjects()
         counts = Counter(self.entries[i].label for i in self.splits.get("train", []))
         largest = max(counts.values(), default=0)
         for name in self.classes:
@@ -186,7 +218,7 @@ class Look:
     def _about_copies(self) -> list[str]:
         lines = []
         split_of = {i: split for split, places in self.splits.items() for i in places}
-        copies = [group for group in self.groups if len(group) > 1]
+        copies = [group for group in self.copies if len(group) > 1]
         across = [g for g in copies if len({self.entries[i].label for i in g}) > 1]
         apart = [g for g in copies if len({split_of[i] for i in g}) > 1]
         for text, groups in (
@@ -208,6 +240,13 @@ class Look:
                 f"{extra - exact:,} recompressed, resized or cropped"
             )
         return lines
+
+    def _about_subjects(self) -> list[str]:
+        grouped = sum(map(len, self.subjects.values()))
+        line = f"--group-by {self.group_by}: {counted(len(self.subjects), 'group')}"
+        if without := len(self.good) - grouped:
+            line += f", and {counted(without, 'picture')} in none, each for itself"
+        return [line]
 
     def _files(self, text: str, places: Iterable[int]) -> str:
         return _named(text, [self.entries[i].path for i in places])
@@ -259,13 +298,16 @@ def _named(text: str, names: Sequence[str]) -> str:
     return f"{counted(len(names), 'file')} {text}: {', '.join(names[:NAMED])}{more}"
 
 
-def look(path: Path, cache: Path, on_progress: Progress = silent) -> Look:
+def look(
+    path: Path, cache: Path, on_progress: Progress = silent, group_by: str | None = None
+) -> Look:
     """Look at a folder of pictures (or its file of labels), opening what wasn't seen before.
 
     Args:
         path: A folder with one of the layouts of `picture_folder`, or its CSV file.
         cache: The folder in which what was seen is kept.
         on_progress: Called with the bytes of the files opened and in all.
+        group_by: A regular expression: pictures in whose paths it finds the same stay together.
 
     Raises:
         DataError: Where it has no such layout; damaged pictures are none, but in `errors`.
@@ -289,7 +331,7 @@ def look(path: Path, cache: Path, on_progress: Progress = silent) -> Look:
     seen[list(old)] = known.seen[list(old.values())]
     errors = {i: known.errors[str(j)] for i, j in old.items() if str(j) in known.errors}
     if not opened and paths == known.paths:
-        return Look(listing, seen, errors, known.near.tolist())
+        return Look(listing, seen, errors, known.near.tolist(), group_by)
     thumbnails = no_thumbnails(len(paths))
     thumbnails[list(old)] = known.thumbnails()[list(old.values())]
     made = ahead(partial(open_picture, listing.folder), (paths[i] for i in opened), WORKERS)
@@ -306,7 +348,7 @@ def look(path: Path, cache: Path, on_progress: Progress = silent) -> Look:
     text = np.frombuffer(json.dumps({"paths": paths, "errors": errors}).encode(), np.uint8)
     with files.replacing(kept_file) as file:
         np.savez(file, seen=seen, near=near, text=text, thumbnails=thumbnails)
-    return Look(listing, seen, errors, near.tolist())
+    return Look(listing, seen, errors, near.tolist(), group_by)
 
 
 def _near(seen: Seen, thumbnails: Thumbnails, errors: dict[int, str]) -> npt.NDArray[np.int64]:

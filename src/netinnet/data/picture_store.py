@@ -46,20 +46,26 @@ class Unsized:
         raise DataError("these pictures have many sizes: dataset.sized((3, 32, 32)) chooses one")
 
 
-def load(path: Path, on_progress: Progress = silent, skip_bad: bool = False) -> Dataset:
+def load(
+    path: Path,
+    on_progress: Progress = silent,
+    skip_bad: bool = False,
+    group_by: str | None = None,
+) -> Dataset:
     """The data set in a folder of pictures; `Dataset.sized` decodes them.
 
     Args:
         path: A folder with one of the layouts of `picture_folder`, or its CSV file.
         on_progress: Called with the bytes done and in all.
         skip_bad: Leave out pictures that can't be used, and caution, instead of an error.
+        group_by: A regular expression: pictures in whose paths it finds the same stay together.
 
     Raises:
         DataError: For another layout, or pictures that can't be used.
 
     Example: `load(Path("photos")).sized(Shape(3, 32, 32)).train.pictures(np.arange(8))`.
     """
-    look = picture_look.look(path, cache_folder(), on_progress)
+    look = picture_look.look(path, cache_folder(), on_progress, group_by)
     look.check(skip_bad)
     numbers = {name: i for i, name in enumerate(look.classes)}
     labels = np.array([numbers[look.entries[i].label] for i in look.good], np.int64)
@@ -91,8 +97,18 @@ def load(path: Path, on_progress: Progress = silent, skip_bad: bool = False) -> 
         cautions=tuple(look.cautions),
         files=look.to_csv(),
         at_size=at_size,
+        groups=_groups(look)[rows["train"]],
+        median_side=int(np.median(np.minimum(seen["height"], seen["width"]))),
     )
     return dataset
+
+
+def _groups(look: Look) -> Indices:
+    """A number for each good picture, the same for those that stay on one side of a split."""
+    numbers = np.zeros(len(look.seen), np.int64)
+    for number, group in enumerate(look.groups):
+        numbers[group] = number
+    return numbers[look.good]
 
 
 def cache_folder() -> Path:

@@ -188,11 +188,21 @@ class Dataset:
     """Path, class and split of each picture in CSV, where they are files."""
     at_size: Callable[[Shape, Progress], Dataset] | None = None
     """Makes it of one shape, where its pictures have none."""
+    groups: Indices | None = None
+    """A number for each training picture: those that have the same one show the same and stay on
+    one side of a split."""
+    median_side: int = 0
+    """The median of the pictures' shorter sides in pixels, where they have no one shape."""
 
     def sized(self, shape: Shape | tuple[int, int, int], on_progress: Progress = silent) -> Dataset:
         """The data set with pictures of that shape (channels, height, width), where they have none
         of their own. Raises DataError where one can't be read."""
         return self.at_size(Shape(*shape), on_progress) if self.at_size else self
+
+    @property
+    def side(self) -> int:
+        """The shorter side of a picture in pixels, the median of them where sizes are mixed."""
+        return self.median_side if self.facts.shape is None else min(self.facts.shape[1:])
 
     @property
     def splits(self) -> dict[str, Source]:
@@ -206,8 +216,9 @@ class Dataset:
         def first(source: Source, count: int | None) -> Source:
             return source if count is None else View(source, np.arange(len(source))[:count])
 
+        groups = None if self.groups is None else self.groups[:train]
         kept = {"train": first(self.train, train), "test": first(self.test, test)}
-        return dataclasses.replace(self, digest="", **kept)  # type: ignore[arg-type]
+        return dataclasses.replace(self, digest="", groups=groups, **kept)  # type: ignore[arg-type]
 
     @cached_property
     def record(self) -> DatasetRecord:

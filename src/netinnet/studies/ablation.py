@@ -20,8 +20,8 @@ from netinnet.networks.variations import HEADS, is_nin
 from netinnet.studies.outcome import Outcome, by_arm, summary_of
 from netinnet.studies.plan import Arm, Plan, with_threads
 from netinnet.studies.statistics import Interval, Summary, paired_difference
+from netinnet.training.parts import facts_of
 from netinnet.training.recipe import Recipe
-from netinnet.training.start import facts_of
 
 KIND = "ablate"
 BASELINE = "baseline"

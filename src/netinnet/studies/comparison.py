@@ -15,8 +15,8 @@ from netinnet.studies.outcome import Outcome, by_arm, summary_of
 from netinnet.studies.plan import Arm, Plan, with_threads
 from netinnet.studies.statistics import Summary
 from netinnet.training import recipe as recipes
+from netinnet.training.parts import facts_of
 from netinnet.training.recipe import Recipe
-from netinnet.training.start import facts_of
 
 KIND = "compare"
 NETWORKS = ("nin-small", "lenet", "alexnet", "vgg11-quarter")

@@ -118,7 +118,7 @@ def judge(run: Run, data_dir: Path | None) -> None:
     """Look for dead classes in a finished run: logits that are 0 for every picture that judges."""
     recipe = run.recipe()
     model, known = run.model(), run.dataset()
-    data = datasets.load(recipe.dataset, data_dir, expected=known, skip_bad=recipe.skip_bad)
+    data = datasets.load(recipe.dataset, data_dir, expected=known, **recipe.reading)
     source = splits(recipe, data.sized(model.network.input))[1][recipe.judged]
     # What onnxruntime can't hold, the framework that trained it can.
     framework = recipe.framework if too_large(model.network) else None

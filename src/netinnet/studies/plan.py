@@ -26,8 +26,8 @@ from netinnet.studies import search_space
 from netinnet.studies.fields import value_text
 from netinnet.studies.search_space import SearchSpace
 from netinnet.training import recipe as recipes
+from netinnet.training.parts import facts_of, network_for
 from netinnet.training.recipe import Recipe
-from netinnet.training.start import facts_of, network_for
 
 PLAN_FILE = "study.toml"
 NETWORKS = "networks"

@@ -17,10 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from netinnet import process_memory
-from netinnet.data.source import Arrays, Facts
+from netinnet.data.source import Facts
 from netinnet.errors import FrameworkError
 from netinnet.fresh_process import answer, ask
 from netinnet.networks.network import Network
@@ -31,13 +28,10 @@ from netinnet.studies.workers import environment
 from netinnet.studies.workload import Workload
 from netinnet.training.listening import Listener
 from netinnet.training.recipe import Recipe
-from netinnet.training.splits import training_batches
-from netinnet.training.start import learner_for
+from netinnet.training.step_time import EVALUATED, seconds_of_steps
 
 LONG_MACS = 5e12
 """Multiply-accumulates of a worker that take it minutes on a CPU: worth some seconds of timing."""
-STEP_SECONDS, MOST_STEPS = 1.0, 100
-"""Timed steps of an arm: at least one behind the first, then until so long or so many."""
 ALL_SECONDS = 60.0
 """After so long no further arm is begun."""
 
@@ -97,10 +91,10 @@ def seconds_of_a_run(
 ) -> dict[str, float]:
     """Seconds of one run of each of some arms, by its name, while `workers` are at work.
 
-    Arms that can't be timed are left out, and those for which there is no time. A picture's
-    evaluation is a third of its step. Raises FrameworkError where no arm can be timed.
+    Arms that can't be timed are left out, and those for which there is no time. Raises
+    FrameworkError where no arm can be timed.
     """
-    work = {load.arm: load.images + load.evaluated / 3 for load in workloads}
+    work = {load.arm: load.images + load.evaluated * EVALUATED for load in workloads}
     deadline = time.monotonic() + ALL_SECONDS
     failures: list[FrameworkError] = []
     times: dict[str, list[float]] = defaultdict(list)
@@ -126,26 +120,6 @@ def seconds_of_a_run(
     if failures and not times:
         raise failures[0]
     return {name: statistics.fmean(seconds) for name, seconds in times.items()}
-
-
-def seconds_of_steps(recipe: Recipe, network: Network, facts: Facts) -> list[float]:
-    """Seconds of training steps behind the first one, which also compiles and allocates."""
-    learner = learner_for(recipe, network, facts)
-    process_memory.keep_freed_memory()  # as a training does
-    rng = np.random.default_rng(0)
-    channels, height, width = learner.settings.source
-    pictures = rng.integers(0, 256, (recipe.batch_size, height, width, channels), np.uint8)
-    labels = rng.integers(0, len(network.classes), recipe.batch_size)
-    batch = training_batches(recipe, network, Arrays(pictures, labels))
-    seconds: list[float] = []
-    for step in range(1, MOST_STEPS + 2):
-        began = time.perf_counter()
-        learner.step(*batch(step), rate=1e-4, step=step, seed=0)
-        if step > 1:
-            seconds.append(time.perf_counter() - began)
-        if sum(seconds) >= STEP_SECONDS:
-            break
-    return seconds
 
 
 def _answer(request: dict[str, Any]) -> list[float]:

@@ -21,8 +21,8 @@ from netinnet.studies import plan as plans
 from netinnet.studies import search_space
 from netinnet.studies.plan import PRUNERS, Arm, SearchPlan
 from netinnet.studies.search_space import SearchSpace
+from netinnet.training.parts import facts_of
 from netinnet.training.recipe import Recipe
-from netinnet.training.start import facts_of
 
 if TYPE_CHECKING:
     from optuna import Study

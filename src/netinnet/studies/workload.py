@@ -41,10 +41,10 @@ def load_data(
     plan: Plan, data_dir: Path | None, listener: Listener = lambda event: None
 ) -> dict[str, Dataset]:
     """The data sets of all arms, by the recipes' names; fetched once, before any run needs them."""
-    names = {arm.recipe.dataset: arm.recipe.skip_bad for arm in plan.arms}
+    progress, names = data_progress(listener), {arm.recipe.dataset: arm.recipe for arm in plan.arms}
     return {
-        name: datasets.load(name, data_dir, data_progress(listener), plan.data.get(name), skip_bad)
-        for name, skip_bad in sorted(names.items())
+        name: datasets.load(name, data_dir, progress, plan.data.get(name), **recipe.reading)
+        for name, recipe in sorted(names.items())
     }
 
 

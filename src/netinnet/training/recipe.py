@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import tomllib
 import typing
 import warnings
@@ -60,6 +61,9 @@ class Recipe:
     """Factor on the network's hidden channels; 1 if not given."""
     initialisation: str = "he"
     """How weights start: `he` (normal) or `xavier` (uniform)."""
+    pretrained: str | None = None
+    """A run's folder or a model file whose weights are started from, where names and shapes of the
+    first layers agree; none if not given."""
     normalise: bool = True
     """Whether pictures are normalised by the data set's mean and standard deviation."""
     epochs: int = 5
@@ -101,6 +105,9 @@ class Recipe:
     skip_bad: bool | None = None
     """Whether pictures of a folder that can't be read are left out; they are an error if not
     given."""
+    group_by: str | None = None
+    """A regular expression for the paths of a folder's pictures, as in `person-[0-9]+`: those in
+    which it finds the same stay on one side of a split."""
     validation: float = 0.0
     """Share of the training set held out for validation, from 0 to below 1."""
     evaluate: str | None = None
@@ -135,6 +142,15 @@ class Recipe:
             is_path = name == "dataset" and not datasets.is_named(value)
             if value is not None and not is_path:
                 check_name(name, value, known, RecipeError)
+        if self.group_by is not None:
+            if datasets.is_named(self.dataset):
+                raise RecipeError(
+                    f"group_by is for a folder of pictures, and the data set is {self.dataset}"
+                )
+            try:
+                re.compile(self.group_by)
+            except re.error as error:
+                raise RecipeError(f"group_by is no regular expression: {error}") from error
         if self.nesterov and not self.momentum:
             raise RecipeError("nesterov needs a momentum above 0")
 
@@ -142,6 +158,11 @@ class Recipe:
     def judged(self) -> str:
         """The split that judges: "validation" where `evaluate` says so, else "test"."""
         return "validation" if self.evaluate == "validation" else "test"
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """How a folder of pictures is read: options of `datasets.load`."""
+        return {name: getattr(self, name) for name in datasets.READING}
 
     def to_toml(self) -> str:
         """The whole recipe as TOML; fields that are not given are left out."""

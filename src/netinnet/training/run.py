@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from netinnet import weights
 from netinnet.data import datasets
 from netinnet.data.source import DatasetRecord
 from netinnet.errors import ModelError, NetinnetError, RecipeError
@@ -24,7 +25,7 @@ from netinnet.training.recipe import Recipe
 from netinnet.weights import Model
 
 Event = dict[str, Any]
-_FIRST = ("network.json", "dataset.json", "pictures.csv")
+_FIRST = ("network.json", "dataset.json", "pictures.csv", "pretrained.safetensors")
 """What is written before a new run's recipe."""
 
 
@@ -53,6 +54,7 @@ class Run:
     onnx_file = _File("model.onnx")
     metrics_file = _File("metrics.json")
     report_file = _File("report.html")
+    pretrained_file = _File("pretrained.safetensors")
 
     @property
     def is_finished(self) -> bool:
@@ -161,11 +163,17 @@ class Run:
 
 
 def create(
-    recipe: Recipe, network: Network, output: Path | None, data: DatasetRecord, pictures: str = ""
+    recipe: Recipe,
+    network: Network,
+    output: Path | None,
+    data: DatasetRecord,
+    pictures: str = "",
+    pretrained: Model | None = None,
 ) -> Run:
     """Make the folder of a new run: `output`, else runs/DATE-NETWORK-FRAMEWORK.
 
     `pictures` is the list of the data set's files, if it has one: it becomes pictures.csv.
+    `pretrained` is the model it starts from, of which a copy is kept.
     Raises NetinnetError where the folder has a run already or cannot be written.
     """
     if output is None:
@@ -186,6 +194,8 @@ def create(
     write_text(run.dataset_file, data.to_json(indent=1) + "\n")
     if pictures:
         write_text(run.folder / "pictures.csv", pictures)
+    if pretrained is not None:
+        weights.save(run.pretrained_file, pretrained)
     # The recipe last: a folder with a recipe is a run that can be resumed.
     write_text(run.recipe_file, recipe.to_toml())
     return run

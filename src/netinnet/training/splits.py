@@ -22,7 +22,7 @@ def splits(recipe: Recipe, data: Dataset) -> tuple[Source, dict[str, Source]]:
     data = data.limited(recipe.train_examples, recipe.test_examples)
     train, validation = data.train, data.validation
     if recipe.validation:
-        kept, held_out = batches.split(len(train), recipe.validation, recipe.seed)
+        kept, held_out = batches.split(len(train), recipe.validation, recipe.seed, data.groups)
         train, validation = View(train, kept), View(train, held_out)
     if validation is None and recipe.evaluate in ("validation", "both"):
         raise RecipeError(

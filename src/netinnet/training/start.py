@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import dataclasses
 import shlex
 from pathlib import Path
 
-from netinnet import frameworks, weights
-from netinnet.data import datasets
-from netinnet.data.source import Dataset, Facts, Source
+from netinnet import frameworks
+from netinnet.data.source import Dataset, Source
 from netinnet.errors import NetinnetError
-from netinnet.frameworks.learner import Learner, LearnerSettings
-from netinnet.inference import onnx_graph
-from netinnet.networks.network import Network, Preprocessing
-from netinnet.networks.variations import Variations
-from netinnet.networks.zoo import Named, resolve
-from netinnet.optimizer import Optimizer
+from netinnet.inference import model_files, onnx_graph
+from netinnet.networks.network import Network
 from netinnet.training import checkpoint, run
 from netinnet.training.checkpoint import Progress
+from netinnet.training.choice import Wish
 from netinnet.training.listening import Listener, attempt, data_progress, write_report
 from netinnet.training.loop import Report, Training
+from netinnet.training.parts import learner_for, load_data
+from netinnet.training.prepared import Prepared, initial_weights, prepare
 from netinnet.training.recipe import Recipe
 from netinnet.training.run import Run
 from netinnet.training.splits import splits
@@ -29,39 +26,8 @@ def _no_report(folder: Path, pictures: Source) -> None:
     """For callers that want none."""
 
 
-def network_for(
-    recipe: Recipe, network: Named | None = None, facts: Facts | None = None
-) -> Network:
-    """The network a recipe trains: input, classes and preprocessing by the facts of its data set.
-
-    `network` is what the recipe's name for it stands for, and `facts` those of the data set that it
-    names, if they are known already. Raises NetworkError or DataError.
-    """
-    data = facts or facts_of(recipe)
-    return resolve(
-        recipe.network if network is None else network,
-        image_size=recipe.image_size,
-        channels=data.channels,
-        classes=data.classes,
-        preprocessing=Preprocessing(data.mean, data.std) if recipe.normalise else Preprocessing(),
-        pictures=data.shape,
-        **{field.name: getattr(recipe, field.name) for field in dataclasses.fields(Variations)},
-    )
-
-
-def facts_of(recipe: Recipe, data_dir: Path | None = None) -> Facts:
-    """What is known of the data set that a recipe names. Raises DataError."""
-    return datasets.facts(recipe.dataset, data_dir, recipe.skip_bad)
-
-
-def load_data(recipe: Recipe, data_dir: Path | None, listener: Listener) -> Dataset:
-    """The data set that a recipe names. Raises DataError."""
-    progress, skip_bad = data_progress(listener), recipe.skip_bad
-    return datasets.load(recipe.dataset, data_dir, progress, skip_bad=skip_bad)
-
-
 def train(
-    recipe: Recipe,
+    recipe: Recipe | Wish,
     *,
     network: Network | None = None,
     dataset: Dataset | None = None,
@@ -72,22 +38,50 @@ def train(
 ) -> Run:
     """Train from the start and return the finished run.
 
-    `network` and `dataset` take the place of what the recipe names. `listener` is called with every
-    event of docs/architecture.md, progress after each step; `report` with the run and the split
-    that judges after each epoch. Raises Interrupted when asked to stop: the run can be resumed.
+    `network` and `dataset` take the place of what the recipe names; a wish leaves some of it to be
+    chosen for the data and the time. `listener` is called with every event of docs/architecture.md,
+    progress after each step; `report` with the run and the split that judges after each epoch.
+    Raises Interrupted when asked to stop: the run can be resumed.
     """
-    # What can't be is said before data is fetched.
-    if dataset is None and datasets.is_named(recipe.dataset):
-        network_for(recipe, network)
-    frameworks.adapter(recipe.framework)
-    if dataset is not None:
-        recipe = recipe.replace(dataset=f"{datasets.OBJECT}{dataset.name}")
-    data = dataset or load_data(recipe, data_dir, listener)
-    network = network_for(recipe, network, data.facts)
-    learner = learner_for(recipe, network, data.facts)
+    wish = recipe if isinstance(recipe, Wish) else Wish(recipe, network)
+    prepared = prepare(wish, dataset=dataset, data_dir=data_dir, listener=listener)
+    return begin(prepared, output, listener, report)
+
+
+def begin(prepared: Prepared, output: Path | None, listener: Listener, report: Report) -> Run:
+    """Train what was prepared, as `train`."""
+    recipe, network, data = prepared.recipe, prepared.network, prepared.data
+    initial = initial_weights(recipe, network, prepared.pretrained)
+    learner = learner_for(recipe, network, data.facts, initial)
     training = Training(recipe, network, data, learner, listener, report)
     # The folder last: what can't be trained leaves none behind.
-    return training.run(run.create(recipe, network, output, data.record, data.files), Progress())
+    made = run.create(recipe, network, output, data.record, data.files, prepared.pretrained)
+    return training.run(made, Progress())
+
+
+def train_more(
+    folder: Path,
+    epochs: int,
+    *,
+    dataset: Dataset | None = None,
+    output: Path | None = None,
+    data_dir: Path | None = None,
+    listener: Listener = lambda event: None,
+    report: Report = _no_report,
+) -> Run:
+    """Go on from a finished run for so many epochs more, as a new run that starts from its weights.
+
+    Network, recipe and data set are the same, and the learning rate goes through its schedule once
+    more. Raises NetinnetError where the run is not finished, Interrupted as `train`.
+    """
+    opened = run.open_run(folder)
+    opened.metrics()  # says where it is not finished
+    recipe = opened.recipe().replace(epochs=epochs, pretrained=str(folder))
+    frameworks.adapter(recipe.framework)
+    data = dataset or load_data(recipe, data_dir, listener)
+    opened.dataset().check(data.record)
+    prepared = Prepared(recipe, opened.network(), data, pretrained=opened.model())
+    return begin(prepared, output, listener, report)
 
 
 def resume(
@@ -116,7 +110,9 @@ def resume(
     frameworks.adapter(recipe.framework)  # as in train
     data = dataset or load_data(recipe, data_dir, listener)
     record.check(data.record)
-    learner = learner_for(settled, network, record.facts)
+    pretrained = model_files.find(opened.pretrained_file) if recipe.pretrained else None
+    initial = initial_weights(recipe, network, pretrained)
+    learner = learner_for(settled, network, record.facts, initial)
     opened.remove_temporary()
     progress = checkpoint.restore(opened.checkpoints, learner, opened.identity())
     return Training(recipe, network, data, learner, listener, report).run(opened, progress)
@@ -143,17 +139,3 @@ def _complete(
     judged = splits(recipe, data)[1][recipe.judged]
     write_report(lambda: report(run.folder, judged), listener)
     return run
-
-
-def learner_for(recipe: Recipe, network: Network, facts: Facts) -> Learner:
-    """What trains the network, from its initial weights."""
-    initial = weights.initial(network, recipe.seed, recipe.initialisation)
-    settings = learner_settings(recipe, network, facts)
-    return frameworks.adapter(recipe.framework).learner(settings, initial)
-
-
-def learner_settings(recipe: Recipe, network: Network, facts: Facts) -> LearnerSettings:
-    """What is fixed about the training, apart from the data."""
-    rules = Optimizer(recipe.optimizer, recipe.momentum, recipe.nesterov, recipe.weight_decay)
-    own = {name: getattr(recipe, name) for name in ("label_smoothing", "device", "threads")}
-    return LearnerSettings(network, rules, facts.shape or network.input, **own)

@@ -1,0 +1,65 @@
+"""What a recipe stands for: its network, its data, and the learner that trains it."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from netinnet import frameworks, weights
+from netinnet.data import datasets
+from netinnet.data.source import Dataset, Facts
+from netinnet.frameworks.learner import Learner, LearnerSettings
+from netinnet.networks.network import Network, Preprocessing
+from netinnet.networks.variations import Variations
+from netinnet.networks.zoo import Named, resolve
+from netinnet.optimizer import Optimizer
+from netinnet.training.listening import Listener, data_progress
+from netinnet.training.recipe import Recipe
+from netinnet.weights import Weights
+
+
+def network_for(
+    recipe: Recipe, network: Named | None = None, facts: Facts | None = None
+) -> Network:
+    """The network a recipe trains: input, classes and preprocessing by the facts of its data set.
+
+    `network` is what the recipe's name for it stands for, and `facts` those of the data set that it
+    names, if they are known already. Raises NetworkError or DataError.
+    """
+    data = facts or facts_of(recipe)
+    return resolve(
+        recipe.network if network is None else network,
+        image_size=recipe.image_size,
+        channels=data.channels,
+        classes=data.classes,
+        preprocessing=Preprocessing(data.mean, data.std) if recipe.normalise else Preprocessing(),
+        pictures=data.shape,
+        **{field.name: getattr(recipe, field.name) for field in dataclasses.fields(Variations)},
+    )
+
+
+def facts_of(recipe: Recipe, data_dir: Path | None = None) -> Facts:
+    """What is known of the data set that a recipe names. Raises DataError."""
+    return datasets.facts(recipe.dataset, data_dir, **recipe.reading)
+
+
+def load_data(recipe: Recipe, data_dir: Path | None, listener: Listener) -> Dataset:
+    """The data set that a recipe names. Raises DataError."""
+    return datasets.load(recipe.dataset, data_dir, data_progress(listener), **recipe.reading)
+
+
+def learner_for(
+    recipe: Recipe, network: Network, facts: Facts, initial: Weights | None = None
+) -> Learner:
+    """What trains the network, from its initial weights or others."""
+    if initial is None:
+        initial = weights.initial(network, recipe.seed, recipe.initialisation)
+    settings = learner_settings(recipe, network, facts)
+    return frameworks.adapter(recipe.framework).learner(settings, initial)
+
+
+def learner_settings(recipe: Recipe, network: Network, facts: Facts) -> LearnerSettings:
+    """What is fixed about the training, apart from the data."""
+    rules = Optimizer(recipe.optimizer, recipe.momentum, recipe.nesterov, recipe.weight_decay)
+    own = {name: getattr(recipe, name) for name in ("label_smoothing", "device", "threads")}
+    return LearnerSettings(network, rules, facts.shape or network.input, **own)
