@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
-from netinnet.data import fashion_mnist, picture_folder, picture_store
+from netinnet.data import cifar, fashion_mnist, mnist, picture_folder, picture_store, svhn
 from netinnet.data import folder as folders
+from netinnet.data.named import NamedDataset, Status
 from netinnet.data.source import Dataset, DatasetRecord, Facts, Progress, silent
 from netinnet.errors import DataError, nearest
 
@@ -15,22 +14,14 @@ OBJECT = "object:"
 """Begins a recipe's `dataset` where it was given as an object in Python."""
 
 
-@dataclass(frozen=True)
-class NamedDataset:
-    """What is known of a data set before it is loaded."""
-
-    description: str
-    record: Callable[[], DatasetRecord]
-    load: Callable[..., Dataset]
-    status: Callable[[Path | None], fashion_mnist.Status]
-
-
 DATASETS = {
-    fashion_mnist.NAME: NamedDataset(
-        description="60,000 training and 10,000 test pictures of clothing, grey 28×28, 10 classes",
-        record=fashion_mnist.record,
-        load=fashion_mnist.load,
-        status=fashion_mnist.status,
+    known.name: known
+    for known in (
+        fashion_mnist.DATASET,
+        mnist.DATASET,
+        cifar.CIFAR10,
+        cifar.CIFAR100,
+        svhn.DATASET,
     )
 }
 
@@ -95,10 +86,10 @@ def _load_path(path: Path, on_progress: Progress, skip_bad: bool) -> Dataset:
 def facts(dataset: str, data_dir: Path | None = None, skip_bad: bool | None = None) -> Facts:
     """What is known of a data set by name or path; one that has a name isn't loaded for it."""
     if dataset in DATASETS:
-        return DATASETS[dataset].record().facts
+        return DATASETS[dataset].facts
     return load(dataset, data_dir, skip_bad=skip_bad).facts
 
 
-def status(data_dir: Path | None = None) -> list[fashion_mnist.Status]:
+def status(data_dir: Path | None = None) -> list[Status]:
     """Where each data set with a name is, checked. Fetches nothing."""
     return [known.status(data_dir) for known in DATASETS.values()]
