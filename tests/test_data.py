@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import email.message
 import gzip
 import hashlib
@@ -19,14 +20,17 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netinnet.data import datasets, debian, download, fashion_mnist
-from netinnet.data.idx import IdxFile, checked, parse_idx
+from netinnet.data import cifar, datasets, debian, download, fashion_mnist, mnist, svhn
+from netinnet.data.idx import parse_idx
+from netinnet.data.named import NamedDataset
+from netinnet.data.original import OriginalFile, checked
 from netinnet.errors import DataError, NetinnetError
 
 MIRROR = "https://mirror.test/data"
@@ -42,8 +46,8 @@ def idx(array: np.ndarray) -> bytes:
     return header + array.astype(np.uint8).tobytes()
 
 
-def described(name: str, content: bytes) -> IdxFile:
-    return IdxFile(name, len(content), hashlib.sha256(content).hexdigest())
+def described(name: str, content: bytes) -> OriginalFile:
+    return OriginalFile(name, len(content), hashlib.sha256(content).hexdigest(), gzip=True)
 
 
 def tiny_contents() -> dict[str, bytes]:
@@ -81,13 +85,20 @@ class Messages(list[tuple[str, int, int | None]]):
 def contents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
     """Tiny files in place of the real ones, an empty cache and system folder, and no sources."""
     tiny = tiny_contents()
-    monkeypatch.setattr(
-        fashion_mnist, "FILES", tuple(described(name, content) for name, content in tiny.items())
-    )
+    files = tuple(described(name, content) for name, content in tiny.items())
+    change(monkeypatch, files=files, system_folder=tmp_path / "system", sources=())
     monkeypatch.setenv("NETINNET_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(fashion_mnist, "SYSTEM_FOLDER", tmp_path / "system")
-    monkeypatch.setattr(fashion_mnist, "SOURCES", ())
     return tiny
+
+
+def change(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> None:
+    """Change what is known of Fashion-MNIST, in this test."""
+    changed = dataclasses.replace(known(), **changes)
+    monkeypatch.setitem(datasets.DATASETS, "fashion-mnist", changed)
+
+
+def known() -> NamedDataset:
+    return datasets.find("fashion-mnist")
 
 
 # --- IDX
@@ -214,15 +225,15 @@ def test_load_from_a_given_folder(
 
 
 def test_order_of_places(contents: dict[str, bytes], tmp_path: Path) -> None:
-    assert fashion_mnist.locate() is None
+    assert known().locate() is None
     system = put(tmp_path / "system", contents)
-    assert fashion_mnist.locate() == system
+    assert known().locate() == system
     cache = put(tmp_path / "cache" / "fashion-mnist", contents)
-    assert fashion_mnist.locate() == cache
+    assert known().locate() == cache
     mine = tmp_path / "mine"
-    assert fashion_mnist.locate(mine) is None
+    assert known().locate(mine) is None
     put(mine, contents)
-    assert fashion_mnist.locate(mine) == mine
+    assert known().locate(mine) == mine
 
 
 def test_cache_is_the_platforms_unless_the_environment_says_else(
@@ -231,9 +242,9 @@ def test_cache_is_the_platforms_unless_the_environment_says_else(
     from platformdirs import user_cache_path
 
     monkeypatch.setenv("NETINNET_CACHE", "/elsewhere")
-    assert fashion_mnist.cache_folder() == Path("/elsewhere/fashion-mnist")
+    assert known().cache_folder == Path("/elsewhere/fashion-mnist")
     monkeypatch.delenv("NETINNET_CACHE")
-    assert fashion_mnist.cache_folder() == user_cache_path("netinnet") / "fashion-mnist"
+    assert known().cache_folder == user_cache_path("netinnet") / "fashion-mnist"
 
 
 def test_given_folder_errors(contents: dict[str, bytes], tmp_path: Path) -> None:
@@ -241,7 +252,7 @@ def test_given_folder_errors(contents: dict[str, bytes], tmp_path: Path) -> None
     names = ", ".join(f"{name}.gz" for name in contents)
     message = f"{mine}: no such folder; --data-dir takes a folder with {names}"
     with pytest.raises(DataError, match=exactly(message)):
-        fashion_mnist.load(mine)
+        known().load(mine)
     put(mine, contents)
     (mine / "t10k-labels-idx1-ubyte.gz").unlink()
     message = (
@@ -249,14 +260,14 @@ def test_given_folder_errors(contents: dict[str, bytes], tmp_path: Path) -> None
         " --data-dir and they are found or fetched"
     )
     with pytest.raises(DataError, match=exactly(message)):
-        fashion_mnist.load(mine)
+        known().load(mine)
     (mine / "t10k-labels-idx1-ubyte").write_bytes(b"\0" * 5)
     message = (
         f"{mine}/t10k-labels-idx1-ubyte: truncated, it holds 5 bytes instead of 11; replace it, or"
         " leave out --data-dir and it is found or fetched"
     )
     with pytest.raises(DataError, match=exactly(message)):
-        fashion_mnist.load(mine)
+        known().load(mine)
 
 
 def test_damaged_cache_falls_back_to_the_system(contents: dict[str, bytes], tmp_path: Path) -> None:
@@ -264,7 +275,7 @@ def test_damaged_cache_falls_back_to_the_system(contents: dict[str, bytes], tmp_
     put(tmp_path / "system", contents)
     (cache / "train-labels-idx1-ubyte.gz").write_bytes(b"\x1f\x8bnonsense")
     messages = Messages()
-    assert len(fashion_mnist.load(on_progress=messages).train) == 6
+    assert len(known().load(on_progress=messages).train) == 6
     assert messages == [
         (
             f"{cache}/train-labels-idx1-ubyte.gz: damaged gzip data; looking for another copy",
@@ -286,9 +297,9 @@ def test_damaged_file_in_the_cache_is_fetched_again(
         put(folder, {file.name: contents[file.name] for file in wanted})
         return []
 
-    monkeypatch.setattr(fashion_mnist, "SOURCES", (source,))
+    change(monkeypatch, sources=(source,))
     messages = Messages()
-    assert len(fashion_mnist.load(on_progress=messages).test) == 3
+    assert len(known().load(on_progress=messages).test) == 3
     assert asked == ["t10k-images-idx3-ubyte"]
     assert messages.texts[-1] == (
         f"{cache}/t10k-images-idx3-ubyte: truncated, it holds 2,367 bytes instead of 2,368;"
@@ -315,14 +326,14 @@ def test_sources_are_asked_in_turn_for_what_is_missing(
     def third(wanted, folder, progress):
         raise AssertionError
 
-    monkeypatch.setattr(fashion_mnist, "SOURCES", (first, second, third))
-    assert len(fashion_mnist.load().train) == 6
+    change(monkeypatch, sources=(first, second, third))
+    assert len(known().load().train) == 6
     assert asked == [4, 3]
 
 
 def test_nothing_works(contents: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> None:
     sources = (lambda *_: ["a: HTTP 404", "b: refused"], lambda *_: ["c: no apt-get"])
-    monkeypatch.setattr(fashion_mnist, "SOURCES", sources)
+    change(monkeypatch, sources=sources)
     message = (
         "Fashion-MNIST could not be fetched (a: HTTP 404; b: refused; c: no apt-get); connect to a"
         " network, or put train-images-idx3-ubyte.gz, train-labels-idx1-ubyte.gz,"
@@ -330,7 +341,7 @@ def test_nothing_works(contents: dict[str, bytes], monkeypatch: pytest.MonkeyPat
         " --data-dir DIR"
     )
     with pytest.raises(DataError, match=exactly(message)):
-        fashion_mnist.load()
+        known().load()
 
 
 def test_cache_that_cannot_be_made(
@@ -343,7 +354,7 @@ def test_cache_that_cannot_be_made(
         " to a folder you may write to"
     )
     with pytest.raises(NetinnetError, match=exactly(message)):
-        fashion_mnist.load()
+        known().load()
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no file locks of this kind")
@@ -357,7 +368,7 @@ def test_processes_started_together_fetch_once(
     messages = Messages()
     with (cache / ".lock").open("ab") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
-        loading = threading.Thread(target=fashion_mnist.load, kwargs={"on_progress": messages})
+        loading = threading.Thread(target=known().load, kwargs={"on_progress": messages})
         loading.start()
         deadline = time.monotonic() + 10
         while not messages and time.monotonic() < deadline:
@@ -374,49 +385,52 @@ def test_status_never_fetches(
     def source(wanted, folder, progress):
         raise AssertionError
 
-    monkeypatch.setattr(fashion_mnist, "SOURCES", (source,))
-    (found,) = datasets.status()
+    change(monkeypatch, sources=(source,))
+    found, *_ = datasets.status()
     assert (found.name, found.folder, found.verified) == ("fashion-mnist", None, False)
     assert found.message == "not here yet; it is fetched when it is first used (31 MB)"
     assert not (tmp_path / "cache").exists()
 
     cache = put(tmp_path / "cache" / "fashion-mnist", contents)
-    (found,) = datasets.status()
+    found, *_ = datasets.status()
     assert (found.folder, found.verified) == (cache, True)
     assert found.message == "complete, SHA-256 checked"
 
     label = cache / "t10k-labels-idx1-ubyte.gz"
     label.write_bytes(gzip.compress(contents["t10k-labels-idx1-ubyte"])[:-2])
-    (found,) = datasets.status()
+    found, *_ = datasets.status()
     assert (found.folder, found.verified) == (cache, False)
     assert found.message == (
         f"{label}: truncated, the gzip data end early; it is fetched again when it is next used"
     )
-    (found,) = datasets.status(cache)
+    found, *_ = datasets.status(cache)
     assert found.message == f"{label}: truncated, the gzip data end early; replace it"
-    (found,) = datasets.status(tmp_path / "none")
+    found, *_ = datasets.status(tmp_path / "none")
     assert (found.folder, found.verified) == (None, False)
     assert found.message.startswith(f"{tmp_path}/none: no such folder; --data-dir takes")
 
 
 def test_unknown_name() -> None:
-    message = "no data set 'fashion_mnist' (did you mean 'fashion-mnist'?); known: fashion-mnist"
+    message = (
+        "no data set 'fashion_mnist' (did you mean 'fashion-mnist'?); known: fashion-mnist,"
+        " mnist, cifar10, cifar100, svhn"
+    )
     with pytest.raises(DataError, match=exactly(message)):
         datasets.load("fashion_mnist")
 
 
 def test_the_real_data_set_where_it_is_here() -> None:
-    if fashion_mnist.locate() is None:
+    if known().locate() is None:
         pytest.skip("Fashion-MNIST is not on this machine, and tests fetch nothing")
-    loaded = fashion_mnist.load()
+    loaded = known().load()
     assert loaded.train.images.shape == (60_000, 28, 28, 1)
     assert loaded.test.images.shape == (10_000, 28, 28, 1)
     assert np.bincount(loaded.train.labels).tolist() == [6000] * 10
     assert np.bincount(loaded.test.labels).tolist() == [1000] * 10
-    known = datasets.facts("fashion-mnist")
-    assert loaded.facts == known
-    assert loaded.train.images.mean() / 255 == pytest.approx(known.mean[0], abs=5e-5)
-    assert loaded.train.images.std() / 255 == pytest.approx(known.std[0], abs=5e-5)
+    facts = datasets.facts("fashion-mnist")
+    assert loaded.facts == facts
+    assert loaded.train.images.mean() / 255 == pytest.approx(facts.mean[0], abs=5e-5)
+    assert loaded.train.images.std() / 255 == pytest.approx(facts.std[0], abs=5e-5)
 
 
 # --- over HTTPS (a local server stands in for it, behind `open_url`)
@@ -646,7 +660,8 @@ def test_nothing_but_https_is_opened(url: str) -> None:
 
 
 def test_mirrors_are_https() -> None:
-    assert all(mirror.startswith("https://") for mirror in fashion_mnist.MIRRORS)
+    for module in (fashion_mnist, mnist, cifar, svhn):
+        assert all(mirror.startswith("https://") for mirror in module.MIRRORS)
 
 
 # --- Debian's package

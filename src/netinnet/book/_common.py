@@ -79,7 +79,7 @@ def load_data(batch_size: int, resize: int | None, convert: Convert, seed: Seed)
     _check_whole("resize", size, LARGEST_INPUT)
     examples = limit(EXAMPLES)
     print_once = functools.cache(functools.partial(print, flush=True))
-    data = fashion_mnist.load(on_progress=lambda text, *_: print_once(text))
+    data = fashion_mnist.DATASET.load(on_progress=lambda text, *_: print_once(text))
     data = data.limited(examples, examples)
     return (
         Batches(data.train, batch_size, size, convert, seed),

@@ -13,7 +13,7 @@ from netinnet.errors import DataError
 
 
 def data(
-    folder: Path | None = None,
+    what: str | None = None,
     /,
     *,
     skip_bad: Switch = False,
@@ -24,41 +24,48 @@ def data(
 ) -> None:
     """List the data sets and check every file's SHA-256, or look at a folder of your own pictures.
 
+    `nin data cifar10 --fetch` fetches one of the data sets.
+
     Of a folder, every picture is opened: what cannot be read, what is there twice, what else should
     be known before it is learnt, is said.
 
     Parameters
     ----------
-    folder
-        A folder of pictures (FOLDER/train/CLASS and FOLDER/test/CLASS, FOLDER/CLASS, or
-        FOLDER/labels.csv), or of .npy or IDX files.
+    what
+        A data set's name; or a folder of pictures (FOLDER/train/CLASS and FOLDER/test/CLASS,
+        FOLDER/CLASS, or FOLDER/labels.csv), or of .npy or IDX files.
     skip_bad
         Pictures that cannot be read are no error.
     group_by
         A regular expression: pictures in whose paths it finds the same stay on one side of a split.
     fetch
-        Fetch what is missing first.
+        Fetch the data set that is named first, where it is missing.
     data_dir
         Look only in this folder.
     json
         Print JSON.
     """
-    if folder is not None:
+    if what is not None and what not in datasets.DATASETS:
         if fetch or data_dir is not None:
             raise DataError(
-                f"nin data {folder} looks at this folder; leave out --fetch, --data-dir"
+                f"nin data {what} looks at this folder; leave out --fetch, --data-dir (known data"
+                f" sets: {', '.join(datasets.DATASETS)})"
             )
-        _look(folder, skip_bad, group_by, json)
+        _look(Path(what), skip_bad, group_by, json)
         return
     if skip_bad or group_by is not None:
         raise DataError("--skip-bad and --group-by are for a folder of pictures: name it")
-    if fetch:
+    if fetch and what is None:
+        raise DataError(
+            "nin data --fetch: name what to fetch, as in nin data fashion-mnist --fetch; known: "
+            + ", ".join(datasets.DATASETS)
+        )
+    if fetch and what is not None:
         from netinnet.cli.progress import show_data_progress
 
         with show_data_progress(console(stderr=True)) as on_progress:
-            for name in datasets.DATASETS:
-                datasets.load(name, data_dir, on_progress=on_progress)
-    found = datasets.status(data_dir)
+            datasets.load(what, data_dir, on_progress=on_progress)
+    found = [datasets.find(what).status(data_dir)] if what else datasets.status(data_dir)
     described = {name: known.description for name, known in datasets.DATASETS.items()}
     if json:
         print_json(

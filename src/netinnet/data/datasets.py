@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from netinnet.data import fashion_mnist, picture_folder, picture_store
+from netinnet.data import cifar, fashion_mnist, mnist, picture_folder, picture_store, svhn
 from netinnet.data import folder as folders
+from netinnet.data.named import NamedDataset, Status
 from netinnet.data.source import Dataset, DatasetRecord, Facts, Progress, silent
 from netinnet.errors import DataError, nearest
 
@@ -18,22 +17,14 @@ READING = ("skip_bad", "group_by")
 """The options of `load` that say how a folder of pictures is read."""
 
 
-@dataclass(frozen=True)
-class NamedDataset:
-    """What is known of a data set before it is loaded."""
-
-    description: str
-    record: Callable[[], DatasetRecord]
-    load: Callable[..., Dataset]
-    status: Callable[[Path | None], fashion_mnist.Status]
-
-
 DATASETS = {
-    fashion_mnist.NAME: NamedDataset(
-        description="60,000 training and 10,000 test pictures of clothing, grey 28×28, 10 classes",
-        record=fashion_mnist.record,
-        load=fashion_mnist.load,
-        status=fashion_mnist.status,
+    known.name: known
+    for known in (
+        fashion_mnist.DATASET,
+        mnist.DATASET,
+        cifar.CIFAR10,
+        cifar.CIFAR100,
+        svhn.DATASET,
     )
 }
 
@@ -105,10 +96,10 @@ def facts(dataset: str, data_dir: Path | None = None, **options: Any) -> Facts:
     `options` are those of `load`.
     """
     if dataset in DATASETS:
-        return DATASETS[dataset].record().facts
+        return DATASETS[dataset].facts
     return load(dataset, data_dir, **options).facts
 
 
-def status(data_dir: Path | None = None) -> list[fashion_mnist.Status]:
+def status(data_dir: Path | None = None) -> list[Status]:
     """Where each data set with a name is, checked. Fetches nothing."""
     return [known.status(data_dir) for known in DATASETS.values()]

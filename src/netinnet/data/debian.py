@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from netinnet.data.download import SourceError, store
-from netinnet.data.idx import IdxFile
+from netinnet.data.original import OriginalFile
 from netinnet.data.source import Progress
 from netinnet.errors import DataError
 
@@ -35,7 +35,7 @@ POLL_SECONDS = 0.2
 
 
 def fetch(
-    wanted: Sequence[IdxFile], package: str, inside: str, folder: Path, progress: Progress
+    wanted: Sequence[OriginalFile], package: str, inside: str, folder: Path, progress: Progress
 ) -> list[str]:
     """Put `wanted` into `folder` from the Debian package, whose folder `inside` holds NAME.gz.
 
@@ -49,7 +49,7 @@ def fetch(
             work.chmod(0o755)  # run by root, apt downloads as the user _apt, who must get in
             unpacked = unpack(_download(package, work, progress), inside, work)
             for file in wanted:
-                path = unpacked / f"{file.name}.gz"
+                path = unpacked / file.packed_name
                 store(path.read_bytes(), file, folder, path.name)
     except (SourceError, DataError) as error:
         return [f"Debian's {package}: {error}"]

@@ -15,7 +15,7 @@ from typing import IO, Any, cast
 from urllib.error import HTTPError, URLError
 
 from netinnet import files
-from netinnet.data.idx import IdxFile, checked
+from netinnet.data.original import OriginalFile, checked
 from netinnet.data.source import Progress
 from netinnet.errors import DataError
 
@@ -61,16 +61,16 @@ def open_https(request: web.Request) -> Response:
 
 
 def fetch(
-    wanted: Sequence[IdxFile],
+    wanted: Sequence[OriginalFile],
     mirrors: Iterable[str],
     folder: Path,
     progress: Progress,
     open_url: OpenUrl = open_https,
 ) -> list[str]:
-    """Put `wanted` (as NAME.gz) into `folder`, each from the first mirror that has it.
+    """Put `wanted` into `folder`, as they are published, each from the first mirror that has it.
 
     A mirror is the address of a folder. Returns why each mirror that failed did so; all files are
-    there when one did not fail. An interrupted file stays as NAME.gz.part and is resumed.
+    there when one did not fail. An interrupted file stays as NAME.part and is resumed.
     Raises NetinnetError for a folder that cannot be written.
     """
     reasons = []
@@ -78,8 +78,8 @@ def fetch(
     for mirror in mirrors:
         try:
             for file in wanted:
-                if not (folder / f"{file.name}.gz").is_file():
-                    _fetch_one(f"{mirror}/{file.name}.gz", file, folder, progress, opened)
+                if not (folder / file.packed_name).is_file():
+                    _fetch_one(f"{mirror}/{file.packed_name}", file, folder, progress, opened)
         except SourceError as error:
             reasons.append(f"{urllib.parse.urlsplit(mirror).hostname or mirror}: {error}")
         else:
@@ -140,10 +140,10 @@ def _source_error(error: OSError | http.client.HTTPException) -> SourceError:
 
 
 def _fetch_one(
-    url: str, file: IdxFile, folder: Path, progress: Progress, open_url: OpenUrl
+    url: str, file: OriginalFile, folder: Path, progress: Progress, open_url: OpenUrl
 ) -> None:
     """Fetch one file into `folder`. Raises SourceError; what has come stays to be resumed."""
-    part = folder / f"{file.name}.gz.part"
+    part = folder / f"{file.packed_name}.part"
     while True:
         start = part.stat().st_size if part.is_file() else 0
         _transfer(url, part, start, file, progress, open_url)
@@ -153,26 +153,27 @@ def _fetch_one(
             part.unlink()
             # The beginning may be another mirror's, whose container differs: once more, whole.
             if not start:
-                raise SourceError(f"{file.name}.gz is not the original") from error
+                raise SourceError(f"{file.packed_name} is not the original") from error
         else:
             part.unlink()
             return
 
 
-def store(raw: bytes, file: IdxFile, folder: Path, where: str) -> None:
-    """Check `raw`, the gzip file, and put it into `folder` atomically as NAME.gz.
+def store(raw: bytes, file: OriginalFile, folder: Path, where: str) -> None:
+    """Check `raw`, the file as it is published, and put it into `folder` atomically.
 
     Raises DataError if it is not the original and NetinnetError if it cannot be written.
     """
     checked(raw, file, where)
-    with files.replacing(folder / f"{file.name}.gz") as target:
+    with files.replacing(folder / file.packed_name) as target:
         target.write(raw)
-    # A plain file there would be found first; it was missing or damaged, or we weren't here.
-    (folder / file.name).unlink(missing_ok=True)
+    if file.gzip:
+        # A plain file there would be found first; it was missing or damaged, or we weren't here.
+        (folder / file.name).unlink(missing_ok=True)
 
 
 def _transfer(
-    url: str, part: Path, start: int, file: IdxFile, progress: Progress, open_url: OpenUrl
+    url: str, part: Path, start: int, file: OriginalFile, progress: Progress, open_url: OpenUrl
 ) -> None:
     """Append `url` from `start` on to `part`, or write it anew where the server can't resume."""
     request = web.Request(url, headers={"User-Agent": "netinnet", "Accept-Encoding": "identity"})  # noqa: S310 - open_https opens nothing but HTTPS
@@ -195,11 +196,11 @@ def _transfer(
         while chunk := _read(response):
             done += len(chunk)
             if done > file.largest_container:
-                raise SourceError(f"{file.name}.gz is too long")
+                raise SourceError(f"{file.packed_name} is too long")
             # Closed each time, so that a full disk shows here.
             with files.writing(part), part.open("ab") as target:
                 target.write(chunk)
-            progress(f"{file.name}.gz from {request.host}", done, total)
+            progress(f"{file.packed_name} from {request.host}", done, total)
     if total is not None and done < total:
         raise SourceError(f"the connection ended after {done:,} of {total:,} bytes")
 

@@ -1,4 +1,4 @@
-"""IDX, the file format of MNIST and its kin: parsing, and checking content against its SHA-256.
+"""IDX, the file format of MNIST and its kin.
 
 A file is a header and then bytes: two zeros, the type of an element (0x08: unsigned byte), the
 number of dimensions, each dimension as a big-endian 32-bit number, and the elements in row order.
@@ -6,93 +6,20 @@ number of dimensions, each dimension as a big-endian 32-bit number, and the elem
 
 from __future__ import annotations
 
-import gzip
-import hashlib
-import io
 import math
 import struct
-import zlib
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from netinnet.data.original import OriginalFile, decompress
+from netinnet.data.source import Arrays, digest_of
 from netinnet.errors import DataError
 
 UNSIGNED_BYTE = 0x08
-# What a gzip container may add to content that doesn't compress at all, generously.
-CONTAINER_BYTES = 1 << 20
 HEADER_BYTES = 4 + 4 * 32  # of the longest header
-
-
-@dataclass(frozen=True)
-class IdxFile:
-    """What a file must be: its name without ".gz", and size and SHA-256 of the content in it.
-
-    The gzip containers differ between distributors, so only the decompressed content is compared.
-    """
-
-    name: str
-    size: int
-    sha256: str
-
-    @property
-    def largest_container(self) -> int:
-        """No honest file, compressed or not, has more bytes than this."""
-        return self.size + CONTAINER_BYTES
-
-    def find(self, folder: Path) -> Path | None:
-        """The plain or compressed file in `folder`; None where neither is there."""
-        for path in (folder / self.name, folder / f"{self.name}.gz"):
-            try:
-                if path.is_file():
-                    return path
-            except PermissionError:
-                return path  # reading it says that it may not be read
-        return None
-
-
-def read(path: Path, file: IdxFile) -> bytes:
-    """Return the decompressed content of `path`, checked. Raises DataError if it isn't `file`."""
-    try:
-        with path.open("rb") as stream:
-            raw = stream.read(file.largest_container + 1)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
-    return checked(raw, file, str(path))
-
-
-def checked(raw: bytes, file: IdxFile, where: str) -> bytes:
-    """Decompress `raw` if it is gzip and compare it with `file`. Raises DataError if it differs.
-
-    Never makes more than one byte beyond the expected size, so a decompression bomb stays small.
-    """
-    content = _decompress(raw, file.size, where) if raw[:2] == b"\x1f\x8b" else raw
-    if len(content) < file.size:
-        raise DataError(
-            f"{where}: truncated, it holds {len(content):,} bytes instead of {file.size:,}"
-        )
-    if len(content) > file.size:
-        raise DataError(f"{where}: too long, it holds more than {file.size:,} bytes")
-    digest = hashlib.sha256(content).hexdigest()
-    if digest != file.sha256:
-        raise DataError(
-            f"{where}: not the original {file.name}, its SHA-256 is {digest[:12]}…"
-            f" instead of {file.sha256[:12]}…"
-        )
-    return content
-
-
-def _decompress(raw: bytes, size: int, where: str) -> bytes:
-    """At most `size` + 1 bytes of gzip data; deflate makes 1032 times as much of them at most."""
-    try:
-        with gzip.GzipFile(fileobj=io.BytesIO(raw)) as stream:
-            return stream.read(min(size, 1032 * len(raw)) + 1)
-    except EOFError as error:
-        raise DataError(f"{where}: truncated, the gzip data end early") from error
-    except (OSError, zlib.error) as error:
-        raise DataError(f"{where}: damaged gzip data") from error
 
 
 def parse_idx(content: bytes, where: str) -> npt.NDArray[np.uint8]:
@@ -117,8 +44,8 @@ def open_idx(path: Path) -> npt.NDArray[np.uint8]:
             raw = stream.read(HEADER_BYTES)
             if raw[:2] == b"\x1f\x8b":
                 raw += stream.read()
-                shape, start = _header(_decompress(raw, HEADER_BYTES, where), where)
-                return parse_idx(_decompress(raw, start + math.prod(shape), where), where)
+                shape, start = _header(decompress(raw, HEADER_BYTES, where), where)
+                return parse_idx(decompress(raw, start + math.prod(shape), where), where)
         shape, start = _header(raw, where)
         _check_length(path.stat().st_size - start, shape, where)
         return np.memmap(path, np.uint8, "r", start, shape)
@@ -157,3 +84,26 @@ def _check_length(behind: int, shape: tuple[int, ...], where: str) -> None:
 
 def _times(shape: tuple[int, ...]) -> str:
     return "×".join(str(n) for n in shape)
+
+
+def files(listed: str) -> tuple[OriginalFile, ...]:
+    """The four files of a data set, gzip or plain, from lines of name, size and SHA-256."""
+    lines = map(str.split, listed.strip().splitlines())
+    return tuple(OriginalFile(name, int(size), sha256, gzip=True) for name, size, sha256 in lines)
+
+
+def splits(found: Sequence[tuple[Path, bytes]]) -> tuple[Arrays, Arrays]:
+    """The training and the test split in the content of those four: pictures, labels, of each."""
+    train, train_labels, test, test_labels = (parse_idx(c, str(path)) for path, c in found)
+    return _split(train, train_labels), _split(test, test_labels)
+
+
+def _split(images: npt.NDArray[np.uint8], labels: npt.NDArray[np.uint8]) -> Arrays:
+    # Copied, because PyTorch warns of memory that it may not write to.
+    return Arrays(np.array(images)[..., np.newaxis], labels.astype(np.int64))
+
+
+def digest(originals: Sequence[OriginalFile]) -> str:
+    """The data set's digest, which is known without reading those four."""
+    train, train_labels, test, test_labels = (file.sha256 for file in originals)
+    return digest_of({"train": (train, train_labels), "test": (test, test_labels)})
