@@ -27,8 +27,8 @@ class _Zoo(Mapping[str, Description]):
     """Each file is read when it is first asked for."""
 
     names = (
-        *("nin", "nin-small", "nin-small-64", "nin-small-96", "nin-small-128"),
-        *("nin-mnist", "nin-cifar10", "nin-cifar100", "nin-svhn"),
+        *("nin", "nin-small", "nin-small-32", "nin-small-64", "nin-small-96"),
+        *("nin-small-128", "nin-mnist", "nin-cifar10", "nin-cifar100", "nin-svhn"),
         *("nin-imagenet", "lenet", "alexnet", "vgg11", "vgg11-quarter"),
     )
 

@@ -23,15 +23,17 @@ from netinnet.training.splits import splits
 from netinnet.training.step_time import seconds_of_an_epoch
 
 NETWORKS = {
-    28: "nin-small",
-    32: "nin-small",
+    28: "nin-small-32",
+    32: "nin-small-32",
     64: "nin-small-64",
     96: "nin-small-96",
     128: "nin-small-128",
 }
 """The network for each input size in pixels."""
-WIDTHS = {2.0: 20_000, 1.5: 2_000, 1.0: 0}
+WIDTHS = {1.5: 100_000, 1.0: 2_000, 0.75: 0}
 """Widths, and from how many training pictures on."""
+SEEN, LEAST_EPOCHS = 300_000, 20
+"""Without a time: so many pictures seen in all epochs, and so many epochs at least."""
 ENOUGH_EPOCHS, MOST_EPOCHS = 30, 200
 """Fewer than enough, and a smaller network or picture is taken; more than most are not planned."""
 USED = 0.9
@@ -75,8 +77,9 @@ def wish(
     chosen = set() if time is None else {"epochs"}
     if chosen & given:
         raise RecipeError("--time chooses the epochs; leave out --epochs or --time")
-    if recipe == "pictures" and "network" not in given:
-        chosen |= {"network", "image_size", "width"} - given
+    if recipe == "pictures":
+        own = set() if "network" in given else {"network", "image_size", "width"}
+        chosen |= (own | {"epochs"}) - given
     seconds = None if time is None else units.seconds(time)
     return Wish(*recipes.resolve(recipe, changes, network), frozenset(chosen), seconds)
 
@@ -94,6 +97,11 @@ def choose(wish: Wish, data: Dataset) -> tuple[Recipe, list[str]]:
     counts = len(train), sum(map(len, evaluated.values()))
     options = list(_options(recipe, chosen, data.side, counts[0]))
     best, reasons = options[0], []
+    if seconds is None and "epochs" in chosen:
+        epochs = min(max(SEEN // counts[0], LEAST_EPOCHS), MOST_EPOCHS)
+        best = best.replace(epochs=epochs)
+        pictures = units.counted(epochs * counts[0], "picture")
+        reasons.append(f"{epochs} epochs: {pictures} seen; --time chooses them for a time")
     if seconds is not None and "epochs" in chosen:
         best, epoch = _in_time(options, data, counts, seconds)
         reasons.append(
