@@ -265,3 +265,27 @@ def test_groups_that_cannot_be(flags: tuple[str, ...], message: str) -> None:
     result = nin("train", *dataset, *flags, "--framework", FRAMEWORK)
     assert result.returncode == 2
     assert message in result.stderr
+
+
+def test_shares_of_a_split(tmp_path: Path) -> None:
+    folder = fill(tmp_path / "photos", {"a": 20, "b": 40})
+    loaded = data.load(str(folder), split="80/20")
+    assert {name: len(source) for name, source in loaded.splits.items()} == {
+        "train": 48,
+        "test": 12,
+    }
+    assert loaded.how_split.startswith("train/test 80/20 of each class by seed 0")
+    assert np.bincount(loaded.test.labels).tolist() == [4, 8]
+
+
+@pytest.mark.parametrize("text", ["80", "80/30", "a/b", "0/100", "50/20/20/10", "110/-10"])
+def test_what_is_no_split(folder: Path, text: str) -> None:
+    with pytest.raises(DataError, match="a split is per cent for training, test and perhaps"):
+        data.load(str(folder), split=text)
+
+
+def test_a_folder_that_is_split_already(folder: Path, tmp_path: Path) -> None:
+    for name in ("train", "test"):
+        shutil.copytree(folder, tmp_path / "split" / name)
+    with pytest.raises(DataError, match="it is split already, so --split 90/10 can't be had"):
+        data.load(str(tmp_path / "split"), split="90/10")

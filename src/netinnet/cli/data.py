@@ -18,6 +18,7 @@ def data(
     *,
     skip_bad: Switch = False,
     group_by: str | None = None,
+    split: str | None = None,
     fetch: Switch = False,
     data_dir: Path | None = None,
     json: Switch = False,
@@ -38,6 +39,9 @@ def data(
         Pictures that cannot be read are no error.
     group_by
         A regular expression: pictures in whose paths it finds the same stay on one side of a split.
+    split
+        Per cent for training, test and perhaps validation, as in 80/10/10, of a folder that is not
+        split; 70/15/15 if not given.
     fetch
         Fetch the data set that is named first, where it is missing.
     data_dir
@@ -51,10 +55,10 @@ def data(
                 f"nin data {what} looks at this folder; leave out --fetch, --data-dir (known data"
                 f" sets: {', '.join(datasets.DATASETS)})"
             )
-        _look(Path(what), skip_bad, group_by, json)
+        _look(Path(what), skip_bad, json, group_by=group_by, split=split)
         return
-    if skip_bad or group_by is not None:
-        raise DataError("--skip-bad and --group-by are for a folder of pictures: name it")
+    if skip_bad or group_by is not None or split is not None:
+        raise DataError("--skip-bad, --group-by and --split are for a folder of pictures: name it")
     if fetch and what is None:
         raise DataError(
             "nin data --fetch: name what to fetch, as in nin data fashion-mnist --fetch; known: "
@@ -87,14 +91,14 @@ def data(
     )
 
 
-def _look(folder: Path, skip_bad: bool, group_by: str | None, json: bool) -> None:
+def _look(folder: Path, skip_bad: bool, json: bool, **splitting: str | None) -> None:
     from netinnet.cli.progress import show_data_progress
 
     with show_data_progress(console(stderr=True)) as on_progress:
         if not picture_folder.is_one(folder):
             print_json(folders.load(folder, on_progress).record.to_dict())
             return
-        look = picture_look.look(folder, picture_store.cache_folder(), on_progress, group_by)
+        look = picture_look.look(folder, picture_store.cache_folder(), on_progress, **splitting)
     if json:
         print_json(look.to_dict())
     else:

@@ -13,7 +13,7 @@ from netinnet.errors import DataError, nearest
 
 OBJECT = "object:"
 """Begins a recipe's `dataset` where it was given as an object in Python."""
-READING = ("skip_bad", "group_by")
+READING = ("skip_bad", "group_by", "split")
 """The options of `load` that say how a folder of pictures is read."""
 
 
@@ -52,7 +52,7 @@ def load(
     on_progress: Progress = silent,
     expected: DatasetRecord | None = None,
     skip_bad: bool | None = None,
-    group_by: str | None = None,
+    **splitting: str | None,
 ) -> Dataset:
     """Load a data set by its name or the path of its folder.
 
@@ -62,8 +62,8 @@ def load(
         on_progress: Called with a text and the bytes done and in all.
         expected: What it must be; None takes any.
         skip_bad: Leave out pictures of a folder that can't be used, instead of an error.
-        group_by: A regular expression: pictures of a folder in whose paths it finds the same stay
-            on one side of a split.
+        splitting: How a folder's pictures are split: `group_by`, a regular expression (those in
+            whose paths it finds the same stay on one side), and `split`, as in "80/10/10".
 
     Raises:
         DataError: where it is missing, damaged or not the one expected.
@@ -78,16 +78,18 @@ def load(
         loaded = find(dataset).load(data_dir, on_progress=on_progress)
     else:
         path = data_dir or Path(dataset).expanduser()
-        loaded = _load_path(path, on_progress, bool(skip_bad), group_by)
+        loaded = _load_path(path, on_progress, bool(skip_bad), splitting)
     if expected is not None:
         expected.check(loaded.record)
     return loaded
 
 
-def _load_path(path: Path, on_progress: Progress, skip_bad: bool, group_by: str | None) -> Dataset:
+def _load_path(
+    path: Path, on_progress: Progress, skip_bad: bool, splitting: dict[str, str | None]
+) -> Dataset:
     if not picture_folder.is_one(path):
         return folders.load(path, on_progress)
-    return picture_store.load(path, on_progress, skip_bad, group_by)
+    return picture_store.load(path, on_progress, skip_bad, **splitting)
 
 
 def facts(dataset: str, data_dir: Path | None = None, **options: Any) -> Facts:

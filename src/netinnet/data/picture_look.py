@@ -13,8 +13,8 @@ import json
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from itertools import pairwise
 from pathlib import Path
@@ -63,6 +63,8 @@ class Look:
     """Why a picture can't be used, by its place."""
     near: Sequence[Sequence[int]]
     """Pairs of near-duplicates, by place."""
+    shares: Mapping[str, float] = field(default_factory=lambda: SHARES)
+    """Of each class for each split, where the folder is not split."""
     group_by: str | None = None
     """A regular expression: pictures in whose paths it finds the same stay on one side."""
 
@@ -132,7 +134,7 @@ class Look:
 
     @cached_property
     def splits(self) -> dict[str, list[int]]:
-        """The places of each split's pictures: as given, or made (`SHARES`), copies together.
+        """The places of each split's pictures: as given, or made by `shares`, copies together.
 
         They are in an order by content, so that the first so many of them are of all classes.
         """
@@ -151,7 +153,7 @@ class Look:
             taken = counts[self.entries[group[0]].label]
             # As seats are given to parties (Sainte-Laguë).
             half = len(group) / 2
-            split = min(SHARES, key=lambda s: (taken[s] + half) / SHARES[s])
+            split = min(self.shares, key=lambda s: (taken[s] + half) / self.shares[s])
             taken[split] += len(group)
             made[split] += group
         return {split: sorted(made[split], key=shuffled) for split in SPLITS if made[split]}
@@ -160,11 +162,10 @@ class Look:
     def how_split(self) -> str:
         if self.listing.is_split:
             return "as given"
-        shares = "/".join(f"{share:.0%}".rstrip("%") for share in SHARES.values())
-        together = "copies" if self.group_by is None else f"copies and groups by {self.group_by}"
-        return (
-            f"{'/'.join(SHARES)} {shares} of each class by seed {SPLIT_SEED}, {together} together"
-        )
+        shares = "/".join(f"{100 * share:g}" for share in self.shares.values())
+        same = "copies" if self.group_by is None else f"copies and groups by {self.group_by}"
+        how = f"{'/'.join(self.shares)} {shares} of each class by seed {SPLIT_SEED}"
+        return f"{how}, {same} together"
 
     def check(self, skip_bad: bool) -> None:
         """Raise DataError for pictures that can't be used, and for splits without a picture."""
@@ -288,6 +289,20 @@ class Look:
         return plain
 
 
+def parse_split(text: str) -> dict[str, float]:
+    """The share of each split, of "80/10/10" or "90/10". Raises DataError for anything else."""
+    try:
+        shares = [float(part) / 100 for part in text.split("/")]
+    except ValueError:
+        shares = []
+    if len(shares) not in (2, 3) or min(shares) <= 0 or abs(sum(shares) - 1) > 1e-6:
+        raise DataError(
+            f"a split is per cent for training, test and perhaps validation, 100 in all, as in "
+            f"80/10/10 or 90/10; got '{text}'"
+        )
+    return dict(zip(SPLITS, shares, strict=False))
+
+
 def _shown(text: str) -> str:
     """A file's name need not be UTF-8; what is printed and written must be."""
     return text.encode(errors="replace").decode()
@@ -299,7 +314,12 @@ def _named(text: str, names: Sequence[str]) -> str:
 
 
 def look(
-    path: Path, cache: Path, on_progress: Progress = silent, group_by: str | None = None
+    path: Path,
+    cache: Path,
+    on_progress: Progress = silent,
+    *,
+    group_by: str | None = None,
+    split: str | None = None,
 ) -> Look:
     """Look at a folder of pictures (or its file of labels), opening what wasn't seen before.
 
@@ -308,6 +328,7 @@ def look(
         cache: The folder in which what was seen is kept.
         on_progress: Called with the bytes of the files opened and in all.
         group_by: A regular expression: pictures in whose paths it finds the same stay together.
+        split: Per cent for training, test and validation, as in 80/10/10; 70/15/15 if None.
 
     Raises:
         DataError: Where it has no such layout; damaged pictures are none, but in `errors`.
@@ -315,6 +336,10 @@ def look(
     Example: `look(Path("photos"), Path("cache")).cautions`.
     """
     listing = picture_folder.scan(path)
+    if split is not None and listing.is_split:
+        raise DataError(f"{path}: it is split already, so --split {split} can't be had")
+    shares = SHARES if split is None else parse_split(split)
+    splitting: dict[str, Any] = {"shares": shares, "group_by": group_by}
     # One for each folder, wherever the working folder is.
     name = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:24]
     kept_file = cache / f"look{FORMAT}-{name}.npz"
@@ -331,7 +356,7 @@ def look(
     seen[list(old)] = known.seen[list(old.values())]
     errors = {i: known.errors[str(j)] for i, j in old.items() if str(j) in known.errors}
     if not opened and paths == known.paths:
-        return Look(listing, seen, errors, known.near.tolist(), group_by)
+        return Look(listing, seen, errors, known.near.tolist(), **splitting)
     thumbnails = no_thumbnails(len(paths))
     thumbnails[list(old)] = known.thumbnails()[list(old.values())]
     made = ahead(partial(open_picture, listing.folder), (paths[i] for i in opened), WORKERS)
@@ -348,7 +373,7 @@ def look(
     text = np.frombuffer(json.dumps({"paths": paths, "errors": errors}).encode(), np.uint8)
     with files.replacing(kept_file) as file:
         np.savez(file, seen=seen, near=near, text=text, thumbnails=thumbnails)
-    return Look(listing, seen, errors, near.tolist(), group_by)
+    return Look(listing, seen, errors, near.tolist(), **splitting)
 
 
 def _near(seen: Seen, thumbnails: Thumbnails, errors: dict[int, str]) -> npt.NDArray[np.int64]:

@@ -50,7 +50,7 @@ def load(
     path: Path,
     on_progress: Progress = silent,
     skip_bad: bool = False,
-    group_by: str | None = None,
+    **splitting: Any,
 ) -> Dataset:
     """The data set in a folder of pictures; `Dataset.sized` decodes them.
 
@@ -58,14 +58,14 @@ def load(
         path: A folder with one of the layouts of `picture_folder`, or its CSV file.
         on_progress: Called with the bytes done and in all.
         skip_bad: Leave out pictures that can't be used, and caution, instead of an error.
-        group_by: A regular expression: pictures in whose paths it finds the same stay together.
+        splitting: `group_by` and `split`, as `picture_look.look` takes them.
 
     Raises:
         DataError: For another layout, or pictures that can't be used.
 
     Example: `load(Path("photos")).sized(Shape(3, 32, 32)).train.pictures(np.arange(8))`.
     """
-    look = picture_look.look(path, cache_folder(), on_progress, group_by)
+    look = picture_look.look(path, cache_folder(), on_progress, **splitting)
     look.check(skip_bad)
     numbers = {name: i for i, name in enumerate(look.classes)}
     labels = np.array([numbers[look.entries[i].label] for i in look.good], np.int64)

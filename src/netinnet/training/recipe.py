@@ -108,6 +108,9 @@ class Recipe:
     group_by: str | None = None
     """A regular expression for the paths of a folder's pictures, as in `person-[0-9]+`: those in
     which it finds the same stay on one side of a split."""
+    split: str | None = None
+    """Per cent of each class for training, test and perhaps validation, like 80/10/10 or 90/10, where
+    a folder of pictures is not split; 70/15/15 if not given."""
     validation: float = 0.0
     """Share of the training set held out for validation, from 0 to below 1."""
     evaluate: str | None = None
@@ -142,11 +145,12 @@ class Recipe:
             is_path = name == "dataset" and not datasets.is_named(value)
             if value is not None and not is_path:
                 check_name(name, value, known, RecipeError)
-        if self.group_by is not None:
-            if datasets.is_named(self.dataset):
+        for name in ("group_by", "split"):
+            if getattr(self, name) is not None and datasets.is_named(self.dataset):
                 raise RecipeError(
-                    f"group_by is for a folder of pictures, and the data set is {self.dataset}"
+                    f"{name} is for a folder of pictures, and the data set is {self.dataset}"
                 )
+        if self.group_by is not None:
             try:
                 re.compile(self.group_by)
             except re.error as error:
