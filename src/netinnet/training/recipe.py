@@ -109,8 +109,8 @@ class Recipe:
     """A regular expression for the paths of a folder's pictures, as in `person-[0-9]+`: those in
     which it finds the same stay on one side of a split."""
     split: str | None = None
-    """Per cent of each class for training, test and perhaps validation, like 80/10/10 or 90/10, where
-    a folder of pictures is not split; 70/15/15 if not given."""
+    """Per cent of each class for training, test and perhaps validation, like 80/10/10, where a
+    folder of pictures is not split; 70/15/15 if not given."""
     validation: float = 0.0
     """Share of the training set held out for validation, from 0 to below 1."""
     evaluate: str | None = None
