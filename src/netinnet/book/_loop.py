@@ -17,6 +17,7 @@ from netinnet.data.fashion_mnist import CLASSES
 from netinnet.errors import DataError, Diverged, NetinnetError
 from netinnet.metrics import Labels, Logits, cross_entropy
 from netinnet.reports import live
+from netinnet.training.events import Evaluation, Progress
 
 Answer = tuple[Logits, Labels]
 """The logits of a batch, and its labels."""
@@ -24,8 +25,9 @@ Step = Callable[[Any, Any], Answer]
 """Takes a batch's images and labels as the iterator gives them; returns logits (n×k) and labels
 (n) in NumPy. One that trains returns the logits from before the weights were changed."""
 
-OnStep = Callable[[int, float, float, float], None]
-"""Called after each batch with its number from 1, its loss, accuracy and seconds."""
+OnStep = Callable[["Tally", int, float, float, float], None]
+"""Called after each batch with the epoch so far, the batch's number from 1, its loss, accuracy and
+seconds."""
 
 LONG_SECONDS = 120.0
 """A training that takes longer says so at its second step."""
@@ -58,6 +60,10 @@ class Tally:
     def accuracy(self) -> float:
         return self.correct / self.seen
 
+    @property
+    def figures(self) -> dict[str, float]:
+        return {"loss": self.loss, "accuracy": self.accuracy}
+
 
 def check(num_epochs: int, lr: float) -> None:
     """Raise NetinnetError for what can't train, before anything is built."""
@@ -74,6 +80,7 @@ def train(
     train_iter: Collection[Any],
     test_iter: Collection[Any],
     num_epochs: int,
+    lr: float,
     device: str,
 ) -> None:
     """Train for `num_epochs`, or the fewer that the environment allows; draw and print.
@@ -91,7 +98,15 @@ def train(
 
     for epoch in range(1, num_epochs + 1):
 
-        def on_step(i: int, loss: float, accuracy: float, took: float, epoch: int = epoch) -> None:
+        def on_step(
+            tally: Tally,
+            i: int,
+            loss: float,
+            accuracy: float,
+            took: float,
+            epoch: int = epoch,
+            before: float = seconds,
+        ) -> None:
             if not math.isfinite(loss):
                 raise Diverged(
                     f"the training diverged at step {i} of epoch {epoch}: its numbers are no "
@@ -99,16 +114,23 @@ def train(
                 )
             if (epoch, i) == (1, 2):  # the first step is partly the framework's warming up
                 _estimate(took * (steps * num_epochs - 2))
-            done = epoch - 1 + i / steps
-            place = {"event": "progress", "step": round(done * steps), "epoch": done}
-            show({**place, "loss": loss, "accuracy": accuracy})
+            show(
+                Progress(
+                    step=(epoch - 1) * steps + i,
+                    epoch=epoch - 1 + i / steps,
+                    loss=loss,
+                    accuracy=accuracy,
+                    images_per_second=tally.seen / max(tally.seconds, 1e-9),
+                    learning_rate=lr,
+                    seconds=before + tally.seconds,
+                    seconds_of_step=took,
+                )
+            )
 
         training = _pass(step, train_iter, on_step)
         test = _pass(predict, test_iter)
         seconds, seen = seconds + training.seconds, seen + training.seen
-        passes = {"train": training, "test": test}.items()
-        results = {name: {"loss": p.loss, "accuracy": p.accuracy} for name, p in passes}
-        show({"event": "evaluation", "epoch": epoch, **results})
+        show(Evaluation(epoch, epoch * steps, seconds, training.figures, test.figures))
         figures = (
             f"loss {training.loss:.3f}, train acc {training.accuracy:.3f}, "
             f"test acc {test.accuracy:.3f}"
@@ -130,7 +152,7 @@ def _pass(step: Step, batches: Collection[Any], on_step: OnStep | None = None) -
         took = time.perf_counter() - began
         tally.seconds += took
         if on_step is not None:
-            on_step(i, loss, accuracy, took)
+            on_step(tally, i, loss, accuracy, took)
         began = time.perf_counter()
     if not tally.seen:
         raise DataError("an iterator gave no batch; one at least would be right")

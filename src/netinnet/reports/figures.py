@@ -11,7 +11,7 @@ import base64
 import io
 import textwrap
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec
 
 import numpy as np
@@ -20,6 +20,7 @@ import numpy.typing as npt
 from netinnet.data.source import Pictures
 from netinnet.errors import NetinnetError
 from netinnet.metrics import Exact
+from netinnet.training.events import Evaluation, Event, Progress, of_kind
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 Format = Literal["svg", "png"]
-Event = Mapping[str, Any]
 ADD_FIGURES = "pip install 'netinnet[figures]'"
 
 # Blue, orange and green that differ in lightness too (after Okabe and Ito).
@@ -76,7 +76,7 @@ def drawn(figure: Callable[P, bytes], *args: P.args, **kwargs: P.kwargs) -> str 
 
 
 def learning_curves(events: Sequence[Event], form: Format = "svg") -> bytes:
-    """Loss and accuracy over the epochs, from the `progress` and `evaluation` events.
+    """Loss and accuracy over the epochs, from the Progress and Evaluation events.
 
     The thin line is made of single training batches, averaged where there are many; marked points
     stand for whole epochs. Training points are with dropout and augmentation, while the weights
@@ -86,13 +86,12 @@ def learning_curves(events: Sequence[Event], form: Format = "svg") -> bytes:
 
     figure = new_figure(9.0, 3.6)
     loss, accuracy = figure.subplots(1, 2)
-    progress = [event for event in events if event.get("event") == "progress"]
-    evaluations = [event for event in events if event.get("event") == "evaluation"]
+    steps, epochs = of_kind(events, Progress), of_kind(events, Evaluation)
     for axes, field in ((loss, "loss"), (accuracy, "accuracy")):
-        x, y = _averaged(*_points(progress, None, field))
+        x, y = _averaged(*_points((step.epoch, getattr(step, field)) for step in steps))
         axes.plot(x, y, color=_COLOURS["train"], linewidth=0.8, alpha=0.6, label="training batches")
         for split, (line, marker) in _STYLES.items():
-            x, y = _points(evaluations, split, field)
+            x, y = _points((e.epoch, e.figures[split][field]) for e in epochs if split in e.figures)
             if not len(x):
                 continue
             look = {"color": _COLOURS[split], "linestyle": line, "marker": marker}
@@ -289,19 +288,10 @@ def name_rows(axes: Axes, names: Sequence[str]) -> None:
     axes.tick_params(axis="y", length=0)
 
 
-def _points(events: Sequence[Event], split: str | None, field: str) -> tuple[Exact, Exact]:
-    """Epochs and values of a field, of the event itself or of one of its splits.
-
-    Missing and non-finite values (None in JSON) become NaN, which leaves a gap in the line.
-    """
-    epochs, values = [], []
-    for event in events:
-        holder = event if split is None else event.get(split)
-        if holder is not None and field in holder:
-            value = holder[field]
-            epochs.append(float(event["epoch"]))
-            values.append(np.nan if value is None else float(value))
-    return np.array(epochs), np.array(values)
+def _points(points: Iterable[tuple[float, float | None]]) -> tuple[Exact, Exact]:
+    """Epochs and values; one that was not finite (None) becomes NaN, a gap in the line."""
+    pairs = np.array(list(points), np.float64).reshape(-1, 2)
+    return pairs[:, 0], pairs[:, 1]
 
 
 def _averaged(x: Exact, y: Exact) -> tuple[Exact, Exact]:

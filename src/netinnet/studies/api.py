@@ -48,7 +48,8 @@ def reliability(
             gone on with.
         workers: runs at a time; by the number of cores if None.
         data_dir: folder with the data set's files; found or fetched if None.
-        listener: called with each event of the study, a dict; nothing is printed without one.
+        listener: called with each event of the study, an object of `netinnet.studies.events`;
+            nothing is printed without one.
         changes: values for single fields of the recipe.
 
     Returns:
@@ -102,7 +103,8 @@ def ablate(
             with.
         workers: runs at a time; by the number of cores if None.
         data_dir: folder with the data set's files; found or fetched if None.
-        listener: called with each event of the study, a dict; nothing is printed without one.
+        listener: called with each event of the study, an object of `netinnet.studies.events`;
+            nothing is printed without one.
         changes: values for single fields of the recipe.
 
     Returns:
@@ -148,7 +150,8 @@ def compare(
             with.
         workers: runs at a time; by the number of cores if None.
         data_dir: folder with the data set's files; found or fetched if None.
-        listener: called with each event of the study, a dict; nothing is printed without one.
+        listener: called with each event of the study, an object of `netinnet.studies.events`;
+            nothing is printed without one.
         changes: the budget, the same for all: values for single fields of every recipe.
 
     Returns:
@@ -203,7 +206,8 @@ def tune(
             with.
         workers: trials at a time; by the number of cores if None.
         data_dir: folder with the data set's files; found or fetched if None.
-        listener: called with each event of the search, a dict; nothing is printed without one.
+        listener: called with each event of the search, an object of `netinnet.studies.events`;
+            nothing is printed without one.
         changes: values for single fields of the recipe.
 
     Returns:

@@ -17,7 +17,9 @@ from netinnet.inference.onnx_graph import too_large
 from netinnet.inference.predictor import Predictor
 from netinnet.studies.plan import Job, Plan
 from netinnet.studies.statistics import Summary, summary
-from netinnet.training.run import Event, Run
+from netinnet.training import events
+from netinnet.training.events import Evaluation, Event, of_kind
+from netinnet.training.run import Run
 from netinnet.training.splits import splits
 
 _MEASURED = ("training_seconds", "wall_seconds", "images_per_second", "peak_memory_bytes")
@@ -136,13 +138,14 @@ def read(job: Job) -> Outcome:
         return Outcome(job.arm, job.seed, job.folder, "unfinished")
     except ValueError as error:
         raise ModelError(f"{job.folder / OUTCOME_FILE}: damaged ({error})") from error
-    events = run.events()
+    logged = run.events()
+    evaluations = of_kind(logged, Evaluation)
     judged = job.recipe.judged
-    curve = tuple(_point(event, judged) for event in _evaluations(events))
+    curve = tuple(_point(event, judged) for event in evaluations)
     if judgement["state"] == "diverged":
         return Outcome(job.arm, job.seed, job.folder, "diverged", judgement["reason"], curve=curve)
     metrics = run.metrics()
-    recall = _evaluations(events)[-1][judged]["recall"]
+    recall = evaluations[-1].figures[judged]["recall"]
     return Outcome(
         *(job.arm, job.seed, job.folder, "finished"),
         judged=judged,
@@ -151,44 +154,40 @@ def read(job: Job) -> Outcome:
         train_accuracy=metrics["train"]["accuracy"],
         model_bytes=run.model_file.stat().st_size,
         **{name: metrics[name] for name in _MEASURED},
-        dead=_dead(judgement["dead_classes"], events, run.dataset().facts.classes, recall),
+        dead=_dead(judgement["dead_classes"], logged, run.dataset().facts.classes, recall),
         recall=tuple(recall),
         curve=curve,
     )
 
 
-def _evaluations(events: list[Event]) -> list[Event]:
-    return [event for event in events if event["event"] == "evaluation"]
-
-
-def _point(event: Event, judged: str) -> Point:
+def _point(event: Evaluation, judged: str) -> Point:
     return Point(
-        epoch=event["epoch"],
-        seconds=event["seconds"],
-        train_loss=event["train"]["loss"],
-        train_accuracy=event["train"]["accuracy"],
-        loss=event[judged]["loss"],
-        accuracy=event[judged]["accuracy"],
+        epoch=event.epoch,
+        seconds=event.seconds,
+        train_loss=event.train["loss"],
+        train_accuracy=event.train["accuracy"],
+        loss=event.figures[judged]["loss"],
+        accuracy=event.figures[judged]["accuracy"],
     )
 
 
 def _dead(
-    names: list[str], events: list[Event], classes: tuple[str, ...], recall: list[float | None]
+    names: list[str], logged: list[Event], classes: tuple[str, ...], recall: list[float | None]
 ) -> tuple[DeadClass, ...]:
     """The dead classes with the first of the unbroken row of epochs in which they were dead."""
-    evaluations = _evaluations(events)
+    evaluations = of_kind(logged, Evaluation)
     dead = []
     for name in names:
         steps = {
-            event["epoch"]: event["step"]
-            for event in events
-            if event["event"] == "dead_class" and event["class"] == name
+            event.epoch: event.step
+            for event in of_kind(logged, events.DeadClass)
+            if event.class_ == name
         }
         first = None
         for event in reversed(evaluations):
-            if event["epoch"] not in steps:
+            if event.epoch not in steps:
                 break
-            first = event["epoch"]
+            first = event.epoch
         step = None if first is None else steps[first]
         dead.append(DeadClass(name, first, step, recall[classes.index(name)]))
     return tuple(dead)
