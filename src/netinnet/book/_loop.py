@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import numpy as np
@@ -24,10 +24,6 @@ Answer = tuple[Logits, Labels]
 Step = Callable[[Any, Any], Answer]
 """Takes a batch's images and labels as the iterator gives them; returns logits (n×k) and labels
 (n) in NumPy. One that trains returns the logits from before the weights were changed."""
-
-OnStep = Callable[["Tally", int, float, float, float], None]
-"""Called after each batch with the epoch so far, the batch's number from 1, its loss, accuracy and
-seconds."""
 
 LONG_SECONDS = 120.0
 """A training that takes longer says so at its second step."""
@@ -97,16 +93,8 @@ def train(
     dead: set[int] = set()
 
     for epoch in range(1, num_epochs + 1):
-
-        def on_step(
-            tally: Tally,
-            i: int,
-            loss: float,
-            accuracy: float,
-            took: float,
-            epoch: int = epoch,
-            before: float = seconds,
-        ) -> None:
+        training, test = Tally(), Tally()
+        for i, loss, accuracy, took in _pass(step, train_iter, training):
             if not math.isfinite(loss):
                 raise Diverged(
                     f"the training diverged at step {i} of epoch {epoch}: its numbers are no "
@@ -120,15 +108,15 @@ def train(
                     epoch=epoch - 1 + i / steps,
                     loss=loss,
                     accuracy=accuracy,
-                    images_per_second=tally.seen / max(tally.seconds, 1e-9),
+                    images_per_second=training.seen / max(training.seconds, 1e-9),
                     learning_rate=lr,
-                    seconds=before + tally.seconds,
+                    seconds=seconds + training.seconds,
                     seconds_of_step=took,
                 )
             )
 
-        training = _pass(step, train_iter, on_step)
-        test = _pass(predict, test_iter)
+        for _ in _pass(predict, test_iter, test):
+            pass
         seconds, seen = seconds + training.seconds, seen + training.seen
         show(Evaluation(epoch, epoch * steps, seconds, training.figures, test.figures))
         figures = (
@@ -143,20 +131,19 @@ def train(
     print(f"{figures}, {seen / seconds:.1f} examples/sec on {device}", flush=True)
 
 
-def _pass(step: Step, batches: Collection[Any], on_step: OnStep | None = None) -> Tally:
-    """Go through all batches once."""
-    tally = Tally()
+def _pass(
+    step: Step, batches: Collection[Any], tally: Tally
+) -> Iterator[tuple[int, float, float, float]]:
+    """Go through all batches once: each one's number from 1, mean loss, accuracy and seconds."""
     began = time.perf_counter()
     for i, (images, labels) in enumerate(batches, 1):
         loss, accuracy = tally.add(*step(images, labels))
         took = time.perf_counter() - began
         tally.seconds += took
-        if on_step is not None:
-            on_step(tally, i, loss, accuracy, took)
+        yield i, loss, accuracy, took
         began = time.perf_counter()
     if not tally.seen:
         raise DataError("an iterator gave no batch; one at least would be right")
-    return tally
 
 
 def _estimate(seconds: float) -> None:

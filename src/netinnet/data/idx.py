@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from netinnet.errors import DataError
+from netinnet.units import times
 
 UNSIGNED_BYTE = 0x08
 # What a gzip container may add to content that doesn't compress at all, generously.
@@ -143,7 +144,7 @@ def _header(content: bytes, where: str) -> tuple[tuple[int, ...], int]:
         raise DataError(f"{where}: truncated, {len(content)} bytes of an IDX header of {start}")
     shape = struct.unpack(f">{dimensions}I", content[4:start])
     if 0 in shape:
-        raise DataError(f"{where}: IDX of {_times(shape)} elements, no dimension may be 0")
+        raise DataError(f"{where}: IDX of {times(shape)} elements, no dimension may be 0")
     return shape, start
 
 
@@ -151,9 +152,5 @@ def _check_length(behind: int, shape: tuple[int, ...], where: str) -> None:
     if behind != math.prod(shape):
         raise DataError(
             f"{where}: {behind:,} bytes behind the IDX header, which promises"
-            f" {_times(shape)} = {math.prod(shape):,}"
+            f" {times(shape)} = {math.prod(shape):,}"
         )
-
-
-def _times(shape: tuple[int, ...]) -> str:
-    return "×".join(str(n) for n in shape)

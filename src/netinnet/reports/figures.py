@@ -102,11 +102,9 @@ def learning_curves(events: Sequence[Event], form: Format = "svg") -> bytes:
         axes.xaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 5, 10], integer=True))
     loss.set_ylabel("loss (cross-entropy, nats)")
     loss.set_ylim(bottom=0)
-    accuracy.set_ylabel("accuracy (%)")
-    percent_axis(accuracy.yaxis)
+    percent_axis(accuracy.yaxis, "accuracy (%)")
     accuracy.set_ylim(top=1)
-    handles, labels = loss.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=4, frameon=False, fontsize=9)
+    legend_above(figure, loss, 4)
     return image_bytes(figure, form)
 
 
@@ -123,8 +121,7 @@ def confusion(
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     few = len(classes) <= ANNOTATED_CLASSES
     side = max(3.4, 0.52 * len(classes)) if few else 7.0
-    figure = new_figure(side + 2.0, side + 1.1)
-    axes = figure.subplots()
+    figure, axes = new_axes(side + 2.0, side + 1.1)
     # Mistakes are a few per cent; a square root gives them shades that can be told apart.
     image = axes.imshow(shares, cmap="Greys", norm=PowerNorm(0.5, 0, 1), interpolation="nearest")
     axes.set_xlabel("predicted class")
@@ -168,8 +165,7 @@ def recall_bars(
         (value, name) for value, name in zip(recall, classes, strict=True) if value is not None
     ]
     ranked = sorted(known, key=lambda pair: pair[0])[:BARS]
-    figure = new_figure(6.4, 0.9 + 0.28 * max(len(ranked), 2))
-    axes = figure.subplots()
+    figure, axes = new_axes(6.4, 0.9 + 0.28 * max(len(ranked), 2))
     values = [value for value, _ in ranked]
     axes.barh(range(len(ranked)), values, height=0.68, color=_COLOURS["train"])
     name_rows(axes, [shortened(name, 28) for _, name in ranked])
@@ -239,6 +235,12 @@ def new_figure(
     return Figure(figsize=(width, height), layout=layout, facecolor="white")
 
 
+def new_axes(width: float, height: float) -> tuple[Figure, Axes]:
+    """A figure of that size with one panel."""
+    figure = new_figure(width, height)
+    return figure, figure.subplots()
+
+
 def new_grid(
     count: int, most: int, width: float, height: float, margin: float = 0.0, **options: Any
 ) -> tuple[Figure, Any]:
@@ -276,9 +278,18 @@ def tidy(axes: Axes, grid: bool = True) -> None:
     axes.tick_params(colors=GREY, labelsize=9)
 
 
-def percent_axis(axis: Any) -> None:
+def percent_axis(axis: Any, label: str = "") -> None:
     """The axis's shares as numbers of per cent; its label says so."""
     axis.set_major_formatter(lambda value, _: f"{100 * value:g}")
+    if label:
+        axis.set_label_text(label)
+
+
+def legend_above(figure: Figure, axes: Axes, columns: int) -> None:
+    """What the axes' lines and points mean, above all of the figure."""
+    handles, labels = axes.get_legend_handles_labels()
+    look: dict[str, Any] = {"ncols": columns, "frameon": False, "fontsize": 9}
+    figure.legend(handles, labels, loc="outside upper center", **look)
 
 
 def name_rows(axes: Axes, names: Sequence[str]) -> None:

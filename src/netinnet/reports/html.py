@@ -44,6 +44,13 @@ def write(run: Path, pictures: Source | None) -> Path:
     return path
 
 
+_STATES: dict[type[Event], str] = {
+    **dict.fromkeys((events.Start, events.Resume), "running"),
+    **{events.Interrupted: "interrupted", events.Failed: "failed", events.End: "finished"},
+}
+"""What a run is after an event."""
+
+
 @dataclass(frozen=True)
 class _Facts:
     """What the files of a run say."""
@@ -72,18 +79,8 @@ class _Facts:
     @property
     def state(self) -> str:
         """`waiting`, `running`, `interrupted`, `failed` or `finished`."""
-        state = "waiting"
-        for event in self.events:
-            match event:
-                case events.Start() | events.Resume():
-                    state = "running"
-                case events.Interrupted():
-                    state = "interrupted"
-                case events.Failed():
-                    state = "failed"
-                case events.End():
-                    state = "finished"
-        return state
+        states = [_STATES[type(event)] for event in self.events if type(event) in _STATES]
+        return states[-1] if states else "waiting"
 
 
 def _read_run(folder: Path) -> _Facts:
@@ -180,9 +177,8 @@ def _subtitle(facts: _Facts) -> str:
 def _dead(facts: _Facts) -> list[tuple[str, int]]:
     """Classes that are dead after the newest epoch, and the first epoch in which they were."""
     dead = facts.all(events.DeadClass)
-    epochs = [event.epoch for event in dead]
-    epochs += [event.epoch for event in facts.all(events.Evaluation)]
-    newest = max(epochs, default=0)
+    evaluated = (event.epoch for event in facts.all(events.Evaluation))
+    newest = max((*evaluated, *(event.epoch for event in dead)), default=0)
     first: dict[str, int] = {}
     for event in dead:
         first.setdefault(event.class_, event.epoch)

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from netinnet import metrics
+from netinnet.costs import counts
 from netinnet.data import datasets
 from netinnet.data.loader import logits_of
 from netinnet.errors import ModelError
 from netinnet.files import write_text
 from netinnet.inference.onnx_graph import too_large
 from netinnet.inference.predictor import Predictor
-from netinnet.studies.plan import Job, Plan
+from netinnet.studies.plan import Arm, Job, Plan
 from netinnet.studies.statistics import Summary, summary
 from netinnet.training import events
 from netinnet.training.events import Evaluation, Event, of_kind
@@ -110,6 +111,38 @@ def by_arm(plan: Plan, outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:
     for result in outcomes:
         results[result.arm].append(result)
     return results
+
+
+@dataclass(frozen=True)
+class ArmFigures:
+    """What one arm costs, and what its runs came to.
+
+    Costs are those of one picture in a forward pass, activations in float32, computed from the
+    description. `accuracy` and `seconds` (of training) are over the finished runs; `lost` runs
+    diverged or failed.
+    """
+
+    arm: str
+    runs: tuple[Outcome, ...]
+    parameters: int
+    macs: int
+    activation_bytes: int
+    accuracy: Summary | None
+    lost: int
+    seconds: Summary | None
+
+
+def figures_of(arm: Arm, outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    """The fields of `ArmFigures`."""
+    cost = counts.total_cost(arm.network)
+    return {
+        "arm": arm.name,
+        "runs": tuple(outcomes),
+        **{name: getattr(cost, name) for name in ("parameters", "macs", "activation_bytes")},
+        "accuracy": summary_of(outcomes, "accuracy"),
+        "lost": sum(outcome.is_lost for outcome in outcomes),
+        "seconds": summary_of(outcomes, "training_seconds"),
+    }
 
 
 def write(run: Run, judgement: dict[str, Any]) -> None:
