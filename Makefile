@@ -24,7 +24,7 @@ LOWEST_BIN := $(LOWEST_VENV)/bin
 # These start processes that train.
 LOWEST_WITHOUT := $(patsubst %,--ignore tests/test_%.py,agreement studies training tuning readme chapter_docs)
 
-.PHONY: train test test-mxnet test-slow test-lowest lint types golden shipped-model clean
+.PHONY: train test test-mxnet test-slow test-lowest lint types golden docs-tables shipped-model clean
 
 train: $(STAMP)-train
 	$(BIN)/nin train $(TRAIN_FLAGS)
@@ -60,6 +60,10 @@ types: $(STAMP)-test
 
 golden: $(STAMP)-test
 	UPDATE_GOLDEN=1 $(BIN)/python -m pytest tests/test_golden.py
+
+# The tables in docs/architecture.md that the code's docstrings say.
+docs-tables: $(STAMP)-test
+	$(BIN)/python tools/docs_tables.py
 
 # The model in src/netinnet/models, made again from its recipe and seed.
 shipped-model: $(STAMP)-train

@@ -14,6 +14,7 @@ from xml.sax.saxutils import escape
 from netinnet.costs import counts
 from netinnet.networks import zoo
 from netinnet.reports import figures
+from netinnet.training.events import Evaluation, of_kind
 from netinnet.training.run import open_run
 
 IMAGES = Path(__file__).parent.parent / "docs" / "images"
@@ -157,10 +158,10 @@ def draw_run(folder: Path) -> None:
     run = open_run(folder)
     events = run.events()
     (IMAGES / "learning-curves.png").write_bytes(figures.learning_curves(events, "png"))
-    last = [event for event in events if event["event"] == "evaluation"][-1]
+    last = of_kind(events, Evaluation)[-1]
     classes = run.model().network.classes
     (IMAGES / "confusion.png").write_bytes(
-        figures.confusion(last["test"]["confusion"], classes, "png")
+        figures.confusion(last.figures["test"]["confusion"], classes, "png")
     )
 
 

@@ -31,7 +31,7 @@ hypothesis.settings.load_profile("tests")
 # The same sums in every process, on any number of cores. One thread: several tests run at a time,
 # and OpenMP's threads wait for each other at every small step, which takes ten times as long then.
 os.environ["OMP_NUM_THREADS"] = "1"
-# What JAX compiles is kept, for many tests start processes that train the same: a third of the time.
+# What JAX compiles is kept: many tests start processes that train the same. A third of the time.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".pytest_cache/jax"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 SMALL = ["--train-examples", "512", "--test-examples", "200", "--batch-size", "64", "--epochs", "2"]

@@ -12,7 +12,6 @@ from netinnet.errors import NetinnetError, RecipeError
 from netinnet.studies import ablation, comparison
 from netinnet.studies.outcome import Outcome, Point
 from netinnet.studies.pages import figures
-from netinnet.studies.pages.figures import Curve, Dots, Place
 from netinnet.studies.statistics import Interval, Summary
 from netinnet.training import recipe as recipes
 from netinnet.training.parts import network_for
@@ -184,17 +183,20 @@ def summary(value: float) -> Summary:
 
 FIGURES: dict[str, Callable[[figures.Format], bytes]] = {
     "strips": lambda form: figures.accuracy_strips(
-        [Dots("a", [0.1, 0.9], [True, False]), Dots("$none$", [], [])], 0.8, form
+        {"a": [(0.1, True), (0.9, False)], "$none$": []}, 0.8, form
     ),
     "dead": lambda form: figures.dead_and_accuracy([(0, 0.9), (10, 0.1)], 10, 0.9, form),
     "curves": lambda form: figures.curves_with_bands(
-        [("one", [Curve("a", [[0.1, 0.5], [0.2, 0.6, 0.7]])]), ("", [Curve("b", [[0.3]])])], form
+        [("one", {"a": [[0.1, 0.5], [0.2, 0.6, 0.7]]}), ("", {"b": [[0.3]]})], form
     ),
     "effects": lambda form: figures.effects(
         [("a", Interval(0.1, 0.0, 0.2, 3)), ("b", Interval(0.1, None, None, 1))], form
     ),
     "costs": lambda form: figures.accuracy_against_cost(
-        [Place("a", 1000, 3.0, summary(0.9)), Place("b", 10**7, 900.0, summary(0.8))], form
+        ["a", "b"],
+        {"parameters": [1000, 10**7], "training time (s)": [3.0, 900.0]},
+        [summary(0.9), summary(0.8)],
+        form,
     ),
 }
 

@@ -272,7 +272,7 @@ class Fake:
         return ((batch, np.zeros(len(batch), np.int64)) for batch in self.logits)
 
     def train(self, epochs: int) -> None:
-        _loop.train(lambda x, y: (x, y), lambda x, y: (x, y), self, self, epochs, "nowhere")
+        _loop.train(lambda x, y: (x, y), lambda x, y: (x, y), self, self, epochs, 0.1, "nowhere")
 
 
 def test_figures_of_an_epoch(capsys: pytest.CaptureFixture[str]) -> None:

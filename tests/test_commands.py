@@ -18,7 +18,10 @@ from netinnet.errors import NetinnetError, RecipeError, RecipeWarning
 from netinnet.frameworks import FRAMEWORKS
 from netinnet.networks import zoo
 from netinnet.optimizer import KINDS, Optimizer
+from netinnet.studies.events import RunEnd, StudyStart
+from netinnet.training import events
 from netinnet.training import recipe as recipes
+from netinnet.training.events import Event
 from tests.conftest import FRAMEWORK, ROOT, needs
 
 SOURCE = ROOT / "src/netinnet"
@@ -262,18 +265,14 @@ def test_a_whole_recipe_is_not_warned_of(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("fashion_mnist")
 def test_the_api_prints_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    run_events: list[str] = []
-    netinnet.train(
-        "lenet", output=tmp_path / "run", listener=lambda e: run_events.append(e["event"]), **TINY
-    )
-    assert run_events[-1] == "end"
-    assert {"start", "progress", "evaluation"} <= {*run_events}
-    events: list[str] = []
+    heard: list[Event] = []
+    netinnet.train("lenet", output=tmp_path / "run", listener=heard.append, **TINY)
+    assert isinstance(heard[-1], events.End)
+    assert {events.Start, events.Progress, events.Evaluation} <= {*map(type, heard)}
+    heard.clear()
     study = tmp_path / "study"
-    rows = netinnet.compare(
-        "lenet", seeds=1, output=study, listener=lambda e: events.append(e["event"]), **TINY
-    )
-    assert {"study_start", "run_end"} <= {*events}
+    rows = netinnet.compare("lenet", seeds=1, output=study, listener=heard.append, **TINY)
+    assert {StudyStart, RunEnd} <= {*map(type, heard)}
     # A study is gone on with by its folder, as a run is.
     assert netinnet.resume(study) == rows
     with pytest.raises(NetinnetError, match="the run is finished"):

@@ -15,6 +15,7 @@ from netinnet.frameworks import FRAMEWORKS
 from netinnet.inference import onnx_graph
 from netinnet.reports import html
 from netinnet.studies import outcome
+from netinnet.training.events import OnnxFailed, Start, of_kind
 from netinnet.training.run import Run
 from tests.conftest import FRAMEWORK
 
@@ -49,9 +50,10 @@ def test_weights_beyond_onnx_are_said_first_and_lose_nothing(
     assert finished.report_file.is_file()
     assert not finished.onnx_file.exists()
     assert not list(finished.checkpoints.iterdir())
-    events = {event["event"]: event for event in finished.events()}
-    assert events["start"]["cautions"] == [caution]
-    assert reason in events["onnx_failed"]["reason"]
+    (start,) = of_kind(finished.events(), Start)
+    assert start.cautions == [caution]
+    (failed,) = of_kind(finished.events(), OnnxFailed)
+    assert reason in failed.reason
     # What can be done with it is.
     picture = tmp_path / "a.png"
     Image.fromarray(np.zeros((28, 28), np.uint8)).save(picture)

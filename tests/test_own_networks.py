@@ -565,7 +565,7 @@ def test_arms_keep_what_their_names_stood_for(place: Path) -> None:
 
 def test_every_study_takes_an_object() -> None:
     base = recipes.load("fashion", network="mine")
-    one = reliability.plan(base, name="x", vary={"width": [1.0, 2.0]}, seeds=(0,), network=OBJECT)
+    one = reliability.plan(base, vary={"width": [1.0, 2.0]}, seeds=(0,), network=OBJECT)
     assert [arm.network.blocks[0].layers[0] for arm in one.arms] == [
         Conv(6, 3, 1, 1),
         Conv(12, 3, 1, 1),

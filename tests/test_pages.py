@@ -20,6 +20,7 @@ from netinnet.studies.pages import reliability as reliability_page
 from netinnet.studies.pages import tuning as tuning_page
 from netinnet.studies.plan import Arm, Plan
 from netinnet.training import recipe as recipes
+from netinnet.training.events import Evaluation
 from tests.conftest import QUICK
 from tests.html_parser import parse
 
@@ -134,7 +135,7 @@ def test_a_notebook_without_matplotlib_is_told_once(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(live, "_in_notebook", lambda: True)
     with pytest.warns(UserWarning, match="curve is not drawn: .* pip install 'netinnet.figures.'"):
         listener = live.listener()
-    listener({"event": "evaluation"})
+    listener(Evaluation(1, 1, 0.1, {"loss": 1.0, "accuracy": 0.5}))
 
 
 @pytest.mark.usefixtures("fashion_mnist")

@@ -17,6 +17,7 @@ from netinnet.metrics import evaluate
 from netinnet.networks import zoo
 from netinnet.reports import figures
 from netinnet.reports.html import write
+from netinnet.training.events import Progress
 from tests.html_parser import parse
 
 CLASSES = ("<script>alert('x')</script>", "$5 & $6", "naïve \N{PILE OF POO}", "bag")
@@ -42,13 +43,16 @@ def _events(split: Arrays, epochs: int) -> list[dict[str, Any]]:
         {
             "event": "start",
             "time": "2026-05-04T10:00:00+00:00",
+            "run": "runs/x",
             "steps_per_epoch": STEPS,
             "epochs": 3,
+            "network": "nin-small",
             "framework": "pytorch",
             "device": "cpu",
             "threads": 2,
             "versions": {"numpy": "2.4.6", "torch": "<2.13>"},
             "parameters": 1234,
+            "cautions": [],
         }
     ]
     for step in range(1, STEPS * epochs + 1):
@@ -62,6 +66,7 @@ def _events(split: Arrays, epochs: int) -> list[dict[str, Any]]:
                 "images_per_second": 1000.0 + step,
                 "learning_rate": 0.1,
                 "seconds": step / 10,
+                "seconds_of_step": 0.1,
             }
         )
         if step % STEPS == 0:
@@ -77,7 +82,7 @@ def _events(split: Arrays, epochs: int) -> list[dict[str, Any]]:
     return events
 
 
-END = {"event": "end", "time": "2026-05-04T10:01:00+00:00", "seconds": 14.0}
+END = {"event": "end", "time": "2026-05-04T10:01:00+00:00", "step": 120, "seconds": 14.0}
 
 
 class _Run:
@@ -310,7 +315,5 @@ def test_picture_grids_take_any_size(shape: tuple[int, ...]) -> None:
 
 def test_a_long_log_does_not_make_large_curves() -> None:
     """More progress events than points in the figure do not make it larger."""
-    long = [
-        {"event": "progress", "epoch": i / 5000, "loss": 1.0, "accuracy": 0.5} for i in range(20000)
-    ]
+    long = [Progress(i, i / 5000, 1.0, 0.5, 100.0, 0.1, i / 100, 0.01) for i in range(1, 20001)]
     assert len(figures.learning_curves(long)) < 100_000

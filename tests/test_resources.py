@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from netinnet.costs import counts, measure
+from netinnet.costs import counts, measure, table
 from netinnet.costs import memory as memory_model
 from netinnet.costs import optimizer as optimizer_cost
 from netinnet.errors import FrameworkError
@@ -46,7 +46,7 @@ def test_stored_by_each_layer() -> None:
     # The ReLU runs behind the pool, in place; the pool keeps its input and int64 positions; the
     # second convolution's output is needed by no backward pass.
     assert [
-        (row.name, row.stored) for row in memory_model.model(small(), BATCH, MOMENTUM).layers
+        (row.name, row.stored_bytes) for row in table.costs(small(), BATCH, MOMENTUM).layers
     ] == [
         ("block1.conv1", 4 * MAP),
         ("block1.pool1", 4 * POOLED + 8 * POOLED),
@@ -95,7 +95,7 @@ def test_live_in_prediction() -> None:
 def test_precision_halves_all_but_positions(precision: str) -> None:
     full = memory_model.model(small(), BATCH, MOMENTUM)
     half = memory_model.model(small(), BATCH, MOMENTUM, precision)
-    assert full.layers[1].stored - half.layers[1].stored == 2 * POOLED
+    assert full.layers[1].stored_bytes - half.layers[1].stored_bytes == 2 * POOLED
     for field in ("weights", "input", "gradients", "optimizer_state", "passing"):
         whole = getattr(full.training_peak, field)
         assert getattr(half.training_peak, field) * 2 == whole

@@ -12,24 +12,23 @@ import pytest
 from netinnet.data import datasets
 from netinnet.errors import NetinnetError
 from netinnet.studies import plan as plans
+from netinnet.studies.events import Evaluated, StudyProgress
+from netinnet.studies.events import WorkerEnd as Ended
 from netinnet.studies.outcome import Outcome
 from netinnet.studies.plan import Job
 from netinnet.studies.scheduler import Scheduler
 from netinnet.training import recipe as recipes
+from netinnet.training.events import Event
 from netinnet.training.interruption import Interrupted, StopRequest
 from netinnet.training.parts import network_for
 
 DATA = {"fashion-mnist": datasets.find("fashion-mnist").record()}
 
 
-def ended(status: int, reason: str = "") -> dict[str, Any]:
-    return {"event": "worker_end", "status": status, "reason": reason}
-
-
 class Script:
     """A policy and its workers in one: each start of a process plays the next list of events."""
 
-    def __init__(self, folder: Path, *plays: list[dict[str, Any]], jobs: int = 1) -> None:
+    def __init__(self, folder: Path, *plays: list[Event], jobs: int = 1) -> None:
         recipe = recipes.load("fashion")
         self.waiting = deque(
             plans.job(folder, "a", recipe.replace(seed=seed), network_for(recipe))
@@ -37,7 +36,7 @@ class Script:
         )
         self.plays, self.count = deque(plays), 1
         self.at_work: dict[Path, Any] = {}
-        self.events: deque[tuple[Job, dict[str, Any]]] = deque()
+        self.events: deque[tuple[Job, Event]] = deque()
         self.results: list[Outcome] = []
         self.stops: list[Job | None] = []
         self.reports: list[str] = []
@@ -52,11 +51,11 @@ class Script:
         self.at_work[job.folder] = job
         self.events.extend((job, event) for event in self.plays.popleft())
 
-    def poll(self, timeout: float) -> tuple[Job, dict[str, Any]] | None:
+    def poll(self, timeout: float) -> tuple[Job, Event] | None:
         if not self.events:
             return None
         job, event = self.events.popleft()
-        if event["event"] == "worker_end":
+        if isinstance(event, Ended):
             del self.at_work[job.folder]
         return job, event
 
@@ -68,14 +67,14 @@ class Script:
     def next_job(self) -> Job | None:
         return self.waiting.popleft() if self.waiting else None
 
-    def on_event(self, job: Job, event: dict[str, Any]) -> bool:
-        return event["event"] == "evaluation"
+    def on_event(self, job: Job, event: Event) -> bool:
+        return isinstance(event, Evaluated)
 
     def on_end(self, job: Job, result: Outcome) -> None:
         self.results.append(result)
 
-    def progress(self, workers: int) -> dict[str, Any]:
-        return {"done": len(self.results), "seconds_left": None}
+    def progress(self, workers: int) -> StudyProgress:
+        return StudyProgress(len(self.results), None)
 
     def standing(self) -> str:
         return "nothing done"
@@ -91,13 +90,13 @@ class Script:
 @pytest.mark.parametrize(
     ("plays", "reason"),
     [
-        ([[ended(-9)], [ended(-9)], [ended(-9)]], "its process was killed (signal 9)"),
-        ([[ended(-9)], [ended(2, "no such device")]], "no such device"),
-        ([[ended(2)]], "its process ended with status 2"),
+        ([[Ended(-9)], [Ended(-9)], [Ended(-9)]], "its process was killed (signal 9)"),
+        ([[Ended(-9)], [Ended(2, "no such device")]], "no such device"),
+        ([[Ended(2)]], "its process ended with status 2"),
     ],
 )
 def test_a_killed_run_begins_again_but_not_for_ever(
-    plays: list[list[dict[str, Any]]], reason: str, tmp_path: Path
+    plays: list[list[Event]], reason: str, tmp_path: Path
 ) -> None:
     script = Script(tmp_path, *plays)
     script.run()
@@ -107,8 +106,7 @@ def test_a_killed_run_begins_again_but_not_for_ever(
 
 
 def test_a_run_that_falls_behind_is_asked_once_to_stop(tmp_path: Path) -> None:
-    evaluation = {"event": "evaluation"}
-    script = Script(tmp_path, [evaluation, evaluation, ended(143)], [ended(2)], jobs=2)
+    script = Script(tmp_path, [Evaluated(), Evaluated(), Ended(143)], [Ended(2)], jobs=2)
     script.run()
     assert [job.seed for job in script.stops if job] == [0]
     assert [result.state for result in script.results] == ["unfinished", "failed"]
@@ -117,7 +115,7 @@ def test_a_run_that_falls_behind_is_asked_once_to_stop(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_interrupted_runs_stay_open(number: signal.Signals, status: int, tmp_path: Path) -> None:
     stop = StopRequest()
-    script = Script(tmp_path, [{"event": "evaluation"}, ended(143)], jobs=2)
+    script = Script(tmp_path, [Evaluated(), Ended(143)], jobs=2)
     script.start(script.waiting.popleft())
     stop.signal = number
     with pytest.raises(Interrupted) as raised:
@@ -132,7 +130,7 @@ def test_interrupted_runs_stay_open(number: signal.Signals, status: int, tmp_pat
 
 
 def test_a_changed_recipe_is_not_the_studys(tmp_path: Path) -> None:
-    script = Script(tmp_path, [ended(-9)])
+    script = Script(tmp_path, [Ended(-9)])
     (job,) = script.waiting
     job.folder.mkdir(parents=True)
     (job.folder / "recipe.toml").write_text(job.recipe.replace(epochs=9).to_toml())

@@ -39,6 +39,7 @@ from netinnet.preprocessing import normalise
 from netinnet.training import recipe as recipes
 from netinnet.training import run as runs
 from netinnet.training import start
+from netinnet.training.events import Evaluation, Event, Progress, of_kind
 from netinnet.training.interruption import Interrupted
 
 from .conftest import FRAMEWORK
@@ -415,9 +416,9 @@ def test_faster_augmentation_gives_the_same_bytes(
 # --- training with data of one's own
 
 
-def interrupt_at(step: int) -> Callable[[dict[str, Any]], None]:
-    def listener(event: dict[str, Any]) -> None:
-        if event["event"] == "progress" and event["step"] == step:
+def interrupt_at(step: int) -> Callable[[Event], None]:
+    def listener(event: Event) -> None:
+        if isinstance(event, Progress) and event.step == step:
             os.kill(os.getpid(), signal.SIGINT)
 
     return listener
@@ -489,8 +490,8 @@ def test_with_validation_the_test_pictures_stay_unread(tmp_path: Path) -> None:
     assert "test" not in metrics
     assert metrics["judged"] == "validation"
     assert metrics["validation_examples"] == 9
-    evaluations = [e for e in run.events() if e["event"] == "evaluation"]
-    assert all("test" not in event and "validation" in event for event in evaluations)
+    evaluations = of_kind(run.events(), Evaluation)
+    assert all({*event.figures} == {"train", "validation"} for event in evaluations)
     assert "How many validation pictures" in run.report_file.read_text()
 
 

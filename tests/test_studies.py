@@ -21,10 +21,13 @@ from netinnet.errors import FrameworkError, NetinnetError, RecipeError
 from netinnet.frameworks import FRAMEWORKS
 from netinnet.studies import fields, outcome, plan, reliability, statistics, tables, timing, workers
 from netinnet.studies.estimate import Estimate
+from netinnet.studies.events import Timing
 from netinnet.studies.outcome import DeadClass, Outcome
 from netinnet.studies.plan import Arm, Job, Plan
 from netinnet.studies.workload import Workload
+from netinnet.training import events
 from netinnet.training import recipe as recipes
+from netinnet.training.events import Event
 from netinnet.training.parts import network_for
 from netinnet.training.run import Run
 from tests.conftest import made_once, needs, nin
@@ -302,13 +305,13 @@ def test_only_long_studies_are_timed_before_they_begin() -> None:
     whole = Plan("x", arms, (0,))
     cost = Workload("nin", 0, 10**7, 0, 2345, 300_000, 60_000)
     tiny = Workload("lenet", 0, 10**5, 0, 1, 100, 0)
-    heard: list[dict[str, object]] = []
+    heard: list[Event] = []
     both = [cost, tiny]
     assert timing.before_a_long_study(whole, both, [], 1, heard.append) == {}
     assert timing.before_a_long_study(whole, both, ["lenet"] * 5, 1, heard.append) == {}
     assert not heard
     found = timing.before_a_long_study(whole, both, ["nin", "nin"], 1, heard.append)
-    assert heard == [{"event": "timing", "arms": 1}]
+    assert heard == [Timing(1)]
     assert list(found) == ["nin"]
     assert found["nin"] > 0
 
@@ -383,13 +386,10 @@ def test_first_dead_epoch_is_that_of_the_last_unbroken_row(tmp_path: Path) -> No
     recall = [0.0] * 10
     figures = {"loss": 1.0, "accuracy": 0.5, "recall": recall}
     for epoch in (1, 2, 3, 4):
-        run.log(
-            {"event": "evaluation", "epoch": epoch, "step": 5 * epoch, "seconds": 1.0}
-            | {"train": figures, "test": figures}
-        )
+        run.log(events.Evaluation(epoch, 5 * epoch, 1.0, train=figures, test=figures))
         # Dress dies, comes back, and dies for good; Coat dies within the last epoch.
         if epoch != 2:
-            run.log({"event": "dead_class", "epoch": epoch, "step": 5 * epoch, "class": "Dress"})
+            run.log(events.DeadClass(epoch, 5 * epoch, "Dress"))
     metrics = {"test": figures, "train": figures, "training_seconds": 4.0, "wall_seconds": 5.0}
     metrics |= {"images_per_second": 10.0, "peak_memory_bytes": None}
     run.metrics_file.write_text(json.dumps(metrics))
@@ -542,7 +542,7 @@ def wait_for_steps(folder: Path, step: int) -> None:
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         runs = [Run(path) for path in folder.glob("runs/*/seed-*")]
-        done = [max((e.get("step", 0) for e in run.events()), default=0) for run in runs]
+        done = [max(map(events.step_of, run.events()), default=0) for run in runs]
         if len(done) == 2 and min(done) >= step:
             return
         time.sleep(0.02)
@@ -616,7 +616,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(undisturbed: list[str], tmp_path: Pa
     assert "Traceback" not in said
     assert not workers_of(folder)
     for run in folder.glob("runs/*/seed-*"):
-        assert Run(run).events()[-1]["event"] == "interrupted"
+        assert isinstance(Run(run).events()[-1], events.Interrupted)
     assert "Interrupted: 0 of 2 runs done" in (folder / "report.html").read_text()
     done = nin("reliability", "--resume", folder)
     assert done.returncode == 0, done.stderr

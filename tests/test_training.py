@@ -25,6 +25,16 @@ from netinnet.networks import zoo
 from netinnet.training import recipe as recipes
 from netinnet.training import run as runs
 from netinnet.training.cautions import cautions
+from netinnet.training.events import (
+    DeadClass,
+    Evaluation,
+    Failed,
+    Interrupted,
+    OnnxFailed,
+    Progress,
+    Resume,
+    of_kind,
+)
 from netinnet.training.parts import network_for
 from netinnet.training.schedule import learning_rate
 from tests.conftest import FRAMEWORK, QUICK, needs, nin
@@ -60,7 +70,7 @@ def test_run_folder(small_run: Path) -> None:
         assert metrics[split]["loss"] > 0
     assert metrics["training_seconds"] > 0
     assert metrics["images_per_second"] > 0
-    kinds = [event["event"] for event in runs.Run(small_run).events()]
+    kinds = [event.kind() for event in runs.Run(small_run).events()]
     assert kinds[0] == "start"
     assert kinds[-1] == "end"
     assert kinds.count("evaluation") == 2
@@ -146,8 +156,7 @@ def test_twenty_kills_leave_the_model_unchanged(tmp_path: Path) -> None:
     assert kills >= KILLS - 2
     assert digest(killed / "model.safetensors") == digest(whole / "model.safetensors")
     assert not list(killed.rglob(".*.tmp"))
-    events = runs.Run(killed).events()
-    steps_logged = [event["step"] for event in events if event["event"] == "progress"]
+    steps_logged = [event.step for event in of_kind(runs.Run(killed).events(), Progress)]
     assert steps_logged == sorted(set(steps_logged)) == list(range(1, 28))
 
 
@@ -164,7 +173,7 @@ def test_interrupt_saves_and_says_how_to_go_on(
     assert process.returncode == status
     assert f"saved; nin train --resume {run} goes on" in text
     assert "Traceback" not in text
-    assert runs.Run(run).events()[-1]["event"] == "interrupted"
+    assert isinstance(runs.Run(run).events()[-1], Interrupted)
     assert "interrupted" in (run / "report.html").read_text().lower()
     unfinished = nin("evaluate", run)
     assert unfinished.returncode == 2
@@ -197,8 +206,7 @@ def test_kill_before_the_first_checkpoint(tmp_path: Path) -> None:
     process = start(arguments)
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
-        events = runs.Run(run).events()
-        if any(event["event"] == "evaluation" for event in events):
+        if of_kind(runs.Run(run).events(), Evaluation):
             break
         time.sleep(0.01)
     process.kill()
@@ -207,8 +215,7 @@ def test_kill_before_the_first_checkpoint(tmp_path: Path) -> None:
     process.stdout.close()
     done = nin("train", "--resume", run, "--quiet")
     assert done.returncode == 0, done.stderr
-    events = runs.Run(run).events()
-    epochs = [event["epoch"] for event in events if event["event"] == "evaluation"]
+    epochs = [event.epoch for event in of_kind(runs.Run(run).events(), Evaluation)]
     assert epochs == [1, 2, 3]
 
 
@@ -256,7 +263,7 @@ def test_divergence_is_one_line_and_in_the_log(tmp_path: Path) -> None:
     )
     assert done.returncode == 2
     assert "a learning rate below 900 would be right" in done.stderr
-    assert runs.Run(tmp_path / "run").events()[-1]["event"] == "failed"
+    assert isinstance(runs.Run(tmp_path / "run").events()[-1], Failed)
 
 
 def test_default_folders_are_never_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -343,27 +350,19 @@ def test_book_recipe_is_the_chapters() -> None:
     assert not cautions(recipe, network_for(recipe.replace(logits_relu=False)))
 
 
+def progress(step: int) -> Progress:
+    return Progress(step, step / 10, 2.0, 0.5, 100.0, 0.1, step / 100, 0.01)
+
+
 def test_events_done_twice_count_once(tmp_path: Path) -> None:
     run = runs.Run(tmp_path)
-    for event in (
-        {"event": "start"},
-        *({"event": "progress", "step": n} for n in (1, 2, 3)),
-        {"event": "resume", "step": 1},
-        {"event": "progress", "step": 2},
-    ):
+    resume, dead = Resume("now", 1), DeadClass(1, 2, "a\u2028b")
+    for event in (OnnxFailed("disk full"), *map(progress, (1, 2, 3)), resume, progress(2)):
         run.log(event)
     with run.events_file.open("a") as file:
         file.write('{"event": "progr')
-    run.log({"event": "dead_class", "step": 2, "class": "a\u2028b"})
-    found = [(event["event"], event.get("step")) for event in run.events()]
-    assert found == [
-        ("start", None),
-        ("progress", 1),
-        ("resume", 1),
-        ("progress", 2),
-        ("dead_class", 2),
-    ]
-    assert run.events()[-1]["class"] == "a\u2028b"
+    run.log(dead)
+    assert run.events() == [OnnxFailed("disk full"), progress(1), resume, progress(2), dead]
 
 
 @pytest.mark.parametrize(

@@ -21,9 +21,11 @@ from hypothesis import strategies as st
 from netinnet.errors import NetinnetError, RecipeError
 from netinnet.studies import plan as plans
 from netinnet.studies import search, search_space, tuning
+from netinnet.studies.events import TrialEnd
 from netinnet.studies.plan import PRUNERS
 from netinnet.studies.search_space import Choices, Range
 from netinnet.training import recipe as recipes
+from netinnet.training.events import Event, of_kind
 from netinnet.training.run import Run
 from tests.conftest import FRAMEWORK, made_once, nin
 
@@ -442,7 +444,7 @@ def test_a_pruner_stops_what_falls_behind(name: str, tmp_path: Path) -> None:
 
 def conduct(
     folder: Path,
-    events: list[dict[str, Any]],
+    events: list[Event],
     *,
     first: dict[str, Any] | None = None,
     **changes: Any,
@@ -501,12 +503,12 @@ def test_a_trial_that_diverges_is_a_bad_one(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("fashion_mnist")
 def test_values_that_make_no_recipe_fail_alone(tmp_path: Path) -> None:
     """Nesterov's step without a momentum is refused; the search goes on."""
-    events: list[dict[str, Any]] = []
+    events: list[Event] = []
     first = {"momentum": 0.0}
     found = conduct(tmp_path / "s", events, first=first, trials=2, space=["momentum=0,0.9"])
     assert [trial.state for trial in found.trials] == ["failed", "finished"]
     assert found.trials[0].values == {"momentum": 0}
-    reasons = [event["reason"] for event in events if event["event"] == "trial_end"]
+    reasons = [event.reason for event in of_kind(events, TrialEnd)]
     assert "nesterov needs a momentum" in reasons[0]
     assert reasons[1] == ""
 

@@ -240,7 +240,8 @@ def train(
             pictures network, size and width) are chosen to fit, by timing a few steps.
         output: the run's folder; runs/DATE-NETWORK-FRAMEWORK if None.
         data_dir: folder with the data set's files; found or fetched if None.
-        listener: called with each event of the run, a dict; nothing is printed without one.
+        listener: called with each event of the run, an object of `netinnet.training.events`;
+            nothing is printed without one.
         live: draw the learning curve in the notebook while the training goes on.
         changes: values for single fields of the recipe.
 
@@ -286,7 +287,8 @@ def resume(
         folder: the folder of a run or of a study.
         dataset: the one that the run learns, where that was given as an object.
         data_dir: folder with the data set's files; found or fetched if None.
-        listener: called with each event, a dict; nothing is printed without one.
+        listener: called with each event, as that of `train` or of the study; nothing is printed
+            without one.
         live: draw a run's learning curve in the notebook.
 
     Returns:

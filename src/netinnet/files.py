@@ -42,10 +42,15 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     _sync_folder(path.parent)
 
 
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a whole file, atomically: see `replacing`."""
+    with replacing(path) as file:
+        file.write(content)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write `text` as UTF-8, atomically."""
-    with replacing(path) as file:
-        file.write(text.encode())
+    write_bytes(path, text.encode())
 
 
 @contextlib.contextmanager

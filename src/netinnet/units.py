@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Concatenate, ParamSpec
 
 from netinnet.errors import NetinnetError
@@ -44,6 +44,15 @@ def count(number: float) -> str:
     '1,992,166'
     """
     return f"{number:,.0f}"
+
+
+def times(shape: Iterable[int]) -> str:
+    """The lengths of an array's axes.
+
+    >>> times((28, 28, 1))
+    '28×28×1'
+    """
+    return "×".join(map(str, shape)) or "one number"
 
 
 def counted(number: int, what: str) -> str:

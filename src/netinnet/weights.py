@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from netinnet.errors import ModelError, NetworkError, check_name
-from netinnet.files import replacing
+from netinnet.files import write_bytes
 from netinnet.networks.layers import Tensor
 from netinnet.networks.network import Network
 
@@ -143,9 +143,7 @@ def save_tensors(
     from safetensors.numpy import save as to_bytes
 
     contiguous = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
-    data = _sorted_header(to_bytes(contiguous, metadata=metadata))
-    with replacing(path) as file:
-        file.write(data)
+    write_bytes(path, _sorted_header(to_bytes(contiguous, metadata=metadata)))
 
 
 def _sorted_header(data: bytes) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import numpy as np
@@ -17,15 +17,13 @@ from netinnet.data.fashion_mnist import CLASSES
 from netinnet.errors import DataError, Diverged, NetinnetError
 from netinnet.metrics import Labels, Logits, cross_entropy
 from netinnet.reports import live
+from netinnet.training.events import Evaluation, Progress
 
 Answer = tuple[Logits, Labels]
 """The logits of a batch, and its labels."""
 Step = Callable[[Any, Any], Answer]
 """Takes a batch's images and labels as the iterator gives them; returns logits (n×k) and labels
 (n) in NumPy. One that trains returns the logits from before the weights were changed."""
-
-OnStep = Callable[[int, float, float, float], None]
-"""Called after each batch with its number from 1, its loss, accuracy and seconds."""
 
 LONG_SECONDS = 120.0
 """A training that takes longer says so at its second step."""
@@ -58,6 +56,10 @@ class Tally:
     def accuracy(self) -> float:
         return self.correct / self.seen
 
+    @property
+    def figures(self) -> dict[str, float]:
+        return {"loss": self.loss, "accuracy": self.accuracy}
+
 
 def check(num_epochs: int, lr: float) -> None:
     """Raise NetinnetError for what can't train, before anything is built."""
@@ -74,6 +76,7 @@ def train(
     train_iter: Collection[Any],
     test_iter: Collection[Any],
     num_epochs: int,
+    lr: float,
     device: str,
 ) -> None:
     """Train for `num_epochs`, or the fewer that the environment allows; draw and print.
@@ -90,8 +93,8 @@ def train(
     dead: set[int] = set()
 
     for epoch in range(1, num_epochs + 1):
-
-        def on_step(i: int, loss: float, accuracy: float, took: float, epoch: int = epoch) -> None:
+        training, test = Tally(), Tally()
+        for i, loss, accuracy, took in _pass(step, train_iter, training):
             if not math.isfinite(loss):
                 raise Diverged(
                     f"the training diverged at step {i} of epoch {epoch}: its numbers are no "
@@ -99,16 +102,23 @@ def train(
                 )
             if (epoch, i) == (1, 2):  # the first step is partly the framework's warming up
                 _estimate(took * (steps * num_epochs - 2))
-            done = epoch - 1 + i / steps
-            place = {"event": "progress", "step": round(done * steps), "epoch": done}
-            show({**place, "loss": loss, "accuracy": accuracy})
+            show(
+                Progress(
+                    step=(epoch - 1) * steps + i,
+                    epoch=epoch - 1 + i / steps,
+                    loss=loss,
+                    accuracy=accuracy,
+                    images_per_second=training.seen / max(training.seconds, 1e-9),
+                    learning_rate=lr,
+                    seconds=seconds + training.seconds,
+                    seconds_of_step=took,
+                )
+            )
 
-        training = _pass(step, train_iter, on_step)
-        test = _pass(predict, test_iter)
+        for _ in _pass(predict, test_iter, test):
+            pass
         seconds, seen = seconds + training.seconds, seen + training.seen
-        passes = {"train": training, "test": test}.items()
-        results = {name: {"loss": p.loss, "accuracy": p.accuracy} for name, p in passes}
-        show({"event": "evaluation", "epoch": epoch, **results})
+        show(Evaluation(epoch, epoch * steps, seconds, training.figures, test.figures))
         figures = (
             f"loss {training.loss:.3f}, train acc {training.accuracy:.3f}, "
             f"test acc {test.accuracy:.3f}"
@@ -121,20 +131,19 @@ def train(
     print(f"{figures}, {seen / seconds:.1f} examples/sec on {device}", flush=True)
 
 
-def _pass(step: Step, batches: Collection[Any], on_step: OnStep | None = None) -> Tally:
-    """Go through all batches once."""
-    tally = Tally()
+def _pass(
+    step: Step, batches: Collection[Any], tally: Tally
+) -> Iterator[tuple[int, float, float, float]]:
+    """Go through all batches once: each one's number from 1, mean loss, accuracy and seconds."""
     began = time.perf_counter()
     for i, (images, labels) in enumerate(batches, 1):
         loss, accuracy = tally.add(*step(images, labels))
         took = time.perf_counter() - began
         tally.seconds += took
-        if on_step is not None:
-            on_step(i, loss, accuracy, took)
+        yield i, loss, accuracy, took
         began = time.perf_counter()
     if not tally.seen:
         raise DataError("an iterator gave no batch; one at least would be right")
-    return tally
 
 
 def _estimate(seconds: float) -> None:

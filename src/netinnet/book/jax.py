@@ -79,7 +79,7 @@ def train_ch6(
         model.eval()
         return np.asarray(logits_of(model, jax.device_put(images, device))), np.asarray(labels)
 
-    _loop.train(step, predict, train_iter, test_iter, num_epochs, str(device))
+    _loop.train(step, predict, train_iter, test_iter, num_epochs, lr, str(device))
 
 
 def _initialise(net: nnx.Module) -> None:

@@ -68,7 +68,7 @@ def train_ch6(
     def predict(images: Any, labels: Any) -> _loop.Answer:
         return fast(images.as_in_ctx(device)).asnumpy(), labels.asnumpy()
 
-    _loop.train(step, predict, train_iter, test_iter, num_epochs, str(device))
+    _loop.train(step, predict, train_iter, test_iter, num_epochs, lr, str(device))
 
 
 def _hybrid(block: gluon.Block) -> gluon.Block:

@@ -80,7 +80,7 @@ def train_ch6(
     def predict(images: Any, labels: Any) -> _loop.Answer:
         return on_device(predict_batch, images).numpy(), labels.numpy()
 
-    _loop.train(step, predict, train_iter, test_iter, num_epochs, name)
+    _loop.train(step, predict, train_iter, test_iter, num_epochs, lr, name)
     return net
 
 

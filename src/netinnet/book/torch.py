@@ -63,7 +63,7 @@ def train_ch6(
         net.eval()
         return net(images.to(device)).cpu().numpy(), labels.cpu().numpy()
 
-    _loop.train(step, predict, train_iter, test_iter, num_epochs, str(device))
+    _loop.train(step, predict, train_iter, test_iter, num_epochs, lr, str(device))
 
 
 def _initialise(module: nn.Module) -> None:

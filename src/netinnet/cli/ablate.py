@@ -9,7 +9,6 @@ from netinnet.cli.recipe_flags import RecipeFlags
 from netinnet.cli.study import NO_FLAGS, StudyFlags
 from netinnet.studies import ablation
 from netinnet.studies.pages.page import difference
-from netinnet.training import recipe as recipes
 
 
 def ablate(
@@ -40,16 +39,17 @@ def ablate(
         The first of them.
     """
     study.run(
-        ablation,
+        ablation.KIND,
         flags,
         overrides,
         decided={"recipe": recipe, "questions": questions},
         seeds=(seeds, first_seed, 5),
         plan=lambda changes, seeds: ablation.plan(
-            recipes.load(recipe or "fashion", **changes),
+            recipe or "fashion",
             questions=questions,
             seeds=seeds,
             data_dir=flags.data_dir,
+            **changes,
         ),
         headers={
             "arm": lambda row: row.arm,

@@ -36,7 +36,7 @@ def compare(
         The first of them.
     """
     study.run(
-        comparison,
+        comparison.KIND,
         flags,
         overrides,
         decided={"networks": networks},

@@ -72,18 +72,7 @@ def data(
     found = [datasets.find(what).status(data_dir)] if what else datasets.status(data_dir)
     described = {name: known.description for name, known in datasets.DATASETS.items()}
     if json:
-        print_json(
-            [
-                {
-                    "name": s.name,
-                    "description": described[s.name],
-                    "folder": None if s.folder is None else str(s.folder),
-                    "verified": s.verified,
-                    "message": s.message,
-                }
-                for s in found
-            ]
-        )
+        print_json([{**vars(s), "description": described[s.name]} for s in found])
         return
     print_table(
         ("data set", "what", "where", "state"),

@@ -8,6 +8,8 @@ from typing import Any, Self
 
 from netinnet import units
 from netinnet.cli.console import console
+from netinnet.training import events
+from netinnet.training.events import Event
 from netinnet.training.pace import Pace
 
 
@@ -53,7 +55,7 @@ class _DataProgress:
 
 
 class Progress:
-    """Listens to events and shows them: the method `_on_NAME` shows the event of that name."""
+    """Listens to events and shows those that every long work has."""
 
     plain_seconds = 15.0
     """Seconds between plain progress lines."""
@@ -76,10 +78,17 @@ class Progress:
         if self.bar is not None:
             self.bar.stop()
 
-    def __call__(self, event: dict[str, Any]) -> None:
-        handler = getattr(self, f"_on_{event['event']}", None)
-        if handler is not None:
-            handler(event)
+    def __call__(self, event: Event) -> None:
+        match event:
+            case events.Data(what, done, total):
+                if not self.quiet:
+                    self.data(what, done, total)
+            case events.OnnxFailed(reason):
+                self._warn(f"model.onnx could not be written: {reason}")
+            case events.CheckpointsKept(reason):
+                self._warn(f"the checkpoints could not be removed: {reason}")
+            case events.ReportFailed(reason):
+                self._warn(f"the report could not be written: {reason}")
 
     def _say(self, text: str) -> None:
         if self.quiet:
@@ -89,6 +98,9 @@ class Progress:
         except (BrokenPipeError, SystemExit):
             # Whoever read the output has gone (rich exits then); the work need not end.
             self.quiet = True
+
+    def _warn(self, text: str) -> None:
+        self.warnings.print(f"warning: {text}")
 
     def _open(self, what: str, total: int | None, *columns: str, **fields: str) -> None:
         """Begin the bar, on a terminal."""
@@ -113,51 +125,54 @@ class Progress:
         self.shown = time.monotonic()
         return True
 
-    def _on_data(self, event: dict[str, Any]) -> None:
-        if not self.quiet:
-            self.data(event["what"], event["done"], event["total"])
-
-    def _on_onnx_failed(self, event: dict[str, Any]) -> None:
-        self.warnings.print(f"warning: model.onnx could not be written: {event['reason']}")
-
-    def _on_checkpoints_kept(self, event: dict[str, Any]) -> None:
-        self.warnings.print(f"warning: the checkpoints could not be removed: {event['reason']}")
-
-    def _on_report_failed(self, event: dict[str, Any]) -> None:
-        self.warnings.print(f"warning: the report could not be written: {event['reason']}")
-
 
 class TrainingProgress(Progress):
     """Shows a training."""
 
-    start: dict[str, Any]
+    start: events.Start
     pace: Pace
 
-    def _on_resume(self, event: dict[str, Any]) -> None:
-        self._say(f"going on from step {event['step']}")
+    def __call__(self, event: Event) -> None:
+        match event:
+            case events.Resume():
+                self._say(f"going on from step {event.step}")
+            case events.Start():
+                self._start(event)
+            case events.Progress():
+                self._step(event)
+            case events.Evaluation():
+                self._evaluation(event)
+            case events.DeadClass():
+                self._warn(
+                    f"class '{event.class_}' is dead: its logit was zero for the whole of epoch "
+                    f"{event.epoch}, and it cannot learn again; --no-logits-relu is the cure "
+                    f"(logits_relu = false in a recipe)"
+                )
+            case _:
+                super().__call__(event)
 
-    def _on_start(self, event: dict[str, Any]) -> None:
+    def _start(self, event: events.Start) -> None:
         self.data.close()
         self.start, self.pace = event, Pace(event)
         self._say(
-            f"{event['network']} ({event['parameters']:,} parameters), {event['framework']} on "
-            f"{event['device']}, {event['epochs']} epochs of {event['steps_per_epoch']:,} steps"
+            f"{event.network} ({event.parameters:,} parameters), {event.framework} on "
+            f"{event.device}, {event.epochs} epochs of {event.steps_per_epoch:,} steps"
         )
-        self._say(f"run: {event['run']}")
+        self._say(f"run: {event.run}")
         self.shown = time.monotonic()
-        for caution in event["cautions"]:
+        for caution in event.cautions:
             self.warnings.print(f"caution: {caution}")
         columns = ("{task.percentage:>3.0f}%", "{task.fields[figures]}", "{task.fields[left]}")
         self._open("epoch 1", self.pace.steps, *columns, figures="", left="")
 
-    def _on_progress(self, event: dict[str, Any]) -> None:
+    def _step(self, event: events.Progress) -> None:
         pace = self.pace
         pace.take(event)
         if pace.is_known:
             self._estimate(pace.seconds_left)
-        epoch = f"epoch {pace.epoch}/{self.start['epochs']}"
+        epoch = f"epoch {pace.epoch}/{self.start.epochs}"
         figures = f"loss {pace.loss:.3f}  acc {pace.accuracy:.3f}"
-        figures += f"  {event['images_per_second']:.0f} images/s"
+        figures += f"  {event.images_per_second:.0f} images/s"
         left = f"{units.estimate(pace.seconds_left)} left"
         if self.bar is not None:
             fields = {"figures": figures, "left": left if pace.is_known else ""}
@@ -165,19 +180,12 @@ class TrainingProgress(Progress):
         elif self._is_time():
             self._say(f"{epoch}  step {pace.step}/{pace.steps}  {figures}  {left}")
 
-    def _on_evaluation(self, event: dict[str, Any]) -> None:
+    def _evaluation(self, event: events.Evaluation) -> None:
         text = (
-            f"epoch {event['epoch']}/{self.start['epochs']}: loss {event['train']['loss']:.4f}, "
-            f"train acc {event['train']['accuracy']:.4f}"
+            f"epoch {event.epoch}/{self.start.epochs}: loss {event.train['loss']:.4f}, "
+            f"train acc {event.train['accuracy']:.4f}"
         )
         for split in ("validation", "test"):
-            if split in event:
-                text += f", {split} acc {event[split]['accuracy']:.4f}"
+            if split in event.figures:
+                text += f", {split} acc {event.figures[split]['accuracy']:.4f}"
         self._say(text)
-
-    def _on_dead_class(self, event: dict[str, Any]) -> None:
-        self.warnings.print(
-            f"warning: class '{event['class']}' is dead: its logit was zero for the whole of epoch "
-            f"{event['epoch']}, and it cannot learn again; --no-logits-relu is the cure "
-            f"(logits_relu = false in a recipe)"
-        )

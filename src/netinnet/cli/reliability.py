@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from cyclopts import Parameter
 
@@ -14,9 +13,7 @@ from netinnet.cli.recipe_flags import RecipeFlags
 from netinnet.cli.study import NO_FLAGS, StudyFlags
 from netinnet.studies import reliability as studies
 from netinnet.studies.fields import parse_vary
-from netinnet.studies.plan import Plan
 from netinnet.studies.statistics import Interval, Summary
-from netinnet.training import recipe as recipes
 
 
 def reliability(
@@ -50,25 +47,20 @@ def reliability(
     threshold
         Accuracy that a converged run has at least; 0.8 if not given.
     """
-    name = recipe or "fashion"
-
-    def plan(changes: dict[str, Any], seeds: tuple[int, ...]) -> Plan:
-        return studies.plan(
-            recipes.load(name, **changes),
-            name=Path(name).stem,
-            vary=parse_vary(vary or ()),
-            seeds=seeds,
-            data_dir=flags.data_dir,
-            threshold=studies.THRESHOLD if threshold is None else threshold,
-        )
-
     study.run(
-        studies,
+        studies.KIND,
         flags,
         overrides,
         decided={"recipe": recipe, "vary": vary, "threshold": threshold},
         seeds=(seeds, first_seed, 10),
-        plan=plan,
+        plan=lambda changes, seeds: studies.plan(
+            recipe or "fashion",
+            vary=parse_vary(vary or ()),
+            seeds=seeds,
+            threshold=studies.THRESHOLD if threshold is None else threshold,
+            data_dir=flags.data_dir,
+            **changes,
+        ),
         headers={
             "arm": lambda row: row.arm,
             "converged": lambda row: f"{row.converged}/{row.ended}",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from netinnet.cli.console import Switch, WholeNumber, print_json, print_table
 from netinnet.cli.recipe_flags import RecipeFlags
 from netinnet.cli.study_progress import StudyProgress
 from netinnet.errors import NetinnetError
-from netinnet.studies import forecast, study
+from netinnet.studies import api, forecast
 from netinnet.studies import plan as plans
 from netinnet.studies.forecast import Forecast
 from netinnet.studies.pages.page import mean_and_spread
@@ -51,7 +50,7 @@ NO_FLAGS = StudyFlags()
 
 
 def run(
-    module: Any,
+    kind: str,
     flags: StudyFlags,
     overrides: RecipeFlags,
     *,
@@ -64,10 +63,10 @@ def run(
 ) -> None:
     """Print the plan of a study of arms and seeds, or run it and print its table.
 
-    `module` has the study's KIND and `table`. `decided` are the arguments that a study which is
-    gone on with has already; `seeds` are their number, the first one and the number if not given;
-    `plan` makes the plan of the changes and the seeds. `headers` are the table's, where
-    {judged} is the split that judges, each with the text of a row; `rows` names the rows in JSON.
+    `decided` are the arguments that a study which is gone on with has already; `seeds` are their
+    number, the first one and the number if not given; `plan` makes the plan of the changes and the
+    seeds. `headers` are the table's, where {judged} is the split that judges, each with the text of
+    a row; `rows` names the rows in JSON.
     """
     changes = recipe_flags.given(overrides)
     recipe_flags.refuse_seed(changes)
@@ -75,19 +74,16 @@ def run(
     if flags.resume is None:
         made = plan(changes, plans.seeds(default if number is None else number, first))
     else:
-        there = load_own(flags, module.KIND, {**decided, **changes})
+        there = load_own(flags, kind, {**decided, **changes})
         assert isinstance(there, Plan)
         more = () if number is None else plans.seeds(number, first)
         made = dataclasses.replace(there, seeds=tuple(dict.fromkeys((*there.seeds, *more))))
     if flags.dry_run:
         _show_plan(made, flags)
         return
-    page = import_module(module.__name__.replace(".studies.", ".studies.pages."))
     with StudyProgress(quiet=flags.quiet) as progress:
-        made, folder, outcomes = study.conduct(
-            made, output=flags.resume or flags.output, report=page.write, **options(flags, progress)
-        )
-    table = module.table(made, outcomes)
+        output = flags.resume or flags.output
+        made, folder, table = api.run_study(made, output=output, **options(flags, progress))
     if flags.json:
         print_json({"study": folder, "judged": made.judged, **made.settings, rows: table})
         return

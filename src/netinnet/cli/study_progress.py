@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from netinnet.cli.progress import Progress
+from netinnet.studies import events
+from netinnet.studies.outcome import Outcome
+from netinnet.training.events import Event
 from netinnet.units import counted, duration, estimate
 
 
@@ -15,37 +16,45 @@ class StudyProgress(Progress):
     what = "runs"
     total: int | None = None
 
-    def _on_timing(self, event: dict[str, Any]) -> None:
-        self._say(f"timing a few steps of {counted(event['arms'], 'arm')}")
+    def __call__(self, event: Event) -> None:
+        match event:
+            case events.Timing():
+                self._say(f"timing a few steps of {counted(event.arms, 'arm')}")
+            case events.StudyStart():
+                runs = f"{counted(event.runs, 'run')}: {counted(event.arms, 'arm')}, "
+                self._begin(event, f"{runs}{counted(event.seeds, 'seed')};", "runs", event.runs)
+            case events.SearchStart():
+                trials = counted(event.trials, "trial") if event.trials else "trials"
+                self._begin(event, f"{trials},", "trials", event.trials)
+            case events.StudyProgress():
+                self._progress(event)
+            case events.TrialEnd():
+                self._trial_end(event)
+            case events.RunEnd():
+                self._run_end(event.outcome)
+            case _:
+                super().__call__(event)
 
-    def _on_study_start(self, event: dict[str, Any]) -> None:
-        self._say(
-            f"{counted(event['runs'], 'run')}: {counted(event['arms'], 'arm')}, "
-            f"{counted(event['seeds'], 'seed')}; {event['workers']} at a time"
-            + (f", {event['done']} done" if event["done"] else "")
-        )
-        self._begin(event["study"], "runs", event["runs"])
-
-    def _on_search_start(self, event: dict[str, Any]) -> None:
-        trials = counted(event["trials"], "trial") if event["trials"] else "trials"
-        self._say(
-            f"{trials}, {event['workers']} at a time"
-            + (f", {event['done']} done" if event["done"] else "")
-        )
-        if event["outside"]:
-            names = ", ".join(event["outside"])
+    def _begin(
+        self,
+        start: events.StudyStart | events.SearchStart,
+        text: str,
+        what: str,
+        total: int | None,
+    ) -> None:
+        """Say how large the study is, and where, and begin its bar."""
+        done = f", {start.done} done" if start.done else ""
+        self._say(f"{text} {start.workers} at a time{done}")
+        if isinstance(start, events.SearchStart) and start.outside:
+            names = ", ".join(start.outside)
             self._say(f"the recipe as given is no trial: its {names} lies outside what is searched")
-        self._begin(event["study"], "trials", event["trials"] or None)
-
-    def _begin(self, folder: str, what: str, total: int | None) -> None:
-        """Say where the study is, and begin its bar."""
-        self._say(f"study: {folder}")
+        self._say(f"study: {start.study}")
         self.what, self.total = what, total
         share = "{task.completed}" + (f"/{total} {what}" if total else f" {what}")
         self._open("study", total, share, "{task.fields[left]}", left="")
 
-    def _on_study_progress(self, event: dict[str, Any]) -> None:
-        seconds, done = event["seconds_left"], event["done"]
+    def _progress(self, event: events.StudyProgress) -> None:
+        seconds, done = event.seconds_left, event.done
         left = "time left not known yet" if seconds is None else f"about {estimate(seconds)} left"
         if seconds is not None:
             self._estimate(seconds)
@@ -53,22 +62,20 @@ class StudyProgress(Progress):
             self.bar.update(self.task, completed=done, left=left)
         elif self._is_time():
             share = f"{done}/{self.total} {self.what}" if self.total else f"{done} {self.what}"
-            best = event.get("best")
-            self._say(f"{share}, {left}" + (f", best {best:.4f}" if best else ""))
+            self._say(f"{share}, {left}" + (f", best {event.best:.4f}" if event.best else ""))
 
-    def _on_trial_end(self, event: dict[str, Any]) -> None:
-        trial = event["trial"]
+    def _trial_end(self, event: events.TrialEnd) -> None:
+        trial = event.trial
         text = f"trial {trial.number}{' (as given)' if trial.as_given else ''}: {trial.state}"
         if trial.accuracy is not None:
             text += f", validation acc {trial.accuracy:.4f} after {counted(trial.epochs, 'epoch')}"
         if trial.seconds is not None:
             text += f", {duration(trial.seconds)}"
-        if event["reason"]:
-            text += f": {event['reason']}"
+        if event.reason:
+            text += f": {event.reason}"
         self._say(text)
 
-    def _on_run_end(self, event: dict[str, Any]) -> None:
-        outcome = event["outcome"]
+    def _run_end(self, outcome: Outcome) -> None:
         text = f"{outcome.arm}, seed {outcome.seed}: "
         if outcome.state == "finished":
             text += f"{outcome.judged} acc {outcome.accuracy:.4f}, {duration(outcome.wall_seconds)}"

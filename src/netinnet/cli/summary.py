@@ -16,6 +16,7 @@ from netinnet.costs import counts, table
 from netinnet.costs.counts import LayerCost
 from netinnet.costs.table import Costs
 from netinnet.errors import NetinnetError
+from netinnet.files import write_bytes
 from netinnet.networks.network import Network
 from netinnet.optimizer import Optimizer
 from netinnet.reports import figures
@@ -115,12 +116,10 @@ def summary(
             )
             measured = in_fresh_process(net, batch, update, framework or "pytorch")
         if figure is not None:
-            from netinnet.files import replacing
             from netinnet.reports.resource_figure import resource_bars
 
-            drawn = resource_bars(costs, "png" if figure.suffix == ".png" else "svg")
-            with replacing(figure) as file:
-                file.write(drawn)
+            form: figures.Format = "png" if figure.suffix == ".png" else "svg"
+            write_bytes(figure, resource_bars(costs, form))
     rows = counts.layer_costs(net) if layers else counts.block_costs(net)
     if json:
         console.print_json(_document(net, rows, costs, measured))

@@ -17,7 +17,6 @@ from netinnet.cli.study_progress import StudyProgress
 from netinnet.errors import NetinnetError
 from netinnet.studies.fields import short_text
 from netinnet.studies.plan import PRUNERS, SearchPlan
-from netinnet.training import recipe as recipes
 from netinnet.training.recipe import Recipe
 from netinnet.units import counted
 
@@ -71,9 +70,7 @@ def tune(
         The search's name there; tune if not given.
     """
     _require_optuna()
-    from netinnet.studies import search as searches
-    from netinnet.studies import search_space, tuning
-    from netinnet.studies.pages import tuning as page
+    from netinnet.studies import api, search_space, tuning
 
     changes = recipe_flags.given(overrides)
     if flags.resume is not None:
@@ -84,22 +81,21 @@ def tune(
     else:
         texts = [*(search_space.load(space) if space else ()), *(search or ())]
         plan = tuning.plan(
-            recipes.load(recipe or "fashion", **changes),
+            recipe or "fashion",
             space=search_space.parse(texts) if texts else None,
             trials=tuning.TRIALS if trials is None and minutes is None else trials,
             pruner=pruner or PRUNERS[0],
             storage=storage,
             name=name or tuning.KIND,
             data_dir=flags.data_dir,
+            **changes,
         )
     if flags.dry_run:
         _show_plan(plan, minutes, storage, flags)
         return
     with StudyProgress(quiet=flags.quiet) as progress:
         common = {"output": flags.resume or flags.output, **options(flags, progress)}
-        tuned = searches.conduct(
-            plan, minutes=minutes, storage=storage, report=page.write, **common
-        )
+        tuned = api.run_search(plan, minutes=minutes, storage=storage, **common)
     if tuned.best is None:
         raise NetinnetError(f"no trial has finished; {tuned.folder} says what became of them")
     best_file = tuned.folder / tuning.BEST_FILE

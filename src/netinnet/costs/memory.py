@@ -72,12 +72,11 @@ class Moment:
 class LayerMemory:
     """One layer's part, in bytes for the whole batch."""
 
-    name: str
-    stored: int
+    stored_bytes: int
     """What this layer makes and leaves for backward passes."""
-    training: int
+    training_bytes: int
     """All that is live while it runs in a training step: the larger of its two passes."""
-    prediction: int
+    prediction_bytes: int
     """All that is live while it runs in a prediction."""
 
 
@@ -131,7 +130,6 @@ def model(
     update = tuple(replace(resting, at=u.name, workspace=value * u.values) for u in updates)
     layers = tuple(
         LayerMemory(
-            moment.at,
             _stored_by(flow, i),
             max(m.total for m in forward + backward if m.at == moment.at),
             moment.total,

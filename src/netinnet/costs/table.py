@@ -116,9 +116,7 @@ def costs(network: Network, batch: int, optimizer: Optimizer, precision: str = "
             prediction_flops=2 * cost.macs,
             training_flops=2 * training_macs,
             weight_bytes=2 * VALUE_BYTES[precision] * cost.parameters,
-            stored_bytes=layer.stored,
-            training_bytes=layer.training,
-            prediction_bytes=layer.prediction,
+            **vars(layer),
         )
         for cost, training_macs, layer in zip(
             counts.layer_costs(run), counts.training_macs(run), memory.layers, strict=True

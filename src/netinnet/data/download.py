@@ -165,8 +165,7 @@ def store(raw: bytes, file: OriginalFile, folder: Path, where: str) -> None:
     Raises DataError if it is not the original and NetinnetError if it cannot be written.
     """
     checked(raw, file, where)
-    with files.replacing(folder / file.packed_name) as target:
-        target.write(raw)
+    files.write_bytes(folder / file.packed_name, raw)
     if file.gzip:
         # A plain file there would be found first; it was missing or damaged, or we weren't here.
         (folder / file.name).unlink(missing_ok=True)

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from netinnet.data.original import OriginalFile, decompress
 from netinnet.data.source import Arrays, digest_of
 from netinnet.errors import DataError
+from netinnet.units import times
 
 UNSIGNED_BYTE = 0x08
 HEADER_BYTES = 4 + 4 * 32  # of the longest header
@@ -70,7 +71,7 @@ def _header(content: bytes, where: str) -> tuple[tuple[int, ...], int]:
         raise DataError(f"{where}: truncated, {len(content)} bytes of an IDX header of {start}")
     shape = struct.unpack(f">{dimensions}I", content[4:start])
     if 0 in shape:
-        raise DataError(f"{where}: IDX of {_times(shape)} elements, no dimension may be 0")
+        raise DataError(f"{where}: IDX of {times(shape)} elements, no dimension may be 0")
     return shape, start
 
 
@@ -78,12 +79,8 @@ def _check_length(behind: int, shape: tuple[int, ...], where: str) -> None:
     if behind != math.prod(shape):
         raise DataError(
             f"{where}: {behind:,} bytes behind the IDX header, which promises"
-            f" {_times(shape)} = {math.prod(shape):,}"
+            f" {times(shape)} = {math.prod(shape):,}"
         )
-
-
-def _times(shape: tuple[int, ...]) -> str:
-    return "×".join(str(n) for n in shape)
 
 
 def files(listed: str) -> tuple[OriginalFile, ...]:

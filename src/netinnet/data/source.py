@@ -21,6 +21,7 @@ import numpy.typing as npt
 from netinnet.errors import DataError, NetinnetError
 from netinnet.networks.layers import Shape
 from netinnet.networks.network import Preprocessing
+from netinnet.units import times
 
 Pictures = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.int64]
@@ -287,7 +288,7 @@ def from_arrays(
     splits = {s: _checked(*pair, f"{name}: {s}") for s, pair in given.items() if pair is not None}
     most = MOST_CLASSES if classes is None else len(classes)
     largest = max(int(source.labels.max()) for source in splits.values())
-    shapes = {_times(source.images.shape[1:]) for source in splits.values()}
+    shapes = {times(source.images.shape[1:]) for source in splits.values()}
     if largest >= most or len(shapes) > 1:
         wrong = f"it has label {largest}, pictures {' and '.join(sorted(shapes))}"
         raise DataError(f"{name}: labels must be below {most:,} and pictures of one shape, {wrong}")
@@ -315,12 +316,12 @@ def _checked(images: Any, labels: Any, where: str) -> Arrays:
     if images.dtype != np.uint8 or images.ndim not in (3, 4) or 0 in images.shape:
         raise DataError(
             f"{where} pictures must be uint8 (0…255), n×h×w or n×h×w×c, and at least one; "
-            f"got {images.dtype} {_times(images.shape)}"
+            f"got {images.dtype} {times(images.shape)}"
         )
     if labels.dtype.kind not in "iu" or labels.shape != images.shape[:1] or labels.min() < 0:
         raise DataError(
             f"{where} labels must be whole numbers from 0, one for each of {len(images):,} "
-            f"pictures; got {labels.dtype} {_times(labels.shape)}"
+            f"pictures; got {labels.dtype} {times(labels.shape)}"
         )
     grey = images.ndim == 3
     return Arrays(images[..., np.newaxis] if grey else images, labels.astype(np.int64))
@@ -337,7 +338,3 @@ def _mean_and_std(source: Arrays) -> tuple[list[float], list[float]]:
     mean = shares @ values
     std = np.sqrt((shares * (values - mean[:, None]) ** 2).sum(axis=1))
     return [round(float(m), 6) for m in mean], [round(float(s), 6) or 1.0 for s in std]
-
-
-def _times(shape: tuple[int, ...]) -> str:
-    return "×".join(map(str, shape)) or "one number"

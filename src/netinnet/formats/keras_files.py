@@ -14,7 +14,7 @@ import numpy as np
 
 from netinnet import frameworks
 from netinnet.errors import FrameworkError, ModelError
-from netinnet.files import replacing
+from netinnet.files import write_bytes
 from netinnet.formats.matching import Layers, natural
 from netinnet.weights import Model
 
@@ -99,6 +99,4 @@ def write(path: Path, model: Model, framework: str) -> None:
             native.save(made)
         else:
             native.save_weights(made)
-        data = made.read_bytes()
-    with replacing(path) as file:
-        file.write(data)
+        write_bytes(path, made.read_bytes())

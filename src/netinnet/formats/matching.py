@@ -19,6 +19,7 @@ import numpy.typing as npt
 from netinnet.errors import ModelError
 from netinnet.layout import NativeTensor, native_tensors
 from netinnet.networks.network import Network
+from netinnet.units import times
 from netinnet.weights import Weights
 
 Tensors = dict[str, npt.NDArray[Any]]
@@ -61,7 +62,7 @@ def to_canonical(
         if array.shape != tensor.shape:
             raise ModelError(
                 f"{where}: layer {theirs} should be {tensor.layer} of {network.name}, with "
-                f"{tensor.name} {_by(tensor.shape)}; it has {_by(array.shape)}"
+                f"{tensor.name} {times(tensor.shape)}; it has {times(array.shape)}"
             )
         if not np.issubdtype(array.dtype, np.floating):
             raise ModelError(f"{where}: {tensor.name} of layer {theirs} is {array.dtype}, no float")
@@ -102,10 +103,6 @@ def natural(name: str) -> list[tuple[int, int, str]]:
         (1, 0, part) if number is None else (0, len(number), number)
         for part, number in zip(parts, digits, strict=True)
     ]
-
-
-def _by(shape: tuple[int, ...]) -> str:
-    return "×".join(map(str, shape)) or "a single number"
 
 
 def _kind(tensors: Tensors) -> str | None:

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from netinnet.errors import ModelError
-from netinnet.files import replacing
+from netinnet.files import write_bytes
 
 _LIST = 0x112
 _VERSION_2, _VERSION_3 = 0xF993FAC9, 0xF993FACA
@@ -107,5 +107,4 @@ def write(path: Path, tensors: Mapping[str, npt.NDArray[Any]]) -> None:
     parts.append(struct.pack("<Q", len(tensors)))
     for name in tensors:
         parts += [struct.pack("<Q", len(name.encode())), name.encode()]
-    with replacing(path) as file:
-        file.write(b"".join(parts))
+    write_bytes(path, b"".join(parts))

@@ -78,15 +78,9 @@ def _with_bias_backward(_: None, of_y: jax.Array) -> tuple[jax.Array, jax.Array]
 _with_bias.defvjp(_with_bias_forward, _with_bias_backward)
 
 
-class _ReLU(nnx.Module):
-    """A ReLU whose gradient asks its output, which the next layer keeps, not its input."""
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        return _relu(x)
-
-
 @jax.custom_vjp
 def _relu(x: jax.Array) -> jax.Array:
+    """A ReLU whose gradient asks its output, which the next layer keeps, not its input."""
     return jnp.maximum(x, 0)
 
 
@@ -244,7 +238,7 @@ MODULES: jax_model.Table = {
     BatchNorm: lambda o, s, rngs: _BatchNorm(
         s.channels, momentum=1 - o.momentum, epsilon=o.epsilon, rngs=rngs
     ),
-    ReLU: lambda o, s, rngs: _ReLU(),
+    ReLU: lambda o, s, rngs: jax_model.Function(_relu),
     MaxPool: lambda o, s, rngs: _MaxPool(o, s),
 }
 """The modules of layers in training: the native ones, or those above."""

@@ -93,10 +93,10 @@ def assemble(network: Network, table: Table) -> Chain:
     for placed in network.placed_layers():
         modules, name = blocks[placed.block], placed.name.rpartition(".")[2]
         if turn := turned.get(placed.name):
-            modules[f"{name}_{turn}"] = Flatten() if turn == "flat" else AsMap()
+            modules[f"{name}_{turn}"] = Function(_flat if turn == "flat" else _as_map)
         modules[name] = maker(table, placed.layer, "JAX")(placed.layer, placed.input, rngs)
     if END in turned:
-        modules["flat"] = Flatten()
+        modules["flat"] = Function(_flat)
     kinds = {block.name: Residual if block.residual else Chain for block in network.blocks}
     return Chain({name: kinds[name](modules) for name, modules in blocks.items()})
 
@@ -105,8 +105,8 @@ _ZEROS = nnx.initializers.zeros
 """Canonical weights follow at once, so nothing is drawn here."""
 
 
-class Elementwise(nnx.Module):
-    """A function of each value by itself."""
+class Function(nnx.Module):
+    """A layer without tensors: a function of its input."""
 
     def __init__(self, function: Callable[[jax.Array], jax.Array]) -> None:
         self.function = function
@@ -115,25 +115,19 @@ class Elementwise(nnx.Module):
         return self.function(x)
 
 
-class GlobalAvgPool(nnx.Module):
+def _global_mean(x: jax.Array) -> jax.Array:
     """n×h×w×c to n×1×1×c."""
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        return x.mean((1, 2), keepdims=True)
+    return x.mean((1, 2), keepdims=True)
 
 
-class AsMap(nnx.Module):
+def _as_map(x: jax.Array) -> jax.Array:
     """n×c to n×1×1×c."""
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        return x[:, None, None]
+    return x[:, None, None]
 
 
-class Flatten(nnx.Module):
+def _flat(x: jax.Array) -> jax.Array:
     """n×h×w×c to n×(h·w·c)."""
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        return x.reshape(x.shape[0], -1)
+    return x.reshape(x.shape[0], -1)
 
 
 class MaxPool(nnx.Module):
@@ -218,14 +212,14 @@ def _linear(o: layers.Linear, s: Shape, rngs: nnx.Rngs) -> nnx.Linear:
 MODULES: Table = {
     layers.Conv: _conv,
     layers.BatchNorm: _batch_norm,
-    layers.ReLU: lambda o, s, rngs: Elementwise(nnx.relu),
-    layers.LeakyReLU: lambda o, s, rngs: Elementwise(lambda x: nnx.leaky_relu(x, o.slope)),
-    layers.GELU: lambda o, s, rngs: Elementwise(nnx.gelu),
-    layers.Sigmoid: lambda o, s, rngs: Elementwise(nnx.sigmoid),
+    layers.ReLU: lambda o, s, rngs: Function(nnx.relu),
+    layers.LeakyReLU: lambda o, s, rngs: Function(lambda x: nnx.leaky_relu(x, o.slope)),
+    layers.GELU: lambda o, s, rngs: Function(nnx.gelu),
+    layers.Sigmoid: lambda o, s, rngs: Function(nnx.sigmoid),
     layers.MaxPool: lambda o, s, rngs: MaxPool(o, s),
     layers.AvgPool: lambda o, s, rngs: AvgPool(o, s),
-    layers.GlobalAvgPool: lambda o, s, rngs: GlobalAvgPool(),
+    layers.GlobalAvgPool: lambda o, s, rngs: Function(_global_mean),
     layers.Dropout: lambda o, s, rngs: nnx.Dropout(o.rate, rngs=rngs),
-    layers.Flatten: lambda o, s, rngs: Flatten(),
+    layers.Flatten: lambda o, s, rngs: Function(_flat),
     layers.Linear: _linear,
 }

@@ -11,7 +11,7 @@ import numpy as np
 
 from netinnet import units
 from netinnet.errors import NetinnetError
-from netinnet.files import folder_name, replacing, write_text
+from netinnet.files import folder_name, replacing, write_bytes, write_text
 from netinnet.inference.explanation import Explanation
 from netinnet.networks.network import Network
 from netinnet.reports import overlays
@@ -70,8 +70,7 @@ class Folder:
             self._check(path)
         panels = [overlays.panel(explanation, shown) for shown in explanation.classes]
         for path, content in zip(paths, panels, strict=True):
-            with replacing(path) as file:
-                file.write(content)
+            write_bytes(path, content)
         for path in raw:
             with replacing(path) as file:
                 np.save(file, explanation.maps)
@@ -89,8 +88,7 @@ class Folder:
         if not self._shown:
             return None
         if self.grid:
-            with replacing(self.path / SHEET) as file:
-                file.write(overlays.sheet(self._tiles))
+            write_bytes(self.path / SHEET, overlays.sheet(self._tiles))
         page = render(
             "explained.html",
             title=f"Where {self.network.name} looked",

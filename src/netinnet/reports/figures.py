@@ -11,7 +11,7 @@ import base64
 import io
 import textwrap
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec
 
 import numpy as np
@@ -20,6 +20,7 @@ import numpy.typing as npt
 from netinnet.data.source import Pictures
 from netinnet.errors import NetinnetError
 from netinnet.metrics import Exact
+from netinnet.training.events import Evaluation, Event, Progress, of_kind
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 Format = Literal["svg", "png"]
-Event = Mapping[str, Any]
 ADD_FIGURES = "pip install 'netinnet[figures]'"
 
 # Blue, orange and green that differ in lightness too (after Okabe and Ito).
@@ -76,7 +76,7 @@ def drawn(figure: Callable[P, bytes], *args: P.args, **kwargs: P.kwargs) -> str 
 
 
 def learning_curves(events: Sequence[Event], form: Format = "svg") -> bytes:
-    """Loss and accuracy over the epochs, from the `progress` and `evaluation` events.
+    """Loss and accuracy over the epochs, from the Progress and Evaluation events.
 
     The thin line is made of single training batches, averaged where there are many; marked points
     stand for whole epochs. Training points are with dropout and augmentation, while the weights
@@ -86,13 +86,12 @@ def learning_curves(events: Sequence[Event], form: Format = "svg") -> bytes:
 
     figure = new_figure(9.0, 3.6)
     loss, accuracy = figure.subplots(1, 2)
-    progress = [event for event in events if event.get("event") == "progress"]
-    evaluations = [event for event in events if event.get("event") == "evaluation"]
+    steps, epochs = of_kind(events, Progress), of_kind(events, Evaluation)
     for axes, field in ((loss, "loss"), (accuracy, "accuracy")):
-        x, y = _averaged(*_points(progress, None, field))
+        x, y = _averaged(*_points((step.epoch, getattr(step, field)) for step in steps))
         axes.plot(x, y, color=_COLOURS["train"], linewidth=0.8, alpha=0.6, label="training batches")
         for split, (line, marker) in _STYLES.items():
-            x, y = _points(evaluations, split, field)
+            x, y = _points((e.epoch, e.figures[split][field]) for e in epochs if split in e.figures)
             if not len(x):
                 continue
             look = {"color": _COLOURS[split], "linestyle": line, "marker": marker}
@@ -103,11 +102,9 @@ def learning_curves(events: Sequence[Event], form: Format = "svg") -> bytes:
         axes.xaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 5, 10], integer=True))
     loss.set_ylabel("loss (cross-entropy, nats)")
     loss.set_ylim(bottom=0)
-    accuracy.set_ylabel("accuracy (%)")
-    percent_axis(accuracy.yaxis)
+    percent_axis(accuracy.yaxis, "accuracy (%)")
     accuracy.set_ylim(top=1)
-    handles, labels = loss.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=4, frameon=False, fontsize=9)
+    legend_above(figure, loss, 4)
     return image_bytes(figure, form)
 
 
@@ -124,8 +121,7 @@ def confusion(
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     few = len(classes) <= ANNOTATED_CLASSES
     side = max(3.4, 0.52 * len(classes)) if few else 7.0
-    figure = new_figure(side + 2.0, side + 1.1)
-    axes = figure.subplots()
+    figure, axes = new_axes(side + 2.0, side + 1.1)
     # Mistakes are a few per cent; a square root gives them shades that can be told apart.
     image = axes.imshow(shares, cmap="Greys", norm=PowerNorm(0.5, 0, 1), interpolation="nearest")
     axes.set_xlabel("predicted class")
@@ -169,8 +165,7 @@ def recall_bars(
         (value, name) for value, name in zip(recall, classes, strict=True) if value is not None
     ]
     ranked = sorted(known, key=lambda pair: pair[0])[:BARS]
-    figure = new_figure(6.4, 0.9 + 0.28 * max(len(ranked), 2))
-    axes = figure.subplots()
+    figure, axes = new_axes(6.4, 0.9 + 0.28 * max(len(ranked), 2))
     values = [value for value, _ in ranked]
     axes.barh(range(len(ranked)), values, height=0.68, color=_COLOURS["train"])
     name_rows(axes, [shortened(name, 28) for _, name in ranked])
@@ -240,6 +235,12 @@ def new_figure(
     return Figure(figsize=(width, height), layout=layout, facecolor="white")
 
 
+def new_axes(width: float, height: float) -> tuple[Figure, Axes]:
+    """A figure of that size with one panel."""
+    figure = new_figure(width, height)
+    return figure, figure.subplots()
+
+
 def new_grid(
     count: int, most: int, width: float, height: float, margin: float = 0.0, **options: Any
 ) -> tuple[Figure, Any]:
@@ -277,9 +278,18 @@ def tidy(axes: Axes, grid: bool = True) -> None:
     axes.tick_params(colors=GREY, labelsize=9)
 
 
-def percent_axis(axis: Any) -> None:
+def percent_axis(axis: Any, label: str = "") -> None:
     """The axis's shares as numbers of per cent; its label says so."""
     axis.set_major_formatter(lambda value, _: f"{100 * value:g}")
+    if label:
+        axis.set_label_text(label)
+
+
+def legend_above(figure: Figure, axes: Axes, columns: int) -> None:
+    """What the axes' lines and points mean, above all of the figure."""
+    handles, labels = axes.get_legend_handles_labels()
+    look: dict[str, Any] = {"ncols": columns, "frameon": False, "fontsize": 9}
+    figure.legend(handles, labels, loc="outside upper center", **look)
 
 
 def name_rows(axes: Axes, names: Sequence[str]) -> None:
@@ -289,19 +299,10 @@ def name_rows(axes: Axes, names: Sequence[str]) -> None:
     axes.tick_params(axis="y", length=0)
 
 
-def _points(events: Sequence[Event], split: str | None, field: str) -> tuple[Exact, Exact]:
-    """Epochs and values of a field, of the event itself or of one of its splits.
-
-    Missing and non-finite values (None in JSON) become NaN, which leaves a gap in the line.
-    """
-    epochs, values = [], []
-    for event in events:
-        holder = event if split is None else event.get(split)
-        if holder is not None and field in holder:
-            value = holder[field]
-            epochs.append(float(event["epoch"]))
-            values.append(np.nan if value is None else float(value))
-    return np.array(epochs), np.array(values)
+def _points(points: Iterable[tuple[float, float | None]]) -> tuple[Exact, Exact]:
+    """Epochs and values; one that was not finite (None) becomes NaN, a gap in the line."""
+    pairs = np.array(list(points), np.float64).reshape(-1, 2)
+    return pairs[:, 0], pairs[:, 1]
 
 
 def _averaged(x: Exact, y: Exact) -> tuple[Exact, Exact]:

@@ -25,7 +25,9 @@ from netinnet.files import write_text
 from netinnet.networks.network import Network
 from netinnet.reports import figures
 from netinnet.reports.template import render
-from netinnet.training.run import Event, Run
+from netinnet.training import events
+from netinnet.training.events import AnyEvent, Event, of_kind, step_of
+from netinnet.training.run import Run
 
 REFRESH_SECONDS = 10
 """How often the page of an unfinished run reloads itself."""
@@ -42,6 +44,13 @@ def write(run: Path, pictures: Source | None) -> Path:
     return path
 
 
+_STATES: dict[type[Event], str] = {
+    **dict.fromkeys((events.Start, events.Resume), "running"),
+    **{events.Interrupted: "interrupted", events.Failed: "failed", events.End: "finished"},
+}
+"""What a run is after an event."""
+
+
 @dataclass(frozen=True)
 class _Facts:
     """What the files of a run say."""
@@ -52,13 +61,13 @@ class _Facts:
     events: list[Event]
     metrics: dict[str, Any]
 
-    def all(self, kind: str) -> list[Event]:
+    def all(self, kind: type[AnyEvent]) -> list[AnyEvent]:
         """The events of a kind, in order."""
-        return [event for event in self.events if event["event"] == kind]
+        return of_kind(self.events, kind)
 
-    def last(self, *kinds: str) -> Event:
-        """The newest event of some kinds, {} if there is none."""
-        return next((e for e in reversed(self.events) if e["event"] in kinds), {})
+    def last(self, kind: type[AnyEvent]) -> AnyEvent | None:
+        """The newest event of a kind."""
+        return next(reversed(self.all(kind)), None)
 
     @property
     def fields(self) -> dict[str, Any]:
@@ -70,9 +79,8 @@ class _Facts:
     @property
     def state(self) -> str:
         """`waiting`, `running`, `interrupted`, `failed` or `finished`."""
-        kind = self.last("start", "resume", "interrupted", "failed", "end").get("event")
-        known = {None: "waiting", "end": "finished", "interrupted": "interrupted"}
-        return {**known, "failed": "failed"}.get(kind, "running")
+        states = [_STATES[type(event)] for event in self.events if type(event) in _STATES]
+        return states[-1] if states else "waiting"
 
 
 def _read_run(folder: Path) -> _Facts:
@@ -96,39 +104,41 @@ def _read(path: Path) -> str:
 
 def _content(facts: _Facts, pictures: Source | None) -> dict[str, Any]:
     """What the template shows."""
-    start, evaluations = facts.last("start"), facts.all("evaluation")
-    latest, newest = facts.last("progress", "evaluation"), facts.last("evaluation")
+    start, evaluations = facts.last(events.Start), facts.all(events.Evaluation)
+    ended, failed = facts.last(events.End), facts.last(events.Failed)
+    trained = [e for e in facts.events if isinstance(e, events.Progress | events.Evaluation)]
+    latest = trained[-1] if trained else None
+    newest = evaluations[-1].figures if evaluations else {}
     judged = "test" if "test" in newest or not newest else "validation"
     figures_of, classes = newest.get(judged, {}), facts.network.classes
-    matrix, recall = figures_of.get("confusion"), figures_of.get("recall")
-    total = start.get("steps_per_epoch", 0) * start.get("epochs", 0)
-    step = max((event.get("step", 0) for event in facts.events), default=0)
+    matrix, recall = figures_of.get("confusion", ()), figures_of.get("recall", ())
+    total = start.steps_per_epoch * start.epochs if start else 0
+    step = max(map(step_of, facts.events), default=0)
     splits = {
         split: name
         for split, name in (("train", "training"), ("validation", "validation"), ("test", "test"))
-        if any(split in event for event in evaluations)
+        if any(split in event.figures for event in evaluations)
     }
     columns = [f"{name} {field}" for name in splits.values() for field in ("loss", "accuracy")]
     recalls = [
-        (classes[i], sum(row), row[i], recall[i])
-        for i, row in enumerate(matrix if matrix and recall else ())
+        (classes[i], sum(row), row[i], recall[i]) for i, row in enumerate(matrix if recall else ())
     ]
     return {
         "title": _title(facts),
         "subtitle": _subtitle(facts),
         "refresh": None if facts.state == "finished" else REFRESH_SECONDS,
         "state": facts.state,
-        "ended": _when(facts.last("end").get("time", "")),
-        "reason": facts.last("failed").get("reason"),
+        "ended": _when(ended.time if ended else ""),
+        "reason": failed and failed.reason,
         "command": f"nin train --resume {shlex.quote(str(facts.folder))}",
         "how_far": f"step {units.count(step)} of {units.count(total)}",
         "step": step,
         "total": total,
-        "cautions": [str(caution) for caution in start.get("cautions", ())],
+        "cautions": start.cautions if start else [],
         "dead": _dead(facts),
         "newest": newest,
         "judged": judged,
-        "seconds": facts.metrics.get("training_seconds", latest.get("seconds")),
+        "seconds": facts.metrics.get("training_seconds", latest and latest.seconds),
         "speed": facts.metrics.get("images_per_second", _mean_speed(facts, latest)),
         "curves": figures.drawn(figures.learning_curves, facts.events) if latest else None,
         "evaluations": evaluations,
@@ -142,7 +152,7 @@ def _content(facts: _Facts, pictures: Source | None) -> dict[str, Any]:
         "cost": total_cost(facts.network),
         "input": facts.network.input,
         "recipe": facts.recipe.strip(),
-        "versions": start.get("versions"),
+        "versions": start and start.versions,
     }
 
 
@@ -153,32 +163,34 @@ def _title(facts: _Facts) -> str:
 
 
 def _subtitle(facts: _Facts) -> str:
-    start = facts.last("start")
+    starts = facts.all(events.Start)
     parts = [f"Run {facts.folder.resolve().name}"]
-    if start:
-        parts.append(f"{start['framework']} on {start['device']}")
-        if start.get("threads"):
-            parts.append(units.counted(start["threads"], "thread"))
-        parts.append(f"started {_when(facts.all('start')[0]['time'])}")
+    if starts:
+        newest = starts[-1]
+        parts.append(f"{newest.framework} on {newest.device}")
+        if newest.threads:
+            parts.append(units.counted(newest.threads, "thread"))
+        parts.append(f"started {_when(starts[0].time)}")
     return " · ".join(parts)
 
 
 def _dead(facts: _Facts) -> list[tuple[str, int]]:
     """Classes that are dead after the newest epoch, and the first epoch in which they were."""
-    events = facts.all("dead_class")
-    newest = max((e["epoch"] for e in (*events, *facts.all("evaluation"))), default=0)
+    dead = facts.all(events.DeadClass)
+    evaluated = (event.epoch for event in facts.all(events.Evaluation))
+    newest = max((*evaluated, *(event.epoch for event in dead)), default=0)
     first: dict[str, int] = {}
-    for event in events:
-        first.setdefault(event["class"], event["epoch"])
-    return [(e["class"], first[e["class"]]) for e in events if e["epoch"] == newest]
+    for event in dead:
+        first.setdefault(event.class_, event.epoch)
+    return [(e.class_, first[e.class_]) for e in dead if e.epoch == newest]
 
 
-def _mean_speed(facts: _Facts, latest: Event) -> float | None:
+def _mean_speed(facts: _Facts, latest: events.Progress | events.Evaluation | None) -> float | None:
     """Training images per second so far: what a finished run has in its metrics."""
     batch_size = facts.fields.get("batch_size")
-    if not batch_size or not latest.get("seconds"):
+    if not batch_size or not latest or not latest.seconds:
         return None
-    return float(latest["step"] * batch_size / latest["seconds"])
+    return float(latest.step * batch_size / latest.seconds)
 
 
 def _mistakes(

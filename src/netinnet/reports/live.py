@@ -9,8 +9,8 @@ from typing import Any
 
 from netinnet.errors import NetinnetError
 from netinnet.reports import figures
+from netinnet.training.events import End, Evaluation, Event, Progress
 from netinnet.training.listening import Listener
-from netinnet.training.run import Event
 
 SECONDS = 5.0
 """At most one drawing in so many seconds: drawing must not slow the training."""
@@ -55,7 +55,7 @@ def _in_notebook() -> bool:
 
 
 class NotebookCurve:
-    """Collects events and shows their learning curves in one display that is replaced."""
+    """Shows the learning curves of the events so far in one display that is replaced."""
 
     def __init__(self) -> None:
         self.events: list[Event] = []
@@ -63,12 +63,12 @@ class NotebookCurve:
         self.handle: Any = None
 
     def __call__(self, event: Event) -> None:
-        if event["event"] == "data":
+        if not isinstance(event, Progress | Evaluation | End):
             return
-        if event["event"] != "progress" or event["step"] % 10 == 0:
+        if not isinstance(event, Progress) or event.step % 10 == 0:
             self.events.append(event)
         now = time.monotonic()
-        if event["event"] in ("evaluation", "end") or now - self.drawn >= SECONDS:
+        if not isinstance(event, Progress) or now - self.drawn >= SECONDS:
             self.drawn = now
             self.draw()
 

@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from netinnet.costs import counts
 from netinnet.errors import NetinnetError, check_name
 from netinnet.networks.network import Network
 from netinnet.networks.variations import HEADS, is_nin
-from netinnet.studies.outcome import Outcome, by_arm, summary_of
-from netinnet.studies.plan import Arm, Plan, with_threads
-from netinnet.studies.statistics import Interval, Summary, paired_difference
-from netinnet.training.parts import facts_of
+from netinnet.networks.zoo import Named
+from netinnet.studies import plan as plans
+from netinnet.studies.outcome import ArmFigures, Outcome, by_arm, figures_of
+from netinnet.studies.plan import Arm, Plan
+from netinnet.studies.statistics import Interval, paired_difference
 from netinnet.training.recipe import Recipe
 
 KIND = "ablate"
@@ -61,43 +61,34 @@ QUESTIONS: dict[str, Question] = {
 
 
 @dataclass(frozen=True)
-class ArmEffect:
+class ArmEffect(ArmFigures):
     """What one arm's runs came to, beside the baseline.
 
     `difference` is the mean of accuracy minus the baseline's over the seeds that finished in both,
-    with Student's 95 % interval; None for the baseline. `lost` runs diverged or failed and have no
-    accuracy. Costs are those of one picture in a forward pass; `seconds` are of training.
+    with Student's 95 % interval; None for the baseline.
     """
 
-    arm: str
     question: str | None
-    runs: tuple[Outcome, ...]
-    accuracy: Summary | None
     difference: Interval | None
-    lost: int
-    parameters: int
-    macs: int
-    activation_bytes: int
-    seconds: Summary | None
 
 
 def plan(
-    recipe: Recipe,
+    recipe: str | Path | Recipe,
     *,
     questions: Sequence[str],
     seeds: Sequence[int],
-    network: Network | None = None,
+    network: Named | None = None,
     data_dir: Path | None = None,
+    **changes: Any,
 ) -> Plan:
     """A study of the recipe as it is (`baseline`) and with one thing changed at a time.
 
-    `network` is what the recipe's name for it stands for, if that need not be looked up; `data_dir`
+    As it is: with another `network` and `changes` of single fields, if they are given; `data_dir`
     has the data. Values that leave the network as it is are no arms of their own. Raises
     NetinnetError for an unknown question or a network that is no NiN.
     """
-    base = with_threads(recipe)
-    facts = facts_of(recipe, data_dir)
-    arms = [baseline := Arm(BASELINE, base, network, facts)]
+    baseline = plans.given(BASELINE, recipe, changes, network, data_dir)
+    base, facts, arms = baseline.recipe, baseline.facts, [baseline]
     own = baseline.network
     if not is_nin(own.blocks, len(own.classes)):
         raise NetinnetError(f"{own.name} is no NiN: it has none of what is left out here")
@@ -128,25 +119,11 @@ def table(plan: Plan, outcomes: Sequence[Outcome]) -> list[ArmEffect]:
     baseline = _accuracies(runs[BASELINE])
     rows = []
     for arm in plan.arms:
-        results = runs[arm.name]
-        accuracies = _accuracies(results)
-        total = counts.total_cost(arm.network)
-        rows.append(
-            ArmEffect(
-                arm=arm.name,
-                question=question_of(arm.name),
-                runs=tuple(results),
-                accuracy=summary_of(results, "accuracy"),
-                difference=None
-                if arm.name == BASELINE
-                else paired_difference(accuracies, baseline),
-                lost=sum(outcome.is_lost for outcome in results),
-                parameters=total.parameters,
-                macs=total.macs,
-                activation_bytes=total.activation_bytes,
-                seconds=summary_of(results, "training_seconds"),
-            )
-        )
+        question, effect = question_of(arm.name), None
+        if question is not None:
+            effect = paired_difference(_accuracies(runs[arm.name]), baseline)
+        figures = figures_of(arm, runs[arm.name])
+        rows.append(ArmEffect(**figures, question=question, difference=effect))
     return rows
 
 

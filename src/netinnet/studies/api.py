@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from netinnet.networks import Named
     from netinnet.studies.plan import Plan, SearchPlan
     from netinnet.studies.tables import Row
+    from netinnet.studies.tuning import Tuning
     from netinnet.training.listening import Listener
     from netinnet.training.recipe import Recipe
 
@@ -48,7 +49,8 @@ def reliability(
             gone on with.
         workers: runs at a time; by the number of cores if None.
         data_dir: folder with the data set's files; found or fetched if None.
-        listener: called with each event of the study, a dict; nothing is printed without one.
+        listener: called with each event of the study, an object of `netinnet.studies.events`;
+            nothing is printed without one.
         changes: values for single fields of the recipe.
 
     Returns:
@@ -62,17 +64,15 @@ def reliability(
     """
     from netinnet.studies import plan as plans
     from netinnet.studies import reliability as studies
-    from netinnet.training import recipe as recipes
 
-    resolved, known = recipes.resolve(recipe, changes, network)
     plan = studies.plan(
-        resolved,
-        network=known,
-        data_dir=_path(data_dir),
-        name=Path(recipe).stem if isinstance(recipe, str | Path) else resolved.network,
+        recipe,
         vary=vary or {},
         seeds=plans.seeds(seeds, first_seed),
         threshold=threshold,
+        network=network,
+        data_dir=_path(data_dir),
+        **changes,
     )
     return conduct(plan, output, workers, data_dir, listener)
 
@@ -102,7 +102,8 @@ def ablate(
             with.
         workers: runs at a time; by the number of cores if None.
         data_dir: folder with the data set's files; found or fetched if None.
-        listener: called with each event of the study, a dict; nothing is printed without one.
+        listener: called with each event of the study, an object of `netinnet.studies.events`;
+            nothing is printed without one.
         changes: values for single fields of the recipe.
 
     Returns:
@@ -116,13 +117,10 @@ def ablate(
     """
     from netinnet.studies import ablation as studies
     from netinnet.studies import plan as plans
-    from netinnet.training import recipe as recipes
 
-    base, known = recipes.resolve(recipe, changes, network)
+    common: dict[str, Any] = {"network": network, "data_dir": _path(data_dir), **changes}
     count = plans.seeds(seeds, first_seed)
-    plan = studies.plan(
-        base, questions=questions, seeds=count, network=known, data_dir=_path(data_dir)
-    )
+    plan = studies.plan(recipe, questions=questions, seeds=count, **common)
     return conduct(plan, output, workers, data_dir, listener)
 
 
@@ -148,7 +146,8 @@ def compare(
             with.
         workers: runs at a time; by the number of cores if None.
         data_dir: folder with the data set's files; found or fetched if None.
-        listener: called with each event of the study, a dict; nothing is printed without one.
+        listener: called with each event of the study, an object of `netinnet.studies.events`;
+            nothing is printed without one.
         changes: the budget, the same for all: values for single fields of every recipe.
 
     Returns:
@@ -203,7 +202,8 @@ def tune(
             with.
         workers: trials at a time; by the number of cores if None.
         data_dir: folder with the data set's files; found or fetched if None.
-        listener: called with each event of the search, a dict; nothing is printed without one.
+        listener: called with each event of the search, an object of `netinnet.studies.events`;
+            nothing is printed without one.
         changes: values for single fields of the recipe.
 
     Returns:
@@ -216,18 +216,17 @@ def tune(
         >>> tune(search=["learning_rate=0.01..0.5:log"], trials=5, epochs=1)
     """
     from netinnet.studies import search_space, tuning
-    from netinnet.training import recipe as recipes
 
-    resolved, known = recipes.resolve(recipe, changes, network)
     plan = tuning.plan(
-        resolved,
-        network=known,
-        data_dir=_path(data_dir),
+        recipe,
         space=search_space.parse(search) if search else None,
         trials=trials,
         pruner=pruner,
         storage=storage,
         name=name,
+        network=network,
+        data_dir=_path(data_dir),
+        **changes,
     )
     more = {"minutes": minutes, "storage": storage}
     return conduct(plan, output, workers, data_dir, listener, **more)
@@ -242,20 +241,32 @@ def conduct(
     **search: Any,
 ) -> list[Row]:
     """Run what is left of a study, or of a `search` with its limits, and return its table."""
-    from netinnet.studies import study, tables
+    from netinnet.studies import tables
     from netinnet.studies.plan import SearchPlan
 
     common: dict[str, Any] = {"output": _path(output), "data_dir": _path(data_dir)}
     common |= {"workers": workers, "listener": listener or (lambda event: None)}
     if isinstance(plan, SearchPlan):
-        from netinnet.studies import search as searches
-        from netinnet.studies.pages import tuning as page
+        return tables.plain(run_search(plan, **common, **search).trials)
+    return tables.plain(run_study(plan, **common)[2])
 
-        return tables.plain(searches.conduct(plan, **common, **search, report=page.write).trials)
+
+def run_study(plan: Plan, **options: Any) -> tuple[Plan, Path, list[Any]]:
+    """`study.conduct` with the page of the plan's kind: the plan, the folder and the table."""
+    from netinnet.studies import study
+
     module = MODULES[plan.kind]
-    write = import_module(f"netinnet.studies.pages.{module}").write
-    plan, _, outcomes = study.conduct(plan, **common, report=write)
-    return tables.plain(import_module(f"netinnet.studies.{module}").table(plan, outcomes))
+    page = import_module(f"netinnet.studies.pages.{module}")
+    plan, folder, outcomes = study.conduct(plan, report=page.write, **options)
+    return plan, folder, import_module(f"netinnet.studies.{module}").table(plan, outcomes)
+
+
+def run_search(plan: SearchPlan, **options: Any) -> Tuning:
+    """`search.conduct` with its page."""
+    from netinnet.studies import search
+    from netinnet.studies.pages import tuning as page
+
+    return search.conduct(plan, report=page.write, **options)
 
 
 def _path(path: str | Path | None) -> Path | None:

@@ -7,15 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from netinnet.costs import counts
-from netinnet.errors import NetinnetError, nearest
+from netinnet.errors import check_name
 from netinnet.networks.network import Network
 from netinnet.networks.zoo import KNOWN, Named, is_path
-from netinnet.studies.outcome import Outcome, by_arm, summary_of
-from netinnet.studies.plan import Arm, Plan, with_threads
+from netinnet.studies import plan as plans
+from netinnet.studies.outcome import ArmFigures, Outcome, by_arm, figures_of, summary_of
+from netinnet.studies.plan import Arm, Plan
 from netinnet.studies.statistics import Summary
 from netinnet.training import recipe as recipes
-from netinnet.training.parts import facts_of
 from netinnet.training.recipe import Recipe
 
 KIND = "compare"
@@ -26,28 +25,18 @@ _RECIPES = {"nin": "book", "nin-small": "fashion", "vgg11": "vgg11-quarter"}
 
 
 @dataclass(frozen=True)
-class NetworkFigures:
+class NetworkFigures(ArmFigures):
     """What one network costs and what its runs came to.
 
-    Parameters, multiply-accumulates and activation memory (float32) are computed from the
-    description, for one picture in a forward pass. `file_bytes` is the size of model.safetensors.
-    `images_per_second` and `seconds` are of training, `peak_memory_bytes` of the training process.
-    `lost` runs diverged or failed.
+    `file_bytes` is the size of model.safetensors; `images_per_second` is of training,
+    `peak_memory_bytes` of the training process.
     """
 
-    arm: str
     network: str
     image_size: int
-    runs: tuple[Outcome, ...]
-    parameters: int
-    macs: int
-    activation_bytes: int
-    accuracy: Summary | None
-    lost: int
     file_bytes: int | None
     peak_memory_bytes: int | None
     images_per_second: Summary | None
-    seconds: Summary | None
 
 
 def recipe_of(name: str, **changes: Any) -> Recipe:
@@ -59,12 +48,10 @@ def recipe_of(name: str, **changes: Any) -> Recipe:
     is_recipe = name.endswith(".toml") and "blocks" not in recipes.read_toml(Path(name))
     if name in recipes.shipped() or is_recipe:
         return recipes.load(name, **changes)
-    if name in KNOWN or is_path(name):
-        return recipes.load(_RECIPES.get(name, "fashion"), **{"network": name, **changes})
-    raise NetinnetError(
-        f"unknown network '{name}'{nearest(name, (*KNOWN, *recipes.shipped()))}; known are "
-        f"{', '.join(KNOWN)}, or the path of a network or a recipe"
-    )
+    if not is_path(name):
+        known = dict.fromkeys((*KNOWN, *recipes.shipped()))
+        check_name("network", name, known, more=", or the path of a network or a recipe")
+    return recipes.load(_RECIPES.get(name, "fashion"), **{"network": name, **changes})
 
 
 def plan(
@@ -76,15 +63,11 @@ def plan(
 
 
 def _arm(network: Named, changes: dict[str, Any], data_dir: Path | None) -> Arm:
-    known = network if isinstance(network, Network) else None
-    name = known.name if known else str(network)
-    if known:
-        recipe = recipes.load("fashion", **{"network": name, **changes})
-    else:
-        recipe = recipe_of(name, **changes)
-    label = name if known or not is_path(name) else Path(name).stem
-    facts = facts_of(recipe, data_dir)
-    return Arm(label, with_threads(recipe), known, facts)
+    if isinstance(network, Network):
+        return plans.given(network.name, "fashion", changes, network, data_dir)
+    name = str(network)
+    label = Path(name).stem if is_path(name) else name
+    return plans.given(label, recipe_of(name, **changes), {}, None, data_dir)
 
 
 def table(plan: Plan, outcomes: Sequence[Outcome]) -> list[NetworkFigures]:
@@ -92,25 +75,16 @@ def table(plan: Plan, outcomes: Sequence[Outcome]) -> list[NetworkFigures]:
     runs = by_arm(plan, outcomes)
     rows = []
     for arm in plan.arms:
-        network = arm.network
-        total = counts.total_cost(network)
         finished = [outcome for outcome in runs[arm.name] if outcome.state == "finished"]
         peaks = (outcome.peak_memory_bytes or 0 for outcome in finished)
         rows.append(
             NetworkFigures(
-                arm=arm.name,
-                network=network.name,
-                image_size=network.input.height,
-                runs=tuple(runs[arm.name]),
-                parameters=total.parameters,
-                macs=total.macs,
-                activation_bytes=total.activation_bytes,
-                accuracy=summary_of(finished, "accuracy"),
-                lost=sum(outcome.is_lost for outcome in runs[arm.name]),
+                **figures_of(arm, runs[arm.name]),
+                network=arm.network.name,
+                image_size=arm.network.input.height,
                 file_bytes=finished[0].model_bytes if finished else None,
                 peak_memory_bytes=max(peaks, default=0) or None,
                 images_per_second=summary_of(finished, "images_per_second"),
-                seconds=summary_of(finished, "training_seconds"),
             )
         )
     return rows

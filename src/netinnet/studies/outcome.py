@@ -9,15 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from netinnet import metrics
+from netinnet.costs import counts
 from netinnet.data import datasets
 from netinnet.data.loader import logits_of
 from netinnet.errors import ModelError
 from netinnet.files import write_text
 from netinnet.inference.onnx_graph import too_large
 from netinnet.inference.predictor import Predictor
-from netinnet.studies.plan import Job, Plan
+from netinnet.studies.plan import Arm, Job, Plan
 from netinnet.studies.statistics import Summary, summary
-from netinnet.training.run import Event, Run
+from netinnet.training import events
+from netinnet.training.events import Evaluation, Event, of_kind
+from netinnet.training.run import Run
 from netinnet.training.splits import splits
 
 _MEASURED = ("training_seconds", "wall_seconds", "images_per_second", "peak_memory_bytes")
@@ -110,6 +113,38 @@ def by_arm(plan: Plan, outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:
     return results
 
 
+@dataclass(frozen=True)
+class ArmFigures:
+    """What one arm costs, and what its runs came to.
+
+    Costs are those of one picture in a forward pass, activations in float32, computed from the
+    description. `accuracy` and `seconds` (of training) are over the finished runs; `lost` runs
+    diverged or failed.
+    """
+
+    arm: str
+    runs: tuple[Outcome, ...]
+    parameters: int
+    macs: int
+    activation_bytes: int
+    accuracy: Summary | None
+    lost: int
+    seconds: Summary | None
+
+
+def figures_of(arm: Arm, outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    """The fields of `ArmFigures`."""
+    cost = counts.total_cost(arm.network)
+    return {
+        "arm": arm.name,
+        "runs": tuple(outcomes),
+        **{name: getattr(cost, name) for name in ("parameters", "macs", "activation_bytes")},
+        "accuracy": summary_of(outcomes, "accuracy"),
+        "lost": sum(outcome.is_lost for outcome in outcomes),
+        "seconds": summary_of(outcomes, "training_seconds"),
+    }
+
+
 def write(run: Run, judgement: dict[str, Any]) -> None:
     write_text(run.folder / OUTCOME_FILE, json.dumps(judgement, ensure_ascii=False) + "\n")
 
@@ -136,13 +171,14 @@ def read(job: Job) -> Outcome:
         return Outcome(job.arm, job.seed, job.folder, "unfinished")
     except ValueError as error:
         raise ModelError(f"{job.folder / OUTCOME_FILE}: damaged ({error})") from error
-    events = run.events()
+    logged = run.events()
+    evaluations = of_kind(logged, Evaluation)
     judged = job.recipe.judged
-    curve = tuple(_point(event, judged) for event in _evaluations(events))
+    curve = tuple(_point(event, judged) for event in evaluations)
     if judgement["state"] == "diverged":
         return Outcome(job.arm, job.seed, job.folder, "diverged", judgement["reason"], curve=curve)
     metrics = run.metrics()
-    recall = _evaluations(events)[-1][judged]["recall"]
+    recall = evaluations[-1].figures[judged]["recall"]
     return Outcome(
         *(job.arm, job.seed, job.folder, "finished"),
         judged=judged,
@@ -151,44 +187,40 @@ def read(job: Job) -> Outcome:
         train_accuracy=metrics["train"]["accuracy"],
         model_bytes=run.model_file.stat().st_size,
         **{name: metrics[name] for name in _MEASURED},
-        dead=_dead(judgement["dead_classes"], events, run.dataset().facts.classes, recall),
+        dead=_dead(judgement["dead_classes"], logged, run.dataset().facts.classes, recall),
         recall=tuple(recall),
         curve=curve,
     )
 
 
-def _evaluations(events: list[Event]) -> list[Event]:
-    return [event for event in events if event["event"] == "evaluation"]
-
-
-def _point(event: Event, judged: str) -> Point:
+def _point(event: Evaluation, judged: str) -> Point:
     return Point(
-        epoch=event["epoch"],
-        seconds=event["seconds"],
-        train_loss=event["train"]["loss"],
-        train_accuracy=event["train"]["accuracy"],
-        loss=event[judged]["loss"],
-        accuracy=event[judged]["accuracy"],
+        epoch=event.epoch,
+        seconds=event.seconds,
+        train_loss=event.train["loss"],
+        train_accuracy=event.train["accuracy"],
+        loss=event.figures[judged]["loss"],
+        accuracy=event.figures[judged]["accuracy"],
     )
 
 
 def _dead(
-    names: list[str], events: list[Event], classes: tuple[str, ...], recall: list[float | None]
+    names: list[str], logged: list[Event], classes: tuple[str, ...], recall: list[float | None]
 ) -> tuple[DeadClass, ...]:
     """The dead classes with the first of the unbroken row of epochs in which they were dead."""
-    evaluations = _evaluations(events)
+    evaluations = of_kind(logged, Evaluation)
     dead = []
     for name in names:
         steps = {
-            event["epoch"]: event["step"]
-            for event in events
-            if event["event"] == "dead_class" and event["class"] == name
+            event.epoch: event.step
+            for event in of_kind(logged, events.DeadClass)
+            if event.class_ == name
         }
         first = None
         for event in reversed(evaluations):
-            if event["epoch"] not in steps:
+            if event.epoch not in steps:
                 break
-            first = event["epoch"]
+            first = event.epoch
         step = None if first is None else steps[first]
         dead.append(DeadClass(name, first, step, recall[classes.index(name)]))
     return tuple(dead)

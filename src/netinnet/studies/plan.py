@@ -22,6 +22,7 @@ from netinnet.files import folder_name, new_dated_folder, write_text, writing
 from netinnet.networks import description_file
 from netinnet.networks.network import Network
 from netinnet.networks.variations import Variations
+from netinnet.networks.zoo import Named
 from netinnet.studies import search_space
 from netinnet.studies.fields import value_text
 from netinnet.studies.search_space import SearchSpace
@@ -327,6 +328,18 @@ def seeds(count: int, first: int = 0) -> tuple[int, ...]:
 def with_threads(recipe: Recipe) -> Recipe:
     """The recipe with one thread a run if it names none: many runs at a time do most that way."""
     return recipe if recipe.threads else recipe.replace(threads=1)
+
+
+def given(
+    name: str,
+    recipe: str | Path | Recipe,
+    changes: Mapping[str, Any],
+    network: Named | None = None,
+    data_dir: Path | None = None,
+) -> Arm:
+    """The arm of a recipe that is named or given, with changes and another network if there are."""
+    resolved, known = recipes.resolve(recipe, changes, network)
+    return Arm(name, with_threads(resolved), known, facts_of(resolved, data_dir))
 
 
 def grid(

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from netinnet.networks.network import Network
+from netinnet.networks.zoo import Named
 from netinnet.studies import plan as plans
 from netinnet.studies.outcome import Outcome, by_arm, summary_of
 from netinnet.studies.plan import Plan, with_threads
 from netinnet.studies.statistics import Interval, Summary, share_interval
+from netinnet.training import recipe as recipes
 from netinnet.training.recipe import Recipe
 
 KIND = plans.RELIABILITY
@@ -47,21 +48,23 @@ class ArmReliability:
 
 
 def plan(
-    recipe: Recipe,
+    recipe: str | Path | Recipe,
     *,
-    name: str,
     vary: Mapping[str, Sequence[Any]],
     seeds: Sequence[int],
     threshold: float = THRESHOLD,
-    network: Network | None = None,
+    network: Named | None = None,
     data_dir: Path | None = None,
+    **changes: Any,
 ) -> Plan:
-    """A study of one recipe, or of a grid of arms, over seeds. `name` is that of a single arm.
+    """A study of one recipe, or of a grid of arms, over seeds.
 
-    `network` is what the recipe's name for it stands for, if that need not be looked up;
-    `data_dir` has the data.
+    The recipe has another `network` and `changes` of single fields, if they are given; `data_dir`
+    has the data.
     """
-    arms = plans.grid(name, with_threads(recipe), vary, network, data_dir)
+    resolved, known = recipes.resolve(recipe, changes, network)
+    name = resolved.network if isinstance(recipe, Recipe) else Path(recipe).stem
+    arms = plans.grid(name, with_threads(resolved), vary, known, data_dir)
     return Plan(KIND, arms, tuple(seeds), threshold)
 
 

@@ -22,21 +22,23 @@ from netinnet.errors import NetinnetError
 from netinnet.studies import outcome, timing, workload
 from netinnet.studies import plan as plans
 from netinnet.studies.estimate import Estimate
+from netinnet.studies.events import StudyProgress, WorkerEnd
 from netinnet.studies.outcome import Outcome
 from netinnet.studies.plan import AnyPlan, Job, Plan
 from netinnet.studies.workers import Workers, workers_for
 from netinnet.studies.workload import Workload
 from netinnet.training import run as runs
+from netinnet.training.events import Event
 from netinnet.training.interruption import Interrupted, StopRequest, stop_request
 from netinnet.training.listening import Listener, write_report
-from netinnet.training.run import Event, Run
+from netinnet.training.run import Run
 
 KILLED_BEFORE_FAILED = 3
 """A run whose process was killed is started again; killed so often, it has failed."""
 REPORT_SECONDS = 60.0
 """Least time between two reports while the study goes on."""
 PROGRESS_SECONDS = 0.5
-"""Least time between two `study_progress` events."""
+"""Least time between two StudyProgress."""
 
 
 class Policy(Protocol):
@@ -48,20 +50,20 @@ class Policy(Protocol):
     def untimed(self) -> Sequence[str]:
         """The arm of each run that is left and whose time is not known yet."""
 
-    def begin(self, estimate: Estimate) -> Event:
-        """What is emitted first; the scheduler adds `study` (the folder) and `workers`."""
+    def begin(self, estimate: Estimate, workers: int) -> Event:
+        """What a listener is told first."""
 
     def next_job(self) -> Job | None:
         """The run to start now; None where there is none (left) to start."""
 
     def on_event(self, job: Job, event: Event) -> bool:
-        """Take in "progress" (with the `share` done) or "evaluation"; whether to stop the run."""
+        """Take in Share or Evaluated; whether to stop the run."""
 
     def on_end(self, job: Job, result: Outcome) -> None:
         """A run is over; one that was stopped by `on_event` may be "unfinished"."""
 
-    def progress(self, workers: int) -> Event:
-        """`done`, `seconds_left` with so many workers, and what else a progress bar shows."""
+    def progress(self, workers: int) -> StudyProgress:
+        """How far the study is; the time left is that with so many workers."""
 
     def standing(self) -> str:
         """How far the study is and what is kept, for one who has interrupted it."""
@@ -115,9 +117,9 @@ def run(
         timed = timing.before_a_long_study(
             setup.arms, setup.workloads, policy.untimed(), workers, listener
         )
-        start = policy.begin(Estimate.of(setup.workloads, timed))
+        start = policy.begin(Estimate.of(setup.workloads, timed), workers)
         with stop_request() as stop, Workers(workers, folder / "logs", setup.data_dir) as pool:
-            listener({**start, "study": str(folder), "workers": workers})
+            listener(start)
             command = f"nin {plan.kind} --resume {shlex.quote(str(folder))}"
             Scheduler(policy, pool, listener, command, plan.data).run(stop)
     return policy
@@ -154,7 +156,7 @@ class Scheduler:
             now = time.monotonic()
             if now - self.emitted >= PROGRESS_SECONDS:
                 self.emitted = now
-                self.listener({"event": "study_progress", **self.policy.progress(self.pool.count)})
+                self.listener(self.policy.progress(self.pool.count))
             if now - self.reported >= REPORT_SECONDS:
                 self._report("running")
         self._report("finished")
@@ -175,8 +177,8 @@ class Scheduler:
         if polled is None:
             return
         job, event = polled
-        if event["event"] == "worker_end":
-            self._end(job, event["status"], event["reason"])
+        if isinstance(event, WorkerEnd):
+            self._end(job, event.status, event.reason)
             return
         # A worker that is asked to stop twice does not save.
         is_asked = self.interrupted or job.folder in self.stopped

@@ -17,11 +17,13 @@ from netinnet.files import write_text
 from netinnet.studies import plan as plans
 from netinnet.studies import scheduler, tuning
 from netinnet.studies.estimate import Estimate
+from netinnet.studies.events import Evaluated, SearchStart, Share, StudyProgress, TrialEnd
 from netinnet.studies.outcome import Outcome
 from netinnet.studies.plan import Arm, Job, SearchPlan
 from netinnet.studies.tuning import Trial, Tuning
+from netinnet.training.events import Evaluation, Event, of_kind
 from netinnet.training.listening import Listener
-from netinnet.training.run import Event, Run
+from netinnet.training.run import Run
 
 if TYPE_CHECKING:
     import optuna
@@ -131,12 +133,12 @@ class Search:
         # A search that goes on knows how long its trials took.
         return [] if self.so_far.over else [self.plan.given.name] * (self.plan.trials or 1)
 
-    def begin(self, estimate: Estimate) -> Event:
+    def begin(self, estimate: Estimate, workers: int) -> SearchStart:
         self.timed = estimate.timed.get(self.plan.given.name)
         self.deadline = time.monotonic() + 60 * (self.minutes or math.inf)
-        trials, done = self.plan.trials or 0, len(self.so_far.over)
+        trials, done = self.plan.trials, len(self.so_far.over)
         outside = self.plan.space.outside(self.plan.recipe)
-        return {"event": "search_start", "trials": trials, "done": done, "outside": outside}
+        return SearchStart(trials, done, outside, str(self.folder), workers)
 
     def next_job(self) -> Job | None:
         while not self.waiting and self._may_ask():
@@ -165,18 +167,18 @@ class Search:
             self.waiting.append(job)
 
     def on_event(self, job: Job, event: Event) -> bool:
-        if event["event"] == "progress":
-            self.shares[job.folder] = event["share"]
-        return event["event"] == "evaluation" and self._falls_behind(job)
+        if isinstance(event, Share):
+            self.shares[job.folder] = event.share
+        return isinstance(event, Evaluated) and self._falls_behind(job)
 
     def _falls_behind(self, job: Job) -> bool:
         """Tell the study how good each epoch was; whether the trial is worse than the others."""
         trial = self.trials[job.folder]
         known = self.study.get_trials(deepcopy=False)[trial.number].intermediate_values
-        evaluations = [e for e in Run(job.folder).events() if e["event"] == "evaluation"]
+        evaluations = of_kind(Run(job.folder).events(), Evaluation)
         for event in evaluations:
-            if event["epoch"] not in known:
-                trial.report(event["validation"]["accuracy"], event["epoch"])
+            if event.epoch not in known:
+                trial.report(event.figures["validation"]["accuracy"], event.epoch)
         return len(evaluations) < job.recipe.epochs and trial.should_prune()
 
     def on_end(self, job: Job, result: Outcome) -> None:
@@ -195,18 +197,16 @@ class Search:
         so_far = self.so_far
         tuning.write_best(so_far)  # a kill may come
         reason = result.reason if failed else ""
-        self.listener(
-            {"event": "trial_end", "trial": so_far.trials[trial.number], "reason": reason}
-        )
+        self.listener(TrialEnd(so_far.trials[trial.number], reason))
         self.failures = self.failures + 1 if failed else 0
         if self.failures >= FAILURES:
             raise NetinnetError(f"{FAILURES} trials failed one after another: {reason}")
 
-    def progress(self, workers: int) -> Event:
+    def progress(self, workers: int) -> StudyProgress:
         so_far = self.so_far
         best = so_far.best.accuracy if so_far.best else None
         seconds = self._seconds_left(so_far.over, workers)
-        return {"done": len(so_far.over), "best": best, "seconds_left": seconds}
+        return StudyProgress(len(so_far.over), seconds, best)
 
     def _seconds_left(self, over: Sequence[Trial], workers: int) -> float | None:
         """By the mean duration of the trials that are over, and the time limit.

@@ -11,10 +11,11 @@ from pathlib import Path
 from netinnet.errors import NetinnetError
 from netinnet.studies import outcome, scheduler
 from netinnet.studies.estimate import Estimate
+from netinnet.studies.events import RunEnd, Share, StudyProgress, StudyStart
 from netinnet.studies.outcome import Outcome
 from netinnet.studies.plan import Job, Plan
+from netinnet.training.events import Event
 from netinnet.training.listening import Listener
-from netinnet.training.run import Event
 
 Report = Callable[[Path, Plan, Sequence[Outcome], str], object]
 """Called with the study's folder, its plan, what came of each run so far, and the state: "running",
@@ -64,7 +65,7 @@ class Grid:
         known = {o.arm for o in self.outcomes.values() if o.wall_seconds is not None}
         return [job.arm for job in self.waiting if job.arm not in known]
 
-    def begin(self, estimate: Estimate) -> Event:
+    def begin(self, estimate: Estimate, workers: int) -> StudyStart:
         self.estimate = estimate
         for job in self.jobs:
             seconds = self.outcomes[job.folder].wall_seconds
@@ -72,7 +73,7 @@ class Grid:
                 estimate.know(job, seconds)
         runs, arms, seeds = len(self.jobs), len(self.plan.arms), len(self.plan.seeds)
         done = runs - len(self.waiting)
-        return {"event": "study_start", "runs": runs, "done": done, "arms": arms, "seeds": seeds}
+        return StudyStart(runs, done, arms, seeds, str(self.folder), workers)
 
     def next_job(self) -> Job | None:
         if not self.waiting:
@@ -81,19 +82,19 @@ class Grid:
         return self.waiting.popleft()
 
     def on_event(self, job: Job, event: Event) -> bool:
-        if event["event"] == "progress":
-            self.estimate.saw(job, event["share"], time.monotonic())
+        if isinstance(event, Share):
+            self.estimate.saw(job, event.share, time.monotonic())
         return False
 
     def on_end(self, job: Job, result: Outcome) -> None:
         self.estimate.ended(job, time.monotonic())
         self.outcomes[job.folder] = result
-        self.listener({"event": "run_end", "outcome": result})
+        self.listener(RunEnd(result))
 
-    def progress(self, workers: int) -> Event:
+    def progress(self, workers: int) -> StudyProgress:
         unfinished = [j for j in self.jobs if self.outcomes[j.folder].state == "unfinished"]
         seconds = self.estimate.seconds_left(unfinished, workers)
-        return {"done": len(self.jobs) - len(unfinished), "seconds_left": seconds}
+        return StudyProgress(len(self.jobs) - len(unfinished), seconds)
 
     def standing(self) -> str:
         done = sum(result.is_settled for result in self.outcomes.values())

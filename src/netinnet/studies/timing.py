@@ -23,6 +23,7 @@ from netinnet.fresh_process import answer, ask
 from netinnet.networks.network import Network
 from netinnet.studies import outcome
 from netinnet.studies.estimate import Estimate
+from netinnet.studies.events import Timing
 from netinnet.studies.plan import Arm, Plan
 from netinnet.studies.workers import environment
 from netinnet.studies.workload import Workload
@@ -63,7 +64,7 @@ def _of_unfinished(
 ) -> dict[str, float]:
     """`seconds_of_a_run` for the arms of the unfinished runs, and the event that says so."""
     arms = [arm for arm in plan.arms if arm.name in names]
-    emit({"event": "timing", "arms": len(arms)})
+    emit(Timing(len(arms)))
     return seconds_of_a_run(arms, workloads, min(workers, len(names)))
 
 

@@ -16,12 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 from netinnet.errors import NetinnetError
 from netinnet.files import write_text
-from netinnet.networks.network import Network
+from netinnet.networks.zoo import Named
 from netinnet.studies import plan as plans
 from netinnet.studies import search_space
-from netinnet.studies.plan import PRUNERS, Arm, SearchPlan
+from netinnet.studies.plan import PRUNERS, SearchPlan
 from netinnet.studies.search_space import SearchSpace
-from netinnet.training.parts import facts_of
 from netinnet.training.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -83,25 +82,26 @@ class Tuning:
 
 
 def plan(
-    recipe: Recipe,
+    recipe: str | Path | Recipe,
     *,
     space: SearchSpace | None = None,
     trials: int | None = TRIALS,
     pruner: str = PRUNERS[0],
     storage: str | None = None,
     name: str = KIND,
-    network: Network | None = None,
+    network: Named | None = None,
     data_dir: Path | None = None,
+    **changes: Any,
 ) -> SearchPlan:
     """A search around a recipe. `trials` are those of all its searchers; None: only time ends it.
 
-    `network` is what the recipe's name for it stands for, if that need not be looked up; `data_dir`
+    The recipe has another `network` and `changes` of single fields, if they are given; `data_dir`
     has the data. Raises NetinnetError for what cannot be searched.
     """
-    facts = facts_of(recipe, data_dir)
-    given = Arm(AS_GIVEN, plans.with_threads(recipe), network, facts)
+    given = plans.given(AS_GIVEN, recipe, changes, network, data_dir)
     url = shown_url(storage) if storage else ""
-    return SearchPlan(given, space or search_space.default(recipe), trials, pruner, url, name)
+    space = space or search_space.default(given.recipe)
+    return SearchPlan(given, space, trials, pruner, url, name)
 
 
 def write_best(tuning: Tuning) -> Path | None:

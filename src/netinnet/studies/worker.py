@@ -1,7 +1,8 @@
 """One run of a study in a process of its own: `python -m netinnet.studies.worker FOLDER [DATA]`.
 
-The folder holds a run that has been created, and perhaps trained in part. Events go to standard
-output as lines of JSON. When the parent dies, standard input ends, and the run saves and stops.
+The folder holds a run that has been created, and perhaps trained in part. What the study is told
+goes to standard output as lines of JSON. When the parent dies, standard input ends, and the run
+saves and stops.
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ from pathlib import Path
 from netinnet.data.source import Source
 from netinnet.errors import Diverged, NetinnetError
 from netinnet.studies import outcome
+from netinnet.studies.events import Evaluated, Share
 from netinnet.training import run as runs
 from netinnet.training import start
-from netinnet.training.run import Event, Run
+from netinnet.training.events import Evaluation, Event, Progress, Start
+from netinnet.training.run import Run
 
 PROGRESS_SECONDS = 0.5
 """Least time between two progress events on standard output."""
@@ -37,18 +40,18 @@ class _Relay:
 
     def __call__(self, event: Event) -> None:
         is_due = time.monotonic() - self.emitted >= PROGRESS_SECONDS
-        if event["event"] == "start":
-            self.steps = event["steps_per_epoch"] * event["epochs"]
-        elif event["event"] == "progress" and is_due:
+        if isinstance(event, Start):
+            self.steps = event.steps_per_epoch * event.epochs
+        elif isinstance(event, Progress) and is_due:
             self.emitted = time.monotonic()
-            self._emit({"event": "progress", "share": event["step"] / self.steps})
-        elif event["event"] == "evaluation":
-            self._emit({"event": "evaluation"})
+            self._emit(Share(event.step / self.steps))
+        elif isinstance(event, Evaluation):
+            self._emit(Evaluated())
 
     def _emit(self, event: Event) -> None:
         # The parent may be gone; standard input says so too, and ends this process properly.
         with contextlib.suppress(BrokenPipeError):
-            print(json.dumps(event), flush=True)
+            print(json.dumps(event.to_dict()), flush=True)
 
 
 def _report(folder: Path, pictures: Source) -> None:

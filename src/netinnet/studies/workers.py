@@ -8,14 +8,16 @@ import queue
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from netinnet.errors import NetinnetError
 from netinnet.files import writing
 from netinnet.fresh_process import cores
+from netinnet.studies.events import TOLD, WorkerEnd
 from netinnet.studies.plan import Job, Plan
-from netinnet.training.run import Event
+from netinnet.training.events import Event, from_dict
 
 
 def workers_for(plan: Plan, wanted: int | None) -> int:
@@ -81,29 +83,28 @@ class Workers:
         assert process.stdout is not None
         for line in process.stdout:
             try:
-                event: Any = json.loads(line)
+                event = from_dict(json.loads(line), TOLD)
             except ValueError:
                 continue  # a library that prints
-            if isinstance(event, dict) and "event" in event:
+            if event is not None:
                 self._events.put((job, event))
-        self._events.put((job, {"event": "worker_end", "status": process.wait()}))
+        self._events.put((job, WorkerEnd(process.wait())))
 
     def poll(self, timeout: float) -> tuple[Job, Event] | None:
         """The next event of any run, None if there is none within `timeout` seconds.
 
-        The last of each is `worker_end` with the process's `status` and `reason`, the last line of
-        what it wrote to standard error; then its place is free.
+        The last of each is WorkerEnd; then its place is free.
         """
         try:
             job, event = self._events.get(timeout=timeout)
         except queue.Empty:
             return None
-        if event["event"] == "worker_end":
+        if isinstance(event, WorkerEnd):
             process, log = self.at_work.pop(job.folder)
             for pipe in (process.stdin, process.stdout):
                 assert pipe is not None
                 pipe.close()
-            event["reason"] = _last_line(log)
+            event = replace(event, reason=_last_line(log))
         return job, event
 
     def stop(self, job: Job | None = None) -> None:

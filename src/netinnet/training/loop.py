@@ -32,13 +32,14 @@ from netinnet.inference import onnx_graph
 from netinnet.networks.layers import BatchNorm
 from netinnet.networks.network import Network
 from netinnet.preprocessing import normalise
-from netinnet.training import checkpoint
+from netinnet.training import checkpoint, events
 from netinnet.training.cautions import cautions
 from netinnet.training.checkpoint import Progress
+from netinnet.training.events import Event
 from netinnet.training.interruption import Interrupted, StopRequest, stop_request
 from netinnet.training.listening import Listener, attempt, data_progress, write_report
 from netinnet.training.recipe import Recipe
-from netinnet.training.run import Event, Run
+from netinnet.training.run import Run
 from netinnet.training.schedule import learning_rate
 from netinnet.training.splits import splits, training_batches
 from netinnet.version import VERSION
@@ -80,7 +81,7 @@ class Training:
                 raise
             except NetinnetError as error:
                 with contextlib.suppress(NetinnetError):  # the disk may be what failed
-                    self._emit("failed", time=_now(), step=progress.step, reason=str(error))
+                    self._log(events.Failed(_now(), progress.step, str(error)))
                     self._write_report()
                 raise
 
@@ -109,9 +110,6 @@ class Training:
             self._finish(progress)
         return self.folder
 
-    def _emit(self, kind: str, **fields: Any) -> None:
-        self._log({"event": kind, **fields})
-
     def _log(self, event: Event) -> None:
         self.folder.log(event)
         self.listener(event)
@@ -126,17 +124,18 @@ class Training:
 
     def _announce(self, progress: Progress) -> None:
         if progress.step or self.folder.events_file.exists():
-            self._emit("resume", time=_now(), step=progress.step)
-        self._emit(
-            "start",
-            time=_now(),
-            run=str(self.folder.folder),
-            steps_per_epoch=self.steps_per_epoch,
-            epochs=self.recipe.epochs,
-            network=self.network.name,
-            **self._machine(),
-            parameters=counts.total_cost(self.network).parameters,
-            cautions=cautions(self.recipe, self.network, self.data),
+            self._log(events.Resume(_now(), progress.step))
+        self._log(
+            events.Start(
+                time=_now(),
+                run=str(self.folder.folder),
+                steps_per_epoch=self.steps_per_epoch,
+                epochs=self.recipe.epochs,
+                network=self.network.name,
+                **self._machine(),
+                parameters=counts.total_cost(self.network).parameters,
+                cautions=cautions(self.recipe, self.network, self.data),
+            )
         )
 
     def _machine(self) -> dict[str, Any]:
@@ -171,17 +170,16 @@ class Training:
         progress.alive = [a or bool(b) for a, b in zip(progress.alive, alive, strict=True)]
         if not math.isfinite(progress.epoch_loss):
             raise self._diverged(step)
-        event = {
-            "event": "progress",
-            "step": step,
-            "epoch": round(step / self.steps_per_epoch, 4),
-            "loss": round(float(losses.mean()), 6),
-            "accuracy": round(correct / len(labels), 6),
-            "images_per_second": round(len(labels) / max(seconds, 1e-9), 2),
-            "learning_rate": float(f"{rate:.6g}"),
-            "seconds": round(progress.seconds, 3),
-            "seconds_of_step": round(seconds, 4),
-        }
+        event = events.Progress(
+            step=step,
+            epoch=round(step / self.steps_per_epoch, 4),
+            loss=round(float(losses.mean()), 6),
+            accuracy=round(correct / len(labels), 6),
+            images_per_second=round(len(labels) / max(seconds, 1e-9), 2),
+            learning_rate=float(f"{rate:.6g}"),
+            seconds=round(progress.seconds, 3),
+            seconds_of_step=round(seconds, 4),
+        )
         if step % max(1, self.total // LOGGED_PROGRESS) == 0:
             self.folder.log(event)
         self.listener(event)
@@ -203,7 +201,6 @@ class Training:
 
     def _end_epoch(self, progress: Progress) -> None:
         epoch = progress.step // self.steps_per_epoch
-        place = {"epoch": epoch, "step": progress.step}
         mean = {"loss": progress.epoch_loss, "accuracy": progress.epoch_correct}
         figures: dict[str, dict[str, Any]] = {
             "train": {name: total / progress.epoch_seen for name, total in mean.items()},
@@ -217,15 +214,16 @@ class Training:
                 if split in figures
             }
         )
-        self._emit("evaluation", **place, seconds=round(progress.seconds, 3), **figures)
+        seconds = round(progress.seconds, 3)
+        self._log(events.Evaluation(epoch, progress.step, seconds, **figures))
         for name in self._dead(progress):
-            self._emit("dead_class", **place, **{"class": name})
+            self._log(events.DeadClass(epoch, progress.step, name))
         self._write_report()
 
     def _interrupt(self, progress: Progress, stop: StopRequest) -> None:
         assert stop.signal is not None
         self._save(progress)
-        self._emit("interrupted", time=_now(), step=progress.step, signal=stop.signal.name)
+        self._log(events.Interrupted(_now(), progress.step, stop.signal.name))
         self._write_report()
         raise Interrupted(
             f"interrupted after step {progress.step} of {self.total}, saved; "
@@ -240,7 +238,7 @@ class Training:
         notes = {"recipe": self.recipe.to_toml(), "dataset": self.data.record.to_json()}
         weights.save(self.folder.model_file, model, {**notes, "netinnet": VERSION})
         wall = round(progress.wall_seconds, 3)
-        self._emit("end", time=_now(), step=progress.step, seconds=wall)
+        self._log(events.End(_now(), progress.step, wall))
         cost = counts.total_cost(self.network)
         seen = len(self.train) * self.recipe.epochs
         results = {
@@ -261,9 +259,11 @@ class Training:
         }
         # A run that has its metrics is finished; what is derived from it may fail after that.
         write_text(self.folder.metrics_file, json.dumps(results, indent=1) + "\n")
-        attempt(lambda: onnx_graph.write(self.folder.onnx_file, model), self._log, "onnx_failed")
+        attempt(
+            lambda: onnx_graph.write(self.folder.onnx_file, model), self._log, events.OnnxFailed
+        )
         self._write_report()
-        attempt(self.folder.remove_checkpoints, self.listener, "checkpoints_kept")
+        attempt(self.folder.remove_checkpoints, self.listener, events.CheckpointsKept)
 
 
 def _check_batches(recipe: Recipe, network: Network, count: int) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+
+from netinnet.training.events import Progress, Start
 
 WARM_UP_SECONDS = 2.0
 """A shorter first step is mostly the framework's warming up; a longer one is a fair sample."""
@@ -14,26 +15,25 @@ MEAN_STEPS = 50
 
 
 class Pace:
-    """Takes `start` and `progress` events in; says where the training is and what is to come."""
+    """Takes Start and Progress in; says where the training is and what is to come."""
 
-    def __init__(self, start: dict[str, Any]) -> None:
-        self.steps_per_epoch: int = start["steps_per_epoch"]
-        self.steps: int = start["steps_per_epoch"] * start["epochs"]
+    def __init__(self, start: Start) -> None:
+        self.steps_per_epoch = start.steps_per_epoch
+        self.steps = start.steps_per_epoch * start.epochs
         self.step = 0
         self.loss = self.accuracy = self.began = 0.0
         self.first_step: int | None = None
 
-    def take(self, progress: dict[str, Any]) -> None:
-        """Take in a `progress` event."""
-        self.step = progress["step"]
+    def take(self, progress: Progress) -> None:
+        self.step = progress.step
         if self.first_step is None:
-            seconds = progress["seconds_of_step"]
+            seconds = progress.seconds_of_step
             warming_up = seconds < WARM_UP_SECONDS
             self.first_step = self.step if warming_up else self.step - 1
             self.began = time.monotonic() - (0.0 if warming_up else seconds)
-            self.loss, self.accuracy = progress["loss"], progress["accuracy"]
-        self.loss += (progress["loss"] - self.loss) / MEAN_STEPS
-        self.accuracy += (progress["accuracy"] - self.accuracy) / MEAN_STEPS
+            self.loss, self.accuracy = progress.loss, progress.accuracy
+        self.loss += (progress.loss - self.loss) / MEAN_STEPS
+        self.accuracy += (progress.accuracy - self.accuracy) / MEAN_STEPS
 
     @property
     def epoch(self) -> int:

@@ -21,10 +21,10 @@ from netinnet.inference import model_files
 from netinnet.networks import description_file
 from netinnet.networks.network import Network
 from netinnet.training import recipe as recipes
+from netinnet.training.events import Event, Progress, Resume, from_dict, step_of
 from netinnet.training.recipe import Recipe
 from netinnet.weights import Model
 
-Event = dict[str, Any]
 _FIRST = ("network.json", "dataset.json", "pictures.csv", "pretrained.safetensors")
 """What is written before a new run's recipe."""
 
@@ -101,14 +101,14 @@ class Run:
 
     def log(self, event: Event) -> None:
         """Append one event as a line of JSON. A line that a crash cut off is closed first."""
-        line = json.dumps(event, ensure_ascii=False).encode() + b"\n"
+        line = json.dumps(event.to_dict(), ensure_ascii=False).encode() + b"\n"
         with writing(self.events_file), self.events_file.open("a+b") as file:
             if file.seek(0, os.SEEK_END):
                 file.seek(-1, os.SEEK_END)
                 if file.read(1) != b"\n":
                     line = b"\n" + line
             file.write(line)
-            if event["event"] != "progress":
+            if not isinstance(event, Progress):
                 file.flush()
                 os.fsync(file.fileno())
 
@@ -141,12 +141,12 @@ class Run:
     def events(self) -> list[Event]:
         """The events that count: what a resumed run did again is listed once.
 
-        A last line that was cut off by a crash is left out.
+        What is no event known here, such as a line that a crash cut off, is left out.
         """
         kept: list[Event] = []
         for event in self._logged():
-            if event["event"] == "resume":
-                kept = [e for e in kept if e.get("step", 0) <= event.get("step", 0)]
+            if isinstance(event, Resume):
+                kept = [e for e in kept if step_of(e) <= event.step]
             kept.append(event)
         return kept
 
@@ -155,10 +155,10 @@ class Run:
             return
         for line in self.events_file.read_text("utf-8", errors="replace").split("\n"):
             try:
-                event = json.loads(line)
+                event = from_dict(json.loads(line))
             except ValueError:
                 continue
-            if isinstance(event, dict) and "event" in event:
+            if event is not None:
                 yield event
 
 

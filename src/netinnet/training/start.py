@@ -13,6 +13,7 @@ from netinnet.networks.network import Network
 from netinnet.training import checkpoint, run
 from netinnet.training.checkpoint import Progress
 from netinnet.training.choice import Wish
+from netinnet.training.events import OnnxFailed, Start, of_kind
 from netinnet.training.listening import Listener, attempt, data_progress, write_report
 from netinnet.training.loop import Report, Training
 from netinnet.training.parts import learner_for, load_data
@@ -102,10 +103,10 @@ def resume(
     if opened.is_finished:
         return _complete(opened, dataset, data_dir, listener, report)
     recipe = opened.recipe()
-    first = next((e for e in opened.events() if e["event"] == "start"), {})
-    settled = recipe.replace(
-        threads=recipe.threads or first.get("threads"), device=first.get("device", recipe.device)
-    )
+    settled = recipe
+    if starts := of_kind(opened.events(), Start):
+        first = starts[0]
+        settled = recipe.replace(threads=recipe.threads or first.threads, device=first.device)
     network, record = opened.network(), opened.dataset()
     frameworks.adapter(recipe.framework)  # as in train
     data = dataset or load_data(recipe, data_dir, listener)
@@ -132,7 +133,7 @@ def _complete(
             f"nin evaluate {shlex.quote(str(run.folder))} shows its results"
         )
     recipe, model = run.recipe(), run.model()
-    attempt(lambda: onnx_graph.write(run.onnx_file, model), listener, "onnx_failed")
+    attempt(lambda: onnx_graph.write(run.onnx_file, model), listener, OnnxFailed)
     data = dataset or load_data(recipe, data_dir, listener)
     run.dataset().check(data.record)
     data = data.sized(model.network.input, data_progress(listener))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,35 +23,27 @@ _LINES = ("-", "--", ":", "-.")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
 
-@dataclass(frozen=True)
-class Dots:
-    """The accuracies of one arm's finished runs, and whether each has a dead class."""
-
-    name: str
-    accuracies: Sequence[float]
-    has_dead: Sequence[bool]
+Dots = Mapping[str, Sequence[tuple[float, bool]]]
+"""By arm, the accuracy of each finished run, and whether it has a dead class."""
 
 
-def accuracy_strips(arms: Sequence[Dots], threshold: float, form: Format = "svg") -> bytes:
+def accuracy_strips(arms: Dots, threshold: float, form: Format = "svg") -> bytes:
     """Every run as a dot on its arm's line; a cross is a run with dead classes."""
-    figure = style.new_figure(8.0, 1.1 + 0.55 * max(len(arms), 2))
-    axes = figure.subplots()
-    for row, arm in enumerate(arms):
+    figure, axes = style.new_axes(8.0, 1.1 + 0.55 * max(len(arms), 2))
+    for row, runs in enumerate(arms.values()):
         # Runs of equal accuracy are set beside each other, in the order of their seeds.
-        spread = (np.arange(len(arm.accuracies)) * 0.618034 % 1 - 0.5) * 0.5
-        for is_dead in (False, True):
-            chosen = np.array(arm.has_dead, bool) == is_dead
-            dots(axes, np.array(arm.accuracies, float)[chosen], row + spread[chosen], is_dead)
+        spread = (np.arange(len(runs)) * 0.618034 % 1 - 0.5) * 0.5
+        for (accuracy, is_dead), beside in zip(runs, spread, strict=True):
+            dots(axes, accuracy, row + beside, is_dead)
     axes.axvline(threshold, color=GREY, linewidth=1, linestyle=":")
-    style.name_rows(axes, [style.shortened(arm.name, 44) for arm in arms])
+    style.name_rows(axes, [style.shortened(name, 44) for name in arms])
     axes.set_xlim(0, 1)
-    style.percent_axis(axes.xaxis)
-    axes.set_xlabel("accuracy (%)")
+    style.percent_axis(axes.xaxis, "accuracy (%)")
     style.tidy(axes)
     axes.grid(visible=False, axis="y")
-    handles = [dots(axes, [], [], is_dead) for is_dead in (False, True)]
-    labels = ["all classes alive", "with dead classes"]
-    figure.legend(handles, labels, loc="outside upper center", ncols=2, frameon=False, fontsize=9)
+    for is_dead, label in ((False, "all classes alive"), (True, "with dead classes")):
+        dots(axes, [], [], is_dead, label)
+    style.legend_above(figure, axes, 2)
     return style.image_bytes(figure, form)
 
 
@@ -66,8 +58,7 @@ def dead_and_accuracy(
     The line is what is left of `best` where each dead class costs its share of the pictures; None
     where no run says what the best is.
     """
-    figure = style.new_figure(6.4, 3.6)
-    axes = figure.subplots()
+    figure, axes = style.new_axes(6.4, 3.6)
     counts = np.arange(classes + 1)
     if best is not None:
         left = np.maximum(min(best, 1.0) * (1 - counts / classes), 1 / classes)
@@ -79,8 +70,7 @@ def dead_and_accuracy(
     axes.set_xticks(counts)
     axes.set_xlabel(f"dead classes (of {classes})")
     axes.set_ylim(0, 1)
-    style.percent_axis(axes.yaxis)
-    axes.set_ylabel("accuracy (%)")
+    style.percent_axis(axes.yaxis, "accuracy (%)")
     style.tidy(axes)
     axes.legend(frameon=False, fontsize=9)
     return style.image_bytes(figure, form)
@@ -120,15 +110,11 @@ def recall_maps(arms: Sequence[Recalls], classes: Sequence[str], form: Format = 
     return style.image_bytes(figure, form)
 
 
-@dataclass(frozen=True)
-class Curve:
-    """One arm's accuracy after each epoch (1, 2, …) in every run: runs × epochs."""
-
-    name: str
-    accuracies: Sequence[Sequence[float]]
+Curves = Mapping[str, Sequence[Sequence[float]]]
+"""By arm, the accuracy after each epoch (1, 2, …) in every run: runs × epochs."""
 
 
-def curves_with_bands(panels: Sequence[tuple[str, Sequence[Curve]]], form: Format = "svg") -> bytes:
+def curves_with_bands(panels: Sequence[tuple[str, Curves]], form: Format = "svg") -> bytes:
     """A panel for each title: mean accuracy over the epochs, ± one standard deviation.
 
     Where runs have different numbers of epochs, only epochs that all have are drawn.
@@ -137,22 +123,21 @@ def curves_with_bands(panels: Sequence[tuple[str, Sequence[Curve]]], form: Forma
 
     figure, grid = style.new_grid(len(panels), 2, 4.6, 3.3, margin=1.6 if len(panels) == 1 else 0)
     for axes, (title, curves) in zip(grid.flat, panels, strict=False):
-        for i, curve in enumerate(curves):
-            length = min(len(run) for run in curve.accuracies)
-            values = np.array([run[:length] for run in curve.accuracies])
+        for i, (name, runs) in enumerate(curves.items()):
+            length = min(map(len, runs))
+            values = np.array([run[:length] for run in runs])
             epochs = np.arange(1, length + 1)
             mean = values.mean(axis=0)
             if len(values) > 1:
                 sd, band = values.std(axis=0, ddof=1), {"alpha": 0.15, "lw": 0}
                 axes.fill_between(epochs, mean - sd, mean + sd, **band, color=_colour(i))
             line = {"linestyle": _LINES[i % len(_LINES)], "linewidth": 1.4, "markersize": 4}
-            axes.plot(epochs, mean, **_look(i, curve.name, 48), **line)
+            axes.plot(epochs, mean, **_look(i, name, 48), **line)
         axes.set_ylim(top=min(axes.get_ylim()[1], 1))
         axes.set_title(title, fontsize=10, loc="left")
-        style.percent_axis(axes.yaxis)
+        style.percent_axis(axes.yaxis, "accuracy (%)")
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.set_xlabel("epoch")
-        axes.set_ylabel("accuracy (%)")
         style.tidy(axes)
         axes.legend(frameon=False, fontsize=8)
     return style.image_bytes(figure, form)
@@ -160,8 +145,7 @@ def curves_with_bands(panels: Sequence[tuple[str, Sequence[Curve]]], form: Forma
 
 def effects(rows: Sequence[tuple[str, Interval]], form: Format = "svg") -> bytes:
     """Differences from the baseline with their intervals, in percentage points."""
-    figure = style.new_figure(7.6, 1.0 + 0.34 * max(len(rows), 2))
-    axes = figure.subplots()
+    figure, axes = style.new_axes(7.6, 1.0 + 0.34 * max(len(rows), 2))
     for i, (_, effect) in enumerate(rows):
         if effect.low is not None and effect.high is not None:
             ends = [100 * effect.low, 100 * effect.high]
@@ -174,35 +158,27 @@ def effects(rows: Sequence[tuple[str, Interval]], form: Format = "svg") -> bytes
     return style.image_bytes(figure, form)
 
 
-@dataclass(frozen=True)
-class Place:
-    """A network in the comparison: its cost along the x axes, its accuracy along y."""
-
-    name: str
-    parameters: int
-    seconds: float
-    accuracy: Summary
-
-
-def accuracy_against_cost(places: Sequence[Place], form: Format = "svg") -> bytes:
-    """Accuracy over parameters and over training time, both on logarithmic axes."""
+def accuracy_against_cost(
+    names: Sequence[str],
+    costs: Mapping[str, Sequence[float]],
+    accuracies: Sequence[Summary],
+    form: Format = "svg",
+) -> bytes:
+    """The accuracy of each network over its costs, a panel for each kind, on logarithmic axes."""
     figure = style.new_figure(9.0, 3.8)
-    panels: Any = figure.subplots(1, 2, sharey=True)
-    fields = {"parameters": "parameters", "seconds": "training time (s)"}
-    for axes, (field, label) in zip(panels, fields.items(), strict=True):
-        values = [getattr(place, field) for place in places]
-        for i, place in enumerate(places):
-            spread = {"yerr": place.accuracy.sd or 0, "capsize": 3}
-            point = {**_look(i, place.name, 24), "markersize": 7, "linestyle": "none"}
-            axes.errorbar(values[i], place.accuracy.mean, **spread, **point)
+    panels: Any = figure.subplots(1, len(costs), sharey=True)
+    for axes, (label, values) in zip(panels, costs.items(), strict=True):
+        for i, (name, accuracy) in enumerate(zip(names, accuracies, strict=True)):
+            spread = {"yerr": accuracy.sd or 0, "capsize": 3}
+            point = {**_look(i, name, 24), "markersize": 7, "linestyle": "none"}
+            axes.errorbar(values[i], accuracy.mean, **spread, **point)
         log_axis(axes, max(values) / min(values))
         axes.margins(x=0.15, y=0.15)
         axes.set_xlabel(label)
         style.percent_axis(axes.yaxis)
         style.tidy(axes)
     panels[0].set_ylabel("accuracy (%), mean ± sd")
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=5, frameon=False, fontsize=9)
+    style.legend_above(figure, panels[0], 5)
     return style.image_bytes(figure, form)
 
 

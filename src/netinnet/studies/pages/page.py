@@ -14,7 +14,7 @@ from netinnet.files import write_text
 from netinnet.reports.figures import drawn
 from netinnet.reports.template import render
 from netinnet.studies.outcome import Outcome
-from netinnet.studies.pages.figures import Curve, curves_with_bands
+from netinnet.studies.pages.figures import curves_with_bands
 from netinnet.studies.plan import Plan, SearchPlan
 from netinnet.studies.statistics import Interval, Summary
 
@@ -107,12 +107,9 @@ def _curves(panels: Sequence[tuple[str, Sequence[ArmRuns]]]) -> str | None:
     """A panel of curves for each title; None where no run has two epochs yet."""
     shown = []
     for title, rows in panels:
-        curves = [
-            Curve(row.arm, [[p.accuracy for p in o.curve] for o in row.runs if o.curve])
-            for row in rows
-        ]
-        shown.append((title, [curve for curve in curves if curve.accuracies]))
-    if not any(len(run) > 1 for _, curves in shown for c in curves for run in c.accuracies):
+        curves = {r.arm: [[p.accuracy for p in o.curve] for o in r.runs if o.curve] for r in rows}
+        shown.append((title, {arm: runs for arm, runs in curves.items() if runs}))
+    if not any(len(run) > 1 for _, curves in shown for runs in curves.values() for run in runs):
         return None
     return drawn(curves_with_bands, shown)
 

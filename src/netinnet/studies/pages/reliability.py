@@ -12,7 +12,7 @@ from netinnet.reports.figures import drawn
 from netinnet.studies import reliability
 from netinnet.studies.outcome import Outcome
 from netinnet.studies.pages import figures, page
-from netinnet.studies.pages.figures import Dots, Recalls
+from netinnet.studies.pages.figures import Recalls
 from netinnet.studies.plan import Plan
 from netinnet.studies.reliability import ArmReliability
 
@@ -46,12 +46,8 @@ def _finished(row: ArmReliability) -> list[tuple[float, Outcome]]:
 
 
 def _strips(rows: Sequence[ArmReliability], threshold: float) -> str | None:
-    arms = [
-        Dots(row.arm, [a for a, _ in _finished(row)], [bool(o.dead) for _, o in _finished(row)])
-        for row in rows
-    ]
-    has_any = any(arm.accuracies for arm in arms)
-    return drawn(figures.accuracy_strips, arms, threshold) if has_any else None
+    arms = {row.arm: [(a, bool(o.dead)) for a, o in _finished(row)] for row in rows}
+    return drawn(figures.accuracy_strips, arms, threshold) if any(arms.values()) else None
 
 
 def _dead_classes(outcomes: Sequence[Outcome], classes: int) -> dict[str, Any]:

@@ -31,8 +31,7 @@ def history(trials: Sequence[Trial], form: Format = "svg") -> bytes:
     """Each trial's last accuracy by its number, and the best finished one so far."""
     from matplotlib.ticker import MaxNLocator
 
-    figure = style.new_figure(8.0, 3.6)
-    axes = figure.subplots()
+    figure, axes = style.new_axes(8.0, 3.6)
     for state, label in (("finished", "finished"), ("pruned", "pruned (last epoch it had)")):
         shown = [(t.number, t.accuracy) for t in trials if t.state == state]
         shown = [(number, accuracy) for number, accuracy in shown if accuracy is not None]
@@ -46,22 +45,19 @@ def history(trials: Sequence[Trial], form: Format = "svg") -> bytes:
         axes.step([t.number for t in finished], best, **line, label="best so far")
     axes.set_xlabel("trial")
     axes.xaxis.set_major_locator(MaxNLocator(10, integer=True))
-    axes.set_ylabel("validation accuracy (%)")
-    style.percent_axis(axes.yaxis)
+    style.percent_axis(axes.yaxis, "validation accuracy (%)")
     style.tidy(axes)
-    figure.legend(loc="outside upper center", ncols=3, frameon=False, fontsize=9)
+    style.legend_above(figure, axes, 3)
     return style.image_bytes(figure, form)
 
 
 def importances(shares: Mapping[str, float], form: Format = "svg") -> bytes:
     """A bar for each field, the most important one first."""
-    figure = style.new_figure(7.0, 0.9 + 0.34 * max(len(shares), 2))
-    axes = figure.subplots()
+    figure, axes = style.new_axes(7.0, 0.9 + 0.34 * max(len(shares), 2))
     names = sorted(shares, key=lambda name: -shares[name])
     axes.barh(names, [shares[name] for name in names], height=0.6, color=COLOURS[0])
     axes.invert_yaxis()
-    axes.set_xlabel("importance (%)")
-    style.percent_axis(axes.xaxis)
+    style.percent_axis(axes.xaxis, "importance (%)")
     style.tidy(axes)
     axes.grid(visible=False, axis="y")
     axes.tick_params(axis="y", length=0)
