@@ -186,7 +186,7 @@ def measure(folder: Path, seed: int, count: int = 1000) -> dict[str, float]:
         rows[name] = 1000 * (time.perf_counter() - began) / count
         for method, maps in computed.items():
             # nin-small pools by 3×3 windows around every second pixel, the first one's included.
-            axis = explanation.Axis(0.5, SIZE / maps.shape[1], SIZE)
+            axis = explanation.Axis(0.5, SIZE / maps.shape[1], SIZE, (0, SIZE))
             judge(f"{method} at {layer}", maps, (axis, axis))
     return rows
 

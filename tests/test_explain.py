@@ -359,7 +359,7 @@ def test_json_has_the_maps_and_writes_nothing(
     (shown,) = good["classes"]
     assert np.mean(shown["values"]) == pytest.approx(shown["logit"], abs=1e-6)
     assert shown["peak"] == [0.5, 0.5]
-    assert good["rows"] == {"first": 0.5, "step": 1.0, "length": 6}
+    assert good["rows"] == {"first": 0.5, "step": 1.0, "length": 6, "seen": [0, 6]}
     assert bad == {"file": "none.png", "error": err.strip().removeprefix("nin: ")}
     assert sorted(Path().rglob("*")) == before
 

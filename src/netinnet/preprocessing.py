@@ -2,13 +2,27 @@
 
 Resizing is bilinear with half-pixel centres, and with antialiasing where the picture shrinks. It is
 linear and separable, so it is two small matrix products; `resize_matrix` gives the matrices.
+
+Where the picture's aspect ratio is not the input's, `Preprocessing.fit` decides:
+
+- "stretch": height and width are resized apart.
+- "crop": the largest part of the picture that has the input's aspect ratio is resized; the rest is
+  not looked at. It is in the middle, and of whole pixels: see `_centred`.
+- "pad": all of the picture is resized to the largest part of the input that has its aspect ratio,
+  found by the same rule. Around it the normalised input is zero, which is the training pictures'
+  mean (black, for a network that does not normalise): what convolutions pad with, too. In the mean
+  it brings in no edge and no light. White, which transparent places become, would bring in both:
+  there it is the page that a picture was made for, here it would be no part of a photograph.
+
+A part is a matrix with zeros in other columns (crop) or rows (pad), so every form of preprocessing
+computes all three alike. With equal aspect ratios all three are the same.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache, partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -37,15 +51,69 @@ def resize_matrix(source: int, target: int) -> Array:
     return matrix
 
 
+class Span(NamedTuple):
+    """Which part of an axis of the picture becomes which part of the input's, in their pixels."""
+
+    start: int
+    length: int
+    at: int
+    size: int
+
+
+def spans(source: tuple[int, int], target: tuple[int, int], fit: str) -> tuple[Span, Span]:
+    """Of the rows and of the columns, for pictures and input of (height, width).
+
+    Example:
+        >>> spans((100, 60), (32, 32), "crop")[0], spans((100, 60), (32, 32), "pad")[1]
+        (Span(start=20, length=60, at=0, size=32), Span(start=0, length=60, at=6, size=19))
+    """
+    taken = _centred(source, target) if fit == "crop" else [(0, side) for side in source]
+    place = _centred(target, source) if fit == "pad" else [(0, side) for side in target]
+    rows, columns = (Span(*part, *to) for part, to in zip(taken, place, strict=True))
+    return rows, columns
+
+
+def _centred(frame: tuple[int, int], ratio: tuple[int, int]) -> list[tuple[int, int]]:
+    """Start and length, down and across, of the largest part of a frame with a ratio of sides.
+
+    One side is the frame's, the other is rounded to whole pixels, halves up, and is at least one.
+    Where an odd number of pixels is left over, the part is half a pixel above or left of centre.
+    """
+    parts = []
+    for side, other, own, across in zip(frame, frame[::-1], ratio, ratio[::-1], strict=True):
+        length = min(max((2 * other * own + across) // (2 * across), 1), side)
+        parts.append(((side - length) // 2, length))
+    return parts
+
+
+def matrices(
+    source: tuple[int, int], target: tuple[int, int], fit: str = "stretch"
+) -> tuple[Array, Array]:
+    """Matrices (target × source) for the rows and the columns of pictures of (height, width)."""
+    made = []
+    for span, pixels, wanted in zip(spans(source, target, fit), source, target, strict=True):
+        matrix = resize_matrix(span.length, span.size)
+        if matrix.shape != (wanted, pixels):
+            part, matrix = matrix, np.zeros((wanted, pixels), np.float32)
+            matrix[span.at : span.at + span.size, span.start : span.start + span.length] = part
+        made.append(matrix)
+    return made[0], made[1]
+
+
 _einsum = partial(np.einsum, optimize=True)
 
 
-def resize(images: Any, height: int, width: int, einsum: Callable[..., Any] = _einsum) -> Any:
+def resize(
+    images: Any,
+    height: int,
+    width: int,
+    einsum: Callable[..., Any] = _einsum,
+    fit: str = "stretch",
+) -> Any:
     """Resize float images n×h×w×c to n×height×width×c, by the einsum of their framework."""
     if images.shape[1:3] == (height, width):
         return images
-    rows = resize_matrix(images.shape[1], height)
-    columns = resize_matrix(images.shape[2], width)
+    rows, columns = matrices(tuple(images.shape[1:3]), (height, width), fit)
     return einsum("yi,nijc,xj->nyxc", rows, images, columns)
 
 
@@ -65,5 +133,6 @@ def normalise(images: npt.NDArray[np.uint8], preprocessing: Preprocessing) -> Ar
 
 def prepare(images: npt.NDArray[np.uint8], shape: Shape, preprocessing: Preprocessing) -> Array:
     """Pictures n×h×w×c (already of the input's channels) to the network's input n×H×W×c."""
-    resized: Array = resize(normalise(images, preprocessing), shape.height, shape.width)
+    normalised = normalise(images, preprocessing)
+    resized: Array = resize(normalised, shape.height, shape.width, fit=preprocessing.fit)
     return resized

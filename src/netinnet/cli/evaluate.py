@@ -59,7 +59,7 @@ def evaluate(
     names = trained.network.classes
     with show_data_progress(console(stderr=True)) as on_progress:
         data = _data(trained, dataset, data_dir, on_progress)
-        data = data.sized(trained.network.input, on_progress)
+        data = data.sized(trained.network.input, on_progress, trained.network.preprocessing)
     if names != data.facts.classes:
         raise ModelError(
             f"the model's classes ({', '.join(names)}) are not those of {data.name} "

@@ -17,7 +17,7 @@ from netinnet.costs.counts import LayerCost
 from netinnet.costs.table import Costs
 from netinnet.errors import NetinnetError
 from netinnet.files import write_bytes
-from netinnet.networks.network import Network
+from netinnet.networks.network import FITS, Network
 from netinnet.optimizer import Optimizer
 from netinnet.reports import figures
 
@@ -144,7 +144,7 @@ def _document(
 
 
 def _print_shapes(net: Network, rows: Sequence[LayerCost], kind: str) -> None:
-    table = [("input", "", str(net.input), "", "", "")]
+    table = [("input", FITS[net.preprocessing.fit], str(net.input), "", "", "")]
     table += [(row.name, row.description, str(row.output), *_numbers(row)) for row in rows]
     table.append(("total", "", "", *_numbers(counts.total_cost(net))))
     headers = (kind, "what", "output C×H×W", "parameters", "MACs", "activations")

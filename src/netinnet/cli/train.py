@@ -126,11 +126,10 @@ def _show(prepared: Prepared, json: bool) -> None:
             }
         )
         return
-    channels, height, width = network.input
     counts_of = ", ".join(f"{count:,} {name}" for name, count in splits.items())
     print(f"data: {prepared.data.name}, {len(network.classes)} classes, pictures: {counts_of}")
     print(
-        f"network: {network.name} for {channels}×{height}×{width}, {cost.parameters:,} parameters, "
+        f"network: {network.name} for {network.takes}, {cost.parameters:,} parameters, "
         f"{units.operations(cost.macs)} multiply-accumulates a picture"
     )
     print(f"training: {recipe.epochs} epochs with {recipe.framework}")

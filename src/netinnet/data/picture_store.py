@@ -27,6 +27,7 @@ from netinnet.data.source import (
 )
 from netinnet.errors import DataError, ImageError
 from netinnet.networks.layers import Shape
+from netinnet.networks.network import Preprocessing
 from netinnet.preprocessing import resize
 
 FORMAT = 1
@@ -83,8 +84,8 @@ def load(
     name, unsized = look.listing.folder.resolve().name, Unsized(labels)
     parts = {split: View(unsized, chosen) for split, chosen in rows.items()}
 
-    def at_size(shape: Shape, on_progress: Progress) -> Dataset:
-        source = Arrays(_store(look, shape, on_progress), labels)
+    def at_size(shape: Shape, preprocessing: Preprocessing, on_progress: Progress) -> Dataset:
+        source = Arrays(_store(look, shape, preprocessing, on_progress), labels)
         sized: dict[str, Any] = {split: View(source, chosen) for split, chosen in rows.items()}
         return dataclasses.replace(dataset, **sized)
 
@@ -127,11 +128,15 @@ def _digest(look: Look, labels: Labels, rows: dict[str, Indices]) -> str:
     return digest.hexdigest()
 
 
-def _store(look: Look, shape: Shape, on_progress: Progress) -> Pictures:
+def _store(
+    look: Look, shape: Shape, preprocessing: Preprocessing, on_progress: Progress
+) -> Pictures:
     """All pictures in one shape, memory-mapped; the file is known by their content."""
     channels, height, width = shape
     size = (len(look.good), height, width, channels)
-    content = look.seen["sha256"][look.good].tobytes() + f"{size} {FORMAT}".encode()
+    ways = {"stretch": "", "crop": " crop", "pad": f" pad {preprocessing.mean}"}
+    way = f"{size} {FORMAT}{ways[preprocessing.fit]}"
+    content = look.seen["sha256"][look.good].tobytes() + way.encode()
     file = cache_folder() / f"store-{hashlib.sha256(content).hexdigest()[:32]}.npy"
     try:
         if (kept := np.lib.format.open_memmap(file, mode="r")).shape == size:
@@ -139,7 +144,7 @@ def _store(look: Look, shape: Shape, on_progress: Progress) -> Pictures:
     except (OSError, ValueError):
         # There is none yet, or what is there is no whole store: it is made anew.
         pass
-    decode = partial(_decode, look, shape)
+    decode = partial(_decode, look, shape, preprocessing)
     header = {"descr": "|u1", "fortran_order": False, "shape": size}
     sizes = look.seen["bytes"][look.good].cumsum()
     with files.replacing(file) as stream:
@@ -151,7 +156,7 @@ def _store(look: Look, shape: Shape, on_progress: Progress) -> Pictures:
     return np.lib.format.open_memmap(file, mode="r")
 
 
-def _decode(look: Look, shape: Shape, place: int) -> Pictures:
+def _decode(look: Look, shape: Shape, preprocessing: Preprocessing, place: int) -> Pictures:
     """One picture as prediction reads and resizes it, rounded to whole values."""
     file = look.listing.folder / look.entries[place].path
     try:
@@ -161,5 +166,8 @@ def _decode(look: Look, shape: Shape, place: int) -> Pictures:
         picture = pictures.as_channels(pictures.read(content, str(file)), shape.channels)
     except ImageError as error:
         raise DataError(str(error)) from error
-    resized = resize(picture[None].astype(np.float32), shape.height, shape.width)
+    values, fit = picture[None].astype(np.float32), preprocessing.fit
+    # Padding is zero where the mean is; elsewhere that would only cost digits.
+    mean = np.float32(255) * np.asarray(preprocessing.mean if fit == "pad" else 0, np.float32)
+    resized = resize(values - mean, shape.height, shape.width, fit=fit) + mean
     return np.ascontiguousarray(np.rint(resized[0]).clip(0, 255).astype(np.uint8))

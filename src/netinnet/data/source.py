@@ -187,7 +187,7 @@ class Dataset:
     """What should be known before it is learnt."""
     files: str = ""
     """Path, class and split of each picture in CSV, where they are files."""
-    at_size: Callable[[Shape, Progress], Dataset] | None = None
+    at_size: Callable[[Shape, Preprocessing, Progress], Dataset] | None = None
     """Makes it of one shape, where its pictures have none."""
     groups: Indices | None = None
     """A number for each training picture: those that have the same one show the same and stay on
@@ -195,10 +195,18 @@ class Dataset:
     median_side: int = 0
     """The median of the pictures' shorter sides in pixels, where they have no one shape."""
 
-    def sized(self, shape: Shape | tuple[int, int, int], on_progress: Progress = silent) -> Dataset:
+    def sized(
+        self,
+        shape: Shape | tuple[int, int, int],
+        on_progress: Progress = silent,
+        preprocessing: Preprocessing | None = None,
+    ) -> Dataset:
         """The data set with pictures of that shape (channels, height, width), where they have none
-        of their own. Raises DataError where one can't be read."""
-        return self.at_size(Shape(*shape), on_progress) if self.at_size else self
+        of their own; `preprocessing` says how they come to it (its fit, and its mean for padding).
+        Raises DataError where one can't be read."""
+        if self.at_size is None:
+            return self
+        return self.at_size(Shape(*shape), preprocessing or Preprocessing(), on_progress)
 
     @property
     def side(self) -> int:

@@ -136,7 +136,8 @@ class JaxLearner(Learner):
         return values, after, jax.tree.map(jnp.zeros_like, gradient)
 
     def _resized(self, images: jax.Array) -> Any:
-        return resize(images, *self._model.input[1:], einsum=jnp.einsum)
+        _, height, width = self._model.input
+        return resize(images, height, width, jnp.einsum, self._model.preprocessing.fit)
 
     def _pure_logits(self, values: Tensors, images: jax.Array) -> Any:
         chain = self._chain(values)

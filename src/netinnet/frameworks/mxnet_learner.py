@@ -25,7 +25,7 @@ from netinnet.frameworks.mxnet_model import assemble, parameters
 from netinnet.networks.layers import BatchNorm
 from netinnet.networks.rewrite import activation_behind_pool
 from netinnet.optimizer import ArrayFunctions
-from netinnet.preprocessing import resize_matrix
+from netinnet.preprocessing import matrices
 from netinnet.weights import Array
 
 
@@ -48,10 +48,8 @@ class MXNetLearner(Learner):
         network, source = settings.network, settings.source
         # Folding the resizing into the first convolution (`rewrite.fold_resize`) gains nothing
         # here: putting the output phases in order takes longer than the convolution itself.
-        self._resize = (
-            self._native(resize_matrix(source.height, network.input.height)),
-            self._native(resize_matrix(source.width, network.input.width).T),
-        )
+        rows, columns = matrices(source[1:], network.input[1:], network.preprocessing.fit)
+        self._resize = self._native(rows), self._native(columns.T)
         self._loss = gluon.loss.SoftmaxCrossEntropyLoss(sparse_label=False)
         self._norms = {
             f"{p.name}.running_var": (p.layer.momentum, p.input.height * p.input.width)

@@ -18,7 +18,7 @@ from netinnet.networks.layers import BatchNorm, Shape
 from netinnet.networks.network import Network
 from netinnet.networks.rewrite import ResizedConv, activation_behind_pool, fold_resize
 from netinnet.optimizer import ArrayFunctions
-from netinnet.preprocessing import resize_matrix
+from netinnet.preprocessing import matrices
 from netinnet.weights import Array
 
 
@@ -45,8 +45,8 @@ class PyTorchLearner(Learner):
         folded = fold_resize(network, source)
         self._resize: list[Tensor] = []
         if folded is None and source != network.input:
-            sizes = zip(source[1:], network.input[1:], strict=True)
-            self._resize = [self._native(resize_matrix(n, m)) for n, m in sizes]
+            pair = matrices(source[1:], network.input[1:], network.preprocessing.fit)
+            self._resize = [self._native(matrix) for matrix in pair]
         model = training_model(activation_behind_pool(folded or network), weights)
         self._model = model.to(self._device)
         native = {**dict(self._model.named_parameters()), **dict(self._model.named_buffers())}

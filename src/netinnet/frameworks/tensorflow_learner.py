@@ -72,7 +72,8 @@ class TensorFlowLearner(Learner):
 
     def _resized(self, images: Tensor) -> Tensor:
         """The pictures in the size the network takes."""
-        return resize(images, *self._network.input[1:], einsum=tf.einsum)
+        _, height, width = self._network.input
+        return resize(images, height, width, tf.einsum, self._network.preprocessing.fit)
 
     def _train(
         self, images: Tensor, labels: Tensor, rate: Tensor, step: Tensor, seed: Tensor

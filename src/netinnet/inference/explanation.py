@@ -21,6 +21,7 @@ from netinnet.inference.predictor import Predictor
 from netinnet.metrics import softmax
 from netinnet.networks.network import Network
 from netinnet.networks.windows import Sliding
+from netinnet.preprocessing import spans
 
 Array = npt.NDArray[np.float32]
 
@@ -34,16 +35,18 @@ class Axis(NamedTuple):
     """From one cell's centre to the next one's."""
     length: int
     """Of the picture."""
+    seen: tuple[int, int]
+    """From where to where the network saw it: all of it, or the part that is cropped."""
 
     def centre(self, cell: int) -> float:
-        """The place of a cell, inside the picture."""
-        return float(np.clip(self.first + self.step * cell, 0, self.length))
+        """The place of a cell, inside what was seen."""
+        return float(np.clip(self.first + self.step * cell, *self.seen))
 
     def edges(self, first: int, last: int) -> tuple[int, int]:
         """From where to where cells reach, each as long as the step: whole pixels, one at least."""
         start, end = (self.first + self.step * x for x in (first - 0.5, last + 0.5))
-        low = min(max(round(start), 0), self.length - 1)
-        return low, min(max(round(end), low + 1), self.length)
+        low = min(max(round(start), self.seen[0]), self.seen[1] - 1)
+        return low, min(max(round(end), low + 1), self.seen[1])
 
 
 @dataclass(frozen=True)
@@ -156,7 +159,7 @@ def axes(network: Network, height: int, width: int) -> tuple[Axis, Axis]:
     """Where the cells of the class maps lie in a picture: at their receptive fields' centres.
 
     The layers' windows decide where that is: a map that is stretched over the whole picture, from
-    edge to edge, is in the wrong place.
+    edge to edge, is in the wrong place. Cells over padding lie outside the picture.
     """
     maps = class_maps.of(network)
     assert maps is not None
@@ -175,10 +178,16 @@ def axes(network: Network, height: int, width: int) -> tuple[Axis, Axis]:
                 (first + step * (size - 1) / 2, step * size)
                 for (first, step), size in zip(axis, shape[1:], strict=True)
             ]
+    sizes, fit = (height, width), network.preprocessing.fit
     rows, columns = (
-        Axis(first * length / size, step * length / size, length)
-        for (first, step), length, size in zip(
-            axis, (height, width), network.input[1:], strict=True
+        Axis(
+            span.start + (first - span.at) * span.length / span.size,
+            step * span.length / span.size,
+            length,
+            (span.start, span.start + span.length),
+        )
+        for (first, step), length, span in zip(
+            axis, sizes, spans(sizes, network.input[1:], fit), strict=True
         )
     )
     return rows, columns

@@ -150,15 +150,58 @@ def _add_preprocessing(graph: _Graph, network: Network) -> None:
     graph.then("Sub", "input.normalised", [offset])
 
     size = graph.node("Shape", "input.size", [INPUT], start=1, end=3)
-    rows = _resize_matrix(graph, "input.rows", size, 0, network.input.height)
-    columns = _resize_matrix(graph, "input.columns", size, 1, network.input.width)
+    place = None
+    if network.preprocessing.fit != "stretch":
+        target = graph.constant("input.target", network.input[1:], np.int64)
+        axes = graph.constant("input.axes", [2, 3], np.int64)
+    if network.preprocessing.fit == "crop":
+        start, length = _centred(graph, size, target)
+        end = graph.node("Add", "input.part_end", [start, length])
+        graph.then("Slice", "input.cropped", [start, end, axes])
+        size = length
+    elif network.preprocessing.fit == "pad":
+        start, place = _centred(graph, target, size)
+    rows = _resize_matrix(graph, "input.rows", size, 0, network.input.height, place)
+    columns = _resize_matrix(graph, "input.columns", size, 1, network.input.width, place)
     columns = graph.node("Transpose", "input.columns_transposed", [columns], perm=[1, 0])
     graph.end = graph.node("MatMul", "input.resized_rows", [rows, graph.end])
     graph.then("MatMul", "input.resized", [columns])
+    if place is not None:
+        end = graph.node("Add", "input.part_end", [start, place])
+        behind = graph.node("Sub", "input.behind", [target, end])
+        pads = graph.node("Concat", "input.pads", [start, behind], axis=0)
+        graph.then("Pad", "input.padded", [pads, "", axes])
 
 
-def _resize_matrix(graph: _Graph, name: str, size: str, axis: int, target: int) -> str:
+def _centred(graph: _Graph, frame: str, ratio: str) -> tuple[str, str]:
+    """Nodes that compute `preprocessing.spans`: where a part starts, down and across, and its size.
+
+    `frame` and `ratio` are (height, width).
+    """
+
+    def node(op: str, part: str, *inputs: str) -> str:
+        return graph.node(op, f"input.part_{part}", inputs)
+
+    one, two = (graph.constant(f"input.part_{n}", n, np.int64) for n in (1, 2))
+    swap = graph.constant("input.part_swap", [1, 0], np.int64)
+    other, across = node("Gather", "other", frame, swap), node("Gather", "across", ratio, swap)
+    doubled = node("Mul", "doubled", node("Mul", "product", other, ratio), two)
+    rounded = node(
+        "Div",
+        "rounded",
+        node("Add", "half", doubled, across),
+        node("Mul", "twice_across", across, two),
+    )
+    length = node("Min", "length", node("Max", "least", rounded, one), frame)
+    return node("Div", "start", node("Sub", "left", frame, length), two), length
+
+
+def _resize_matrix(
+    graph: _Graph, name: str, size: str, axis: int, target: int, place: str | None = None
+) -> str:
     """Nodes that compute `preprocessing.resize_matrix(size[axis], target)`; returns its name.
+
+    Where `place` is given, the target is place[axis], which depends on the picture.
 
     All weights of a row are multiplied by 2·max(source, target), which the division by the row's
     sum cancels: they are then whole numbers, and the result is exact to the last float32 digit:
@@ -173,16 +216,19 @@ def _resize_matrix(graph: _Graph, name: str, size: str, axis: int, target: int) 
         return graph.node(op, f"{name}.{part}", inputs, **attributes)
 
     zero, one, two = constant("zero", 0), constant("one", 1), constant("two", 2)
-    target_size = constant("target", target)
-    odd = constant("odd", 2 * np.arange(target)[:, None] + 1)
-    source = node("Gather", "source", size, constant("axis", axis), axis=0)
+    if place is None:
+        target_size = constant("target", target)
+        odd = constant("odd", 2 * np.arange(target)[:, None] + 1)
+        along, step = constant("axis", axis), constant("step", 2 * target)
+    else:
+        along = constant("axis", axis)
+        target_size = node("Gather", "target", place, along, axis=0)
+        step = node("Mul", "step", target_size, two)
+        numbers = node("Range", "odd_numbers", one, step, two)
+        odd = node("Reshape", "odd", numbers, constant("column", [-1, 1]))
+    source = node("Gather", "source", size, along, axis=0)
     centres = node("Sub", "centres", node("Mul", "scaled", odd, source), target_size)
-    positions = node(
-        "Mul",
-        "positions",
-        node("Range", "range", zero, source, one),
-        constant("step", 2 * target),
-    )
+    positions = node("Mul", "positions", node("Range", "range", zero, source, one), step)
     distance = node("Abs", "distance", node("Sub", "difference", centres, positions))
     support = node("Mul", "support", node("Max", "larger", source, target_size), two)
     triangle = node("Max", "triangle", node("Sub", "inside", support, distance), zero)

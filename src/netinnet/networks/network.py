@@ -49,16 +49,26 @@ class Block:
             yield f"{layer.kind}{count[layer.kind]}", layer
 
 
+FITS = {"stretch": "", "crop": "pictures cropped", "pad": "pictures padded"}
+"""How pictures of another aspect ratio come to the input's, and the words for it in tables: none
+for what is taken if nothing is said."""
+
+
 @dataclass(frozen=True)
 class Preprocessing:
     """How a picture with values 0…255 becomes the network's input.
 
     It is converted to the input's channels (grey or colour), resized bilinearly to the input's
     height and width, divided by 255, and normalised: (x - mean) / std, one pair a channel.
+
+    `fit` says what is done where the aspect ratios differ: "stretch" (height and width are resized
+    apart), "crop" (only the largest centred part of the input's aspect ratio is taken) or "pad"
+    (all of the picture lies in the middle, with zeros of the normalised input around it).
     """
 
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
+    fit: str = "stretch"
 
     def __post_init__(self) -> None:
         finite = all(math.isfinite(value) for value in (*self.mean, *self.std))
@@ -67,6 +77,7 @@ class Preprocessing:
                 f"Preprocessing: mean and std need one value a channel and std above 0, "
                 f"got mean {self.mean} and std {self.std}"
             )
+        check_name("fit", self.fit, FITS, NetworkError)
 
 
 LARGEST_INPUT = 4096
@@ -181,9 +192,17 @@ class Network:
             shape = placed.output
         return shape
 
+    @property
+    def takes(self) -> str:
+        """Its input in words: "3×32×32", or "3×32×32, pictures cropped"."""
+        return ", ".join(filter(None, (str(self.input), FITS[self.preprocessing.fit])))
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON, without what equals its default; `from_dict` is its inverse."""
-        preprocessing = {name: list(value) for name, value in _given(self.preprocessing).items()}
+        preprocessing = {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in _given(self.preprocessing).items()
+        }
         return {
             "format": FORMAT,
             "name": self.name,
@@ -213,15 +232,17 @@ class Network:
             if (made := _expect(int, data.get("format", FORMAT))) > FORMAT:
                 raise Unknown(f"its format is {made}, this netinnet reads up to {FORMAT}")
             check_names(data, ("format", *(f.name for f in dataclasses.fields(cls))), "it")
-            scaling = data.get("preprocessing", {})
-            check_names(scaling, ("mean", "std"), "preprocessing")
+            scaling = dict(data.get("preprocessing", {}))
+            check_names(scaling, ("mean", "std", "fit"), "preprocessing")
+            fit = _expect(str, scaling.pop("fit", "stretch"))
             return cls(
                 name=_expect(str, data["name"]),
                 input=Shape(*(_expect(int, n) for n in data["input"])),
                 blocks=tuple(map(_block_from_dict, data["blocks"])),
                 classes=tuple(_expect(str, name) for name in data["classes"]),
                 preprocessing=Preprocessing(
-                    **{key: tuple(float(x) for x in values) for key, values in scaling.items()}
+                    **{key: tuple(float(x) for x in values) for key, values in scaling.items()},
+                    fit=fit,
                 ),
             )
         except Unknown as error:

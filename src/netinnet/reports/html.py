@@ -150,7 +150,7 @@ def _content(facts: _Facts, pictures: Source | None) -> dict[str, Any]:
         **_mistakes(classes, figures_of.get("mistakes", ()), pictures),
         "blocks": block_costs(facts.network),
         "cost": total_cost(facts.network),
-        "input": facts.network.input,
+        "input": facts.network.takes,
         "recipe": facts.recipe.strip(),
         "versions": start and start.versions,
     }

@@ -48,7 +48,8 @@ def colours(values: npt.NDArray[Any], scale: float, grey: npt.NDArray[Any] | flo
 def overlay(explanation: Explanation, shown: ClassMap) -> Picture:
     """The picture in grey below a class's map, with the peak (a cross) and its box.
 
-    Between the centres of two cells the map is interpolated linearly, outside them it is even.
+    Between the centres of two cells the map is interpolated linearly, outside them it is even; what
+    the network did not see stays grey.
     """
     from PIL import Image, ImageDraw
 
@@ -145,7 +146,8 @@ def _interpolation(axis: Axis, pixels: int, cells: int) -> npt.NDArray[np.float6
     """Pixels × cells: the weights of the map's cells along one axis of the drawn picture."""
     places = (np.arange(pixels) + 0.5) * axis.length / pixels
     at = np.clip((places - axis.first) / axis.step, 0, cells - 1)
-    return np.maximum(0.0, 1.0 - np.abs(at[:, None] - np.arange(cells)))
+    seen = (axis.seen[0] <= places) & (places < axis.seen[1])
+    return np.maximum(0.0, 1.0 - np.abs(at[:, None] - np.arange(cells))) * seen[:, None]
 
 
 def _bar(height: int) -> Picture:

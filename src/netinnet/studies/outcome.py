@@ -154,7 +154,8 @@ def judge(run: Run, data_dir: Path | None) -> None:
     recipe = run.recipe()
     model, known = run.model(), run.dataset()
     data = datasets.load(recipe.dataset, data_dir, expected=known, **recipe.reading)
-    source = splits(recipe, data.sized(model.network.input))[1][recipe.judged]
+    sized = data.sized(model.network.input, preprocessing=model.network.preprocessing)
+    source = splits(recipe, sized)[1][recipe.judged]
     # What onnxruntime can't hold, the framework that trained it can.
     framework = recipe.framework if too_large(model.network) else None
     logits = logits_of(source, Predictor(model, recipe.threads, framework).logits)

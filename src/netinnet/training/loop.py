@@ -64,7 +64,8 @@ class Training:
     report: Report
 
     def __post_init__(self) -> None:
-        self.data = self.data.sized(self.network.input, data_progress(self.listener))
+        network, progress = self.network, data_progress(self.listener)
+        self.data = self.data.sized(network.input, progress, network.preprocessing)
         self.train, self.evaluated = splits(self.recipe, self.data)
         self.batches = training_batches(self.recipe, self.network, self.train)
         self.steps_per_epoch = self.batches.per_epoch

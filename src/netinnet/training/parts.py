@@ -11,7 +11,7 @@ from netinnet.data.source import Dataset, Facts
 from netinnet.frameworks.learner import Learner, LearnerSettings
 from netinnet.networks.network import Network, Preprocessing
 from netinnet.networks.variations import Variations
-from netinnet.networks.zoo import Named, resolve
+from netinnet.networks.zoo import Named, describe
 from netinnet.optimizer import Optimizer
 from netinnet.training.listening import Listener, data_progress
 from netinnet.training.recipe import Recipe
@@ -27,12 +27,14 @@ def network_for(
     names, if they are known already. Raises NetworkError or DataError.
     """
     data = facts or facts_of(recipe)
-    return resolve(
-        recipe.network if network is None else network,
+    described = describe(recipe.network if network is None else network)
+    scaling = Preprocessing(data.mean, data.std) if recipe.normalise else Preprocessing()
+    own = described.preprocessing or Preprocessing()
+    return described.network(
         image_size=recipe.image_size,
         channels=data.channels,
         classes=data.classes,
-        preprocessing=Preprocessing(data.mean, data.std) if recipe.normalise else Preprocessing(),
+        preprocessing=dataclasses.replace(scaling, fit=recipe.fit or own.fit),
         pictures=data.shape,
         **{field.name: getattr(recipe, field.name) for field in dataclasses.fields(Variations)},
     )

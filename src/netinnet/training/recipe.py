@@ -25,7 +25,7 @@ from netinnet.data import datasets
 from netinnet.data.source import Dataset
 from netinnet.errors import RecipeError, RecipeWarning, check_name, nearest
 from netinnet.frameworks import FRAMEWORKS
-from netinnet.networks.network import Network
+from netinnet.networks.network import FITS, Network
 from netinnet.networks.variations import HEADS
 from netinnet.networks.zoo import Named
 from netinnet.weights import INITIALISATIONS
@@ -66,6 +66,10 @@ class Recipe:
     first layers agree; none if not given."""
     normalise: bool = True
     """Whether pictures are normalised by the data set's mean and standard deviation."""
+    fit: str | None = None
+    """What is done with pictures of another aspect ratio than the input's: `stretch`, `crop` (the
+    largest centred part is taken) or `pad` (with the mean colour); as the network says, else
+    stretch, if not given."""
     epochs: int = 5
     """How often the training set is gone through."""
     batch_size: int = 64
@@ -217,6 +221,7 @@ def choices() -> dict[str, tuple[str, ...]]:
         "framework": tuple(FRAMEWORKS),
         "head": HEADS,
         "evaluate": ("test", "validation", "both"),
+        "fit": tuple(FITS),
         "initialisation": INITIALISATIONS,
         "optimizer": optimizer.KINDS,
         "sampling": ("balanced",),

@@ -136,7 +136,8 @@ def _complete(
     attempt(lambda: onnx_graph.write(run.onnx_file, model), listener, OnnxFailed)
     data = dataset or load_data(recipe, data_dir, listener)
     run.dataset().check(data.record)
-    data = data.sized(model.network.input, data_progress(listener))
+    network = model.network
+    data = data.sized(network.input, data_progress(listener), network.preprocessing)
     judged = splits(recipe, data)[1][recipe.judged]
     write_report(lambda: report(run.folder, judged), listener)
     return run
