@@ -7,6 +7,7 @@ recipe and the step, so a resumed run continues bit for bit.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import datetime
 import json
 import math
@@ -33,6 +34,7 @@ from netinnet.networks.layers import BatchNorm
 from netinnet.networks.network import Network
 from netinnet.preprocessing import normalise
 from netinnet.training import checkpoint
+from netinnet.training.calibrate import after_training
 from netinnet.training.cautions import cautions
 from netinnet.training.checkpoint import Progress
 from netinnet.training.interruption import Interrupted, StopRequest, stop_request
@@ -238,7 +240,15 @@ class Training:
         if not all(np.isfinite(array).all() for array in model.weights.values()):
             raise self._diverged(progress.step)
         notes = {"recipe": self.recipe.to_toml(), "dataset": self.data.record.to_json()}
-        weights.save(self.folder.model_file, model, {**notes, "netinnet": VERSION})
+        model = dataclasses.replace(model, notes={**notes, "netinnet": VERSION})
+        weights.save(self.folder.model_file, model)
+        engine, held_out = self.recipe.framework, self.evaluated.get("validation")
+        found, calibration = after_training(
+            model, self.train, held_out, engine, self.learner.threads
+        )
+        if found is not None:
+            model = dataclasses.replace(model, calibration=found)
+            weights.save(self.folder.model_file, model)
         wall = round(progress.wall_seconds, 3)
         self._emit("end", time=_now(), step=progress.step, seconds=wall)
         cost = counts.total_cost(self.network)
@@ -256,6 +266,7 @@ class Training:
             **{f"{name}_examples": len(split) for name, split in self.evaluated.items()},
             "judged": self.recipe.judged,
             "dead_classes": self._dead(progress),
+            **calibration,
             **self._machine(),
             "peak_memory_bytes": process_memory.peak_bytes(),
         }
