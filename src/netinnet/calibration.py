@@ -84,7 +84,7 @@ class Calibration:
 
     def scores(self, logits: Array, features: Array) -> Exact:
         """The score of each row of logits (n×classes) and features (n×features)."""
-        return self.energy * energy(logits, self.temperature) - _distance(
+        return self.energy * energy(logits, self.temperature) - distance(
             features, self.means, self.whitening
         )
 
@@ -215,7 +215,7 @@ def fit_distances(features: Array, labels: Labels) -> tuple[Array, Array]:
     return (means @ whitening).astype(np.float32), whitening
 
 
-def _distance(features: Array, means: Array, whitening: Array) -> Exact:
+def distance(features: Array, means: Array, whitening: Array) -> Exact:
     # In float64 and one class at a time: the difference is small and the memory stays so.
     whitened = features.astype(np.float64) @ whitening
     squares = [((whitened - mean) ** 2).sum(axis=1) for mean in means.astype(np.float64)]
@@ -250,13 +250,13 @@ def fit(
     """
     check_share(refuse)
     temperature = fit_temperature(logits, labels)
-    known = energy(logits, temperature), _distance(features, *distances)
+    known = energy(logits, temperature), distance(features, *distances)
     even = float(known[1].std() / (known[0].std() or 1.0))
     factor = 1.0
     if counter_examples is not None:
         unknown = (
             energy(counter_examples[0], temperature),
-            _distance(counter_examples[1], *distances),
+            distance(counter_examples[1], *distances),
         )
         told = {w: auroc(*(w * even * e - d for e, d in (known, unknown))) for w in WEIGHTS}
         # Of equal ones the one nearest to an even weight.
