@@ -27,6 +27,7 @@ from netinnet.networks import features, zoo
 from netinnet.networks.layers import Conv, Flatten, GlobalAvgPool, Linear, ReLU, Shape
 from netinnet.networks.network import Block, Network
 from netinnet.preprocessing import prepare
+from netinnet.training.recipe import Recipe
 from tests.conftest import FRAMEWORK, needs, nin
 
 COLUMNS = ("left", "right", "everywhere")
@@ -342,7 +343,7 @@ def asked(model: weights.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     return ["known.png", "other.png", "--model", "m.safetensors"]
 
 
-def test_predict_says_none_of_these(asked: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_predict_says_none_of_these(asked: list[str]) -> None:
     done = nin("predict", *asked, "--top", "1")
     lines = done.stdout.splitlines()
     assert done.returncode == 0
@@ -500,13 +501,15 @@ def test_counter_examples_from_a_folder(runs: Path, tmp_path: Path) -> None:
     assert netinnet.load(runs / "held").calibration.counter_examples.auroc > 0.9
 
 
-def test_a_calibration_that_fails_ends_no_training(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_calibration_that_fails_ends_no_training() -> None:
     from netinnet.training import calibrate
 
     network = _network()
     plain = weights.Model(network, weights.initial(network, 0))
     plain.weights["block1.conv1.weight"][:] = np.nan
-    found, said = calibrate.after_training(plain, _pictures(9), _pictures(9), FRAMEWORK, 1)
+    images = (_pictures(9).images, _pictures(9).labels)
+    data = from_arrays("dim", images, images, images, classes=COLUMNS)
+    found, said = calibrate.after_training(plain, Recipe(), data, 1)
     assert found is None
     assert said["calibration"] is None
     assert said["not_calibrated"]

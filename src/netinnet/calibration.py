@@ -209,7 +209,7 @@ def fit_distances(features: Array, labels: Labels) -> tuple[Array, Array]:
     deviations = exact - means[places]
     covariance = deviations.T @ deviations / len(exact)
     size = len(covariance)
-    variance = np.trace(covariance) / size or 1.0
+    variance = max(float(np.trace(covariance)) / size, 1e-12)
     values, vectors = np.linalg.eigh(covariance + variance * size / len(exact) * np.eye(size))
     whitening = (vectors / np.sqrt(values)).astype(np.float32)
     return (means @ whitening).astype(np.float32), whitening

@@ -27,16 +27,17 @@ NOTHING_HELD_OUT = "no pictures were held out from training: validation = 0.1 ho
 
 
 def after_training(
-    model: Model, train: Source, validation: Source | None, engine: str | None, threads: int | None
+    model: Model, recipe: Recipe, data: Dataset, threads: int | None
 ) -> tuple[Calibration | None, dict[str, Any]]:
     """The calibration of a model that was just trained, and what its run's metrics say of that.
 
     A run that can't be calibrated is one that says why.
     """
+    train, validation = _held_out(recipe, data)
     if validation is None:
         return None, {"calibration": None, "not_calibrated": NOTHING_HELD_OUT}
     try:
-        framework = engine if onnx_graph.too_large(model.network) else None
+        framework = recipe.framework if onnx_graph.too_large(model.network) else None
         found = calibrating.calibrate(Predictor(model, threads, framework), train, validation)
     except Exception as error:  # noqa: BLE001 - nothing that is derived ends hours of training
         reason = str(error) if isinstance(error, NetinnetError) else repr(error)
@@ -80,7 +81,11 @@ def calibrate(
         data = load_learnt(model, dataset, data_dir, on_progress)
     check_classes(model, data)
     data = data.sized(shape, on_progress)
-    train, validation = _held_out(model, data, of_recipe=dataset is None)
+    if dataset is None:
+        recipe = recipes.from_mapping(_recipe(model), "the model's recipe")
+        train, validation = _held_out(recipe, data)
+    else:
+        train, validation = data.train, data.validation
     if promised is not None:
         own = calibrating.distances(predictor, train)
         found = calibrating.Calibrated(
@@ -130,11 +135,8 @@ def _recipe(model: Model) -> dict[str, Any]:
         raise ModelError(f"the model's recipe is damaged ({error})") from error
 
 
-def _held_out(model: Model, data: Dataset, *, of_recipe: bool) -> tuple[Source, Source | None]:
-    """The training pictures, and those that were held out from them."""
-    if not of_recipe:
-        return data.train, data.validation
-    recipe = recipes.from_mapping(_recipe(model), "the model's recipe")
+def _held_out(recipe: Recipe, data: Dataset) -> tuple[Source, Source | None]:
+    """The pictures that a recipe learns, and those that it holds out."""
     train, evaluated = splits(recipe.replace(evaluate=None), data)
     return train, evaluated.get("validation")
 

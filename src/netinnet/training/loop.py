@@ -242,10 +242,8 @@ class Training:
         notes = {"recipe": self.recipe.to_toml(), "dataset": self.data.record.to_json()}
         model = dataclasses.replace(model, notes={**notes, "netinnet": VERSION})
         weights.save(self.folder.model_file, model)
-        engine, held_out = self.recipe.framework, self.evaluated.get("validation")
-        found, calibration = after_training(
-            model, self.train, held_out, engine, self.learner.threads
-        )
+        peak = process_memory.peak_bytes()
+        found, calibration = after_training(model, self.recipe, self.data, self.learner.threads)
         if found is not None:
             model = dataclasses.replace(model, calibration=found)
             weights.save(self.folder.model_file, model)
@@ -268,7 +266,7 @@ class Training:
             "dead_classes": self._dead(progress),
             **calibration,
             **self._machine(),
-            "peak_memory_bytes": process_memory.peak_bytes(),
+            "peak_memory_bytes": peak,
         }
         # A run that has its metrics is finished; what is derived from it may fail after that.
         write_text(self.folder.metrics_file, json.dumps(results, indent=1) + "\n")
