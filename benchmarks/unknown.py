@@ -150,7 +150,11 @@ def figures(known: Values, unknown: Values, threshold: float) -> str:
 
 def table(header: list[str], rows: list[list[str]]) -> None:
     for row in (header, ["---"] * len(header), *rows):
-        print("|", " | ".join(row), "|", flush=True)
+        print_row(*row)
+
+
+def print_row(*cells: str) -> None:
+    print("|", " | ".join(cells), "|", flush=True)
 
 
 def scores(run: str, pictures: str) -> None:
@@ -242,7 +246,8 @@ def of_cifar(pictures: str, runs: str) -> None:
 def classes(runs: str) -> None:
     whole = datasets.load("fashion-mnist")
     names = whole.facts.classes
-    rows = []
+    header = ["class left out", "AUROC", "refused", "AUROC of the highest probability"]
+    table([*header, "known refused", "accuracy", "taken for, mostly"], [])
     for left_out, name in enumerate(names):
         data = _without(whole, left_out)
         predictor = Predictor(_trained(data, Path(runs) / f"without-{left_out}", epochs=2), THREADS)
@@ -250,30 +255,26 @@ def classes(runs: str) -> None:
         assert found is not None
         logits, features = calibrating.evidence(predictor, data.test)
         known = found.scores(logits, features)
-        probability = calibration.softmax(logits).max(axis=1)
+        probability = predictor.to_probabilities(logits).max(axis=1)
         indices = np.flatnonzero(whole.test.labels == left_out)
         images = whole.test.pictures(indices)
         unknown, simple = predictor.scores(images), predictor.probabilities(images).max(axis=1)
         threshold = found.threshold
         taken = np.bincount(predictor.logits(images).argmax(axis=1), minlength=len(names) - 1)
         nearest = data.facts.classes[int(taken.argmax())]
-        rows.append(
-            [
-                name,
-                f"{calibration.auroc(known, unknown):.3f}",
-                f"{100 * (unknown < threshold).mean():.1f} %",
-                f"{calibration.auroc(probability, simple):.3f}",
-                f"{100 * (known < threshold).mean():.2f} %",
-                f"{(logits.argmax(axis=1) == data.test.labels).mean():.3f}",
-                f"{nearest} ({100 * taken.max() / len(images):.0f} %)",
-            ]
+        print_row(
+            name,
+            f"{calibration.auroc(known, unknown):.3f}",
+            f"{100 * (unknown < threshold).mean():.1f} %",
+            f"{calibration.auroc(probability, simple):.3f}",
+            f"{100 * (known < threshold).mean():.2f} %",
+            f"{(logits.argmax(axis=1) == data.test.labels).mean():.3f}",
+            f"{nearest} ({100 * taken.max() / len(images):.0f} %)",
         )
-    header = ["class left out", "AUROC", "refused", "AUROC of the highest probability"]
-    table([*header, "known refused", "accuracy", "taken for, mostly"], rows)
 
 
 def _without(whole: source.Dataset, left_out: int) -> source.Dataset:
-    """10,000 training pictures of the other classes, 3,000 validation pictures, all test ones."""
+    """6,000 training pictures of the other classes, 3,000 validation pictures, all test ones."""
 
     def part(split: source.Source, start: int, count: int) -> tuple[Pictures, Values]:
         indices = np.flatnonzero(split.labels != left_out)[start : start + count]
@@ -282,8 +283,8 @@ def _without(whole: source.Dataset, left_out: int) -> source.Dataset:
 
     return source.from_arrays(
         f"without-{left_out}",
-        train=part(whole.train, 0, 10_000),
-        validation=part(whole.train, 10_000, 3_000),
+        train=part(whole.train, 0, 6_000),
+        validation=part(whole.train, 6_000, 3_000),
         test=part(whole.test, 0, 10_000),
         classes=[n for i, n in enumerate(whole.facts.classes) if i != left_out],
     )
