@@ -20,6 +20,7 @@ COMMANDS = {
     "help": ["--help"],
     "train-help": ["train", "--help"],
     "predict-help": ["predict", "--help"],
+    "calibrate-help": ["calibrate", "--help"],
     "explain-help": ["explain", "--help"],
     "evaluate-help": ["evaluate", "--help"],
     "summary-help": ["summary", "--help"],

@@ -68,7 +68,7 @@ def test_json_is_one_object_a_line_and_a_failure_ends_nothing(
     bad.write_bytes(good[0].read_bytes()[:200])
     missing = tmp_path / "missing.png"
     paths = [good[0], bad, missing, good[1]]
-    assert run(["predict", *map(str, paths), "--json", "--top", "2"]) == 2
+    assert run(["predict", *map(str, paths), "--json", "--top", "2", "--always-answer"]) == 2
     out, err = capsys.readouterr()
     rows = [json.loads(line) for line in out.splitlines()]
     assert [row["file"] for row in rows] == [str(path) for path in paths]
@@ -80,7 +80,7 @@ def test_json_is_one_object_a_line_and_a_failure_ends_nothing(
 
 def test_csv_has_a_header_and_quotes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     paths = [_save(tmp_path / 'a,"b".png'), tmp_path / "none.png"]
-    assert run(["predict", *map(str, paths), "--csv", "--top", "3"]) == 2
+    assert run(["predict", *map(str, paths), "--csv", "--top", "3", "--always-answer"]) == 2
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert [row["file"] for row in rows] == [str(paths[0])] * 3 + [str(paths[1])]
     probabilities = [float(row["probability"]) for row in rows[:3]]
@@ -93,11 +93,11 @@ def test_text_of_one_picture_is_a_table_and_of_more_a_line_each(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first, second = _save(tmp_path / "1.png"), _save(tmp_path / "2.png", 1)
-    assert run(["predict", str(first)]) == 0
+    assert run(["predict", str(first), "--always-answer"]) == 0
     table = capsys.readouterr().out.strip().splitlines()
     assert table[0].split() == ["picture", "class", "probability"]
     assert sum("%" in line for line in table) == 3
-    assert run(["predict", str(tmp_path), "--top", "1"]) == 0
+    assert run(["predict", str(tmp_path), "--top", "1", "--always-answer"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(": ")[0] for line in lines] == [str(first), str(second)]
     assert all(line.endswith("%") for line in lines)

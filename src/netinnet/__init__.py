@@ -6,6 +6,7 @@
     run = netinnet.train("fashion", epochs=1)                  # a run folder with model and report
     model = netinnet.load(run.folder)                          # network and weights
     netinnet.Predictor(model).predict(picture)                 # class names and probabilities
+    netinnet.Predictor(model).answer(picture).name             # … or "none of these"
     netinnet.explain(picture, model=model).classes[0].values   # where it saw that: the class's map
 
 Importing this imports no framework. Nothing is printed: a `listener` hears what happens.
@@ -24,6 +25,7 @@ from netinnet.version import VERSION
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from netinnet.calibration import Calibration
     from netinnet.data.source import Dataset
     from netinnet.inference.explanation import Explanation
     from netinnet.inference.predictor import Predictor
@@ -41,6 +43,7 @@ __all__ = [
     "__version__",
     "ablate",
     "build",
+    "calibrate",
     "compare",
     "explain",
     "load",
@@ -213,6 +216,57 @@ def explain(
     is_path = isinstance(picture, str | Path)
     array = pictures.read(picture) if is_path else pictures.from_memory(picture)
     return explanation.explain(model, array, classes)
+
+
+def calibrate(
+    model: str | Path,
+    *,
+    dataset: str | Dataset | None = None,
+    refuse: float = 0.01,
+    none_of_these: str | Path | None = None,
+    like: str | Path | None = None,
+    data_dir: str | Path | None = None,
+    framework: str | None = None,
+) -> Calibration:
+    """Make a model's probabilities hold, and let it refuse pictures of other things.
+
+    Training does this at its end where pictures were held out. What is found is stored in the
+    model, whose weights stay as they are; a run's model.onnx, metrics and report get it too.
+
+    Args:
+        model: the path of a run folder or model file.
+        dataset: where training and validation pictures come from; the model's own training if None.
+        refuse: the share of good pictures that may be refused, above 0 and below 1.
+        none_of_these: a folder with pictures of other things, which choose the score.
+        like: a calibrated run, trained the same way with pictures held out, whose temperature and
+            threshold are taken; for a model that learnt all pictures.
+        data_dir: folder with the data set's files; found or fetched if None.
+        framework: compute with it instead of onnxruntime.
+
+    Returns:
+        The calibration: temperature, threshold, expected calibration error before and after.
+
+    Raises:
+        NetinnetError: where no picture was held out, or something is missing or damaged.
+
+    Example:
+        >>> netinnet.calibrate("runs/shoes", refuse=0.02).temperature
+        1.04
+    """
+    from netinnet.reports import html
+    from netinnet.training import calibrate as training
+
+    found = training.calibrate(
+        Path(model),
+        dataset=dataset,
+        refuse=refuse,
+        none_of_these=None if none_of_these is None else Path(none_of_these),
+        like=None if like is None else Path(like),
+        data_dir=None if data_dir is None else Path(data_dir),
+        framework=framework,
+        report=html.write,
+    )
+    return found.calibration
 
 
 def train(

@@ -18,8 +18,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from netinnet.calibration import Calibration
 from netinnet.errors import ModelError, NetworkError, check_name
 from netinnet.files import write_bytes
+from netinnet.networks import features
 from netinnet.networks.layers import Tensor
 from netinnet.networks.network import Network
 
@@ -104,16 +106,21 @@ class Model:
     weights: Weights
     notes: Mapping[str, str] = field(default_factory=dict, compare=False)
     """What else its file says: the recipe and the data set that made the weights."""
+    calibration: Calibration | None = field(default=None, compare=False)
+    """What its probabilities are worth and which pictures it refuses, if that was found."""
 
 
 def save(path: Path, model: Model, notes: Mapping[str, str] | None = None) -> None:
-    """Write a self-describing safetensors file: weights, and the network in its metadata.
+    """Write a self-describing safetensors file: weights; network and calibration as metadata.
 
     The model's notes and `notes` go into the metadata beside it. The file appears whole or not at
     all.
     """
+    kept = {name: text for name, text in model.notes.items() if name != "calibration"}
+    calibration = {"calibration": model.calibration.to_json()} if model.calibration else {}
     metadata = {
-        **model.notes,
+        **kept,
+        **calibration,
         "format": FORMAT,
         "network": json.dumps(model.network.to_dict(), ensure_ascii=False, separators=(",", ":")),
         **(notes or {}),
@@ -130,7 +137,26 @@ def load(path: Path) -> Model:
         network = Network.from_json(metadata["network"])
     except NetworkError as error:
         raise ModelError(f"{path}: {error}") from error
-    return Model(network, check(network, tensors, str(path)), metadata)
+    checked = check(network, tensors, str(path))
+    return Model(network, checked, metadata, calibration_of(network, metadata, str(path)))
+
+
+def calibration_of(network: Network, metadata: Mapping[str, str], where: str) -> Calibration | None:
+    """The calibration in a model file's metadata; None where there is none.
+
+    Raises ModelError where it is damaged or another network's.
+    """
+    if "calibration" not in metadata:
+        return None
+    found = Calibration.from_json(metadata["calibration"], where)
+    own = features.of(network)
+    size = own.size if own else len(network.classes)
+    if found.means.shape[1] != size:
+        raise ModelError(
+            f"{where}: its calibration is for {found.means.shape[1]} features, "
+            f"{network.name} has {size}"
+        )
+    return found
 
 
 def save_tensors(

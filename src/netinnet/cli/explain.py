@@ -88,6 +88,8 @@ def explain(
             row = {"file": name, **result.to_dict(), "overlays": [str(file) for file in files]}
             print(dumps(row, ensure_ascii=False, allow_nan=False))
             continue
+        if result.refusal:
+            print(f"{name}: {result.refusal}; what it would be:")
         for shown, file in zip(result.classes, files, strict=True):
             (x, y), box = shown.peak, ", ".join(map(str, shown.box))
             print(f"{name}: {shown.name} {units.percent(shown.probability)}, logit", end=" ")

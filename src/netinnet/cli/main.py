@@ -25,6 +25,7 @@ COMMANDS = {
         "data": "List the data sets, or look at a folder of pictures of your own.",
     },
     "Use": {
+        "calibrate": "Make a model's probabilities hold, and let it say none of these.",
         "evaluate": "Measure a trained model on a data set.",
         "predict": "Say what is in pictures.",
         "explain": "Show where in pictures a model saw what it says.",

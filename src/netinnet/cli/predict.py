@@ -11,7 +11,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from netinnet import units
-from netinnet.cli.console import WholeNumber, print_table
+from netinnet.cli.console import Switch, WholeNumber, print_table
 from netinnet.cli.pictures import Images, each
 from netinnet.errors import ImageError
 
@@ -25,11 +25,13 @@ def predict(
     framework: str | None = None,
     json: Annotated[bool, Parameter(negative=())] = False,
     csv_: Annotated[bool, Parameter(name="--csv", negative=())] = False,
+    always_answer: Switch = False,
 ) -> None:
     """Say what is in pictures: the most probable classes, from a trained model.
 
     The model converts a picture to what it was trained on (grey or colour, size, values). The
-    shipped model knows Fashion-MNIST: a single piece of clothing, light on a dark ground.
+    shipped model knows Fashion-MNIST: a single piece of clothing, light on a dark ground. A model
+    that is calibrated says "none of these" of a picture that is unlike all that it learnt.
 
     Parameters
     ----------
@@ -44,37 +46,46 @@ def predict(
     framework
         Compute with this framework (`nin frameworks` lists them) instead of onnxruntime.
     json
-        Print JSON Lines: an object a picture, with its predictions or its error.
+        Print JSON Lines: an object a picture, with its predictions or its error; where the model
+        is calibrated, with its score, and whether it is none of these.
     csv_
         Print CSV: a line a class.
+    always_answer
+        Name classes also for pictures that the model would refuse.
     """
     from netinnet.inference import model_files
-    from netinnet.inference.predictor import Predictor
+    from netinnet.inference.predictor import NONE_OF_THESE, Predictor
 
     if top < 1:
         raise ImageError(f"--top must be at least 1, got {top}")
     if json and csv_:
         raise ImageError("--json and --csv are two forms of output; choose one")
     predictor = Predictor(model_files.find(model), framework=framework)
-    alone, answers = each(images, lambda _, picture: predictor.predict(picture, top))
+    alone, answers = each(images, lambda _, picture: predictor.answer(picture, top))
     table = csv.writer(sys.stdout, lineterminator="\n")
     if csv_:
-        table.writerow(("file", "class", "probability", "error"))
+        table.writerow(("file", "class", "probability", "error", "score"))
     failed = False
     for name, answer, error in answers:
         failed = failed or bool(error)
-        predictions = answer or []
+        refused = answer is not None and answer.refused and not always_answer
+        predictions = [] if answer is None or refused else answer.predictions
+        score = None if answer is None else answer.score
         shown = [(p.name, units.percent(p.probability)) for p in predictions]
         if json:
-            result = {"error": error} if error else {"predictions": [vars(p) for p in predictions]}
+            known = {} if score is None else {"none_of_these": refused, "score": score}
+            shown_ones = {"predictions": [vars(p) for p in predictions], **known}
+            result = {"error": error} if error else shown_ones
             print(dumps({"file": name, **result}, ensure_ascii=False, allow_nan=False))
         elif csv_:
-            table.writerows(
-                [(name, p.name, p.probability, "") for p in predictions] or [(name, "", "", error)]
-            )
+            rows = [(name, p.name, p.probability, "", score) for p in predictions]
+            nothing = NONE_OF_THESE if refused else ""
+            table.writerows(rows or [(name, nothing, "", error, score)])
+        elif refused:
+            print(f"{name}: {predictor.refusal(score)}")
         elif shown and alone:
-            rows = [(name if row is shown[0] else "", *row) for row in shown]
-            print_table(("picture", "class", "probability"), rows, right=(2,))
+            lines = [(name if row is shown[0] else "", *row) for row in shown]
+            print_table(("picture", "class", "probability"), lines, right=(2,))
         elif shown:
             print(f"{name}: {', '.join(map(' '.join, shown))}")
     if failed:

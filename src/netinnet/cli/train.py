@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from netinnet import units
 from netinnet.cli import recipe_flags
+from netinnet.cli.calibrate import calibration_line
 from netinnet.cli.console import Switch, WholeNumber, print_json
 from netinnet.cli.recipe_flags import RecipeFlags
 from netinnet.errors import RecipeError
@@ -99,6 +100,7 @@ def train(
         if low is not None:
             count = metrics[f"{name}_examples"]
             print(f"{name} acc of {count:,} pictures: {low:.4f} to {high:.4f} (95 %, Wilson)")
+    print(calibration_line(metrics.get("calibration"), metrics.get("not_calibrated", "")))
     print(
         f"{units.rate(metrics['images_per_second'])} images/s on {metrics['device']}, "
         f"{units.duration(metrics['training_seconds'])} of training"

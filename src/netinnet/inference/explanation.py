@@ -18,7 +18,6 @@ from netinnet.errors import ModelError, check_name
 from netinnet.inference import class_maps
 from netinnet.inference.onnx_graph import CLASS_MAPS, LOGITS
 from netinnet.inference.predictor import Predictor
-from netinnet.metrics import softmax
 from netinnet.networks.network import Network
 from netinnet.networks.windows import Sliding
 from netinnet.preprocessing import spans
@@ -76,6 +75,10 @@ class Explanation:
     """The maps of all classes of the network: classes × rows × columns."""
     rows: Axis
     columns: Axis
+    score: float | None = None
+    """How much the picture is like those the model knows; None for a model without calibration."""
+    refusal: str | None = None
+    """What is said of a picture that is none of these."""
 
     @property
     def scale(self) -> float:
@@ -91,6 +94,8 @@ class Explanation:
             "scale": self.scale,
             "rows": self.rows._asdict(),
             "columns": self.columns._asdict(),
+            **({} if self.score is None else {"none_of_these": bool(self.refusal)}),
+            **({} if self.score is None else {"score": self.score}),
             "classes": [{**vars(c), "values": c.values.tolist()} for c in self.classes],
         }
 
@@ -119,13 +124,13 @@ def explain(
     """
     network = predictor.network
     wanted = check(predictor, classes)
-    results = predictor.run(
-        as_channels(picture, network.input.channels)[None], (LOGITS, CLASS_MAPS)
-    )
+    image = as_channels(picture, network.input.channels)[None]
+    results = predictor.run(image, (LOGITS, CLASS_MAPS))
     logits, maps = results[LOGITS][0], results[CLASS_MAPS][0]
     if not np.isfinite(maps).all():
         raise ModelError(f"{network.name}: the class maps of this picture are not finite")
-    probabilities = softmax(results[LOGITS])[0]
+    probabilities = predictor.to_probabilities(results[LOGITS])[0]
+    score = float(predictor.scores(image)[0]) if predictor.calibration else None
     rows, columns = axes(network, *picture.shape[:2])
 
     def class_map(i: int) -> ClassMap:
@@ -140,6 +145,8 @@ def explain(
         maps,
         rows,
         columns,
+        score,
+        predictor.refusal(score) if predictor.refuses(score) else None,
     )
 
 

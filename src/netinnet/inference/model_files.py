@@ -66,4 +66,6 @@ def _read_onnx(path: Path) -> weights.Model:
         raise ModelError(
             f"{path}: not an ONNX file that nin wrote, or damaged ({error})"
         ) from error
-    return weights.Model(network, weights.check(network, tensors, str(path)))
+    checked = weights.check(network, tensors, str(path))
+    calibration = weights.calibration_of(network, metadata, str(path))
+    return weights.Model(network, checked, calibration=calibration)

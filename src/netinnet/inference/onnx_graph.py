@@ -21,7 +21,8 @@ import numpy.typing as npt
 from netinnet.errors import FrameworkError, ModelError
 from netinnet.files import replacing
 from netinnet.inference import class_maps
-from netinnet.networks import layers
+from netinnet.networks import features, layers
+from netinnet.networks.features import Features
 from netinnet.networks.layers import Layer, Shape
 from netinnet.networks.network import Network
 from netinnet.networks.ranks import END, turns
@@ -41,6 +42,7 @@ INPUT = "pictures"
 LOGITS = "logits"
 PROBABILITIES = "probabilities"
 CLASS_MAPS = "class_maps"
+FEATURES = "features"
 SCALING = ("input.scale", "input.offset")
 """The float constants that are no weights."""
 
@@ -52,13 +54,15 @@ def too_large(network: Network) -> str | None:
     return text if size > LARGEST_FILE else None
 
 
-def to_onnx(model: Model) -> bytes:
+def to_onnx(model: Model, *, with_features: bool = False) -> bytes:
     """The model as the bytes of an ONNX file.
 
     Input `pictures`: uint8, n×height×width×channels; n, height and width are free. Outputs `logits`
     and `probabilities`: float32, n×classes; where the network has them (`class_maps.of`) also
-    `class_maps`: float32, n×classes×rows×columns. Nodes have the layer names of the description;
-    the metadata holds `classes` (a JSON list) and `network` (its JSON). Equal models give equal
+    `class_maps`: float32, n×classes×rows×columns. Where the model is calibrated, `probabilities`
+    are so, and there are the `features` of its score (`features.of`): float32, n×features; also
+    where they are asked for. Nodes have the layer names of the description; the metadata holds
+    `classes` (a JSON list), `network` and `calibration` (their JSON). Equal models give equal
     bytes. Raises ModelError where a tensor is missing, a layer has no ONNX form or the weights are
     too large for one file, and FrameworkError where onnx is not installed.
     """
@@ -69,8 +73,9 @@ def to_onnx(model: Model) -> bytes:
     weights = check(model.network, model.weights, model.network.name)
     graph = _Graph(weights)
     _add_preprocessing(graph, model.network)
-    _add_layers(graph, model.network)
-    proto = _finish(graph, model.network)
+    found = features.of(model.network) if with_features or model.calibration else None
+    _add_layers(graph, model, found)
+    proto = _finish(graph, model, found)
     onnx.checker.check_model(proto)
     return bytes(proto.SerializeToString(deterministic=True))
 
@@ -237,8 +242,9 @@ def _resize_matrix(
     return graph.node("Div", name, [heights, total])
 
 
-def _add_layers(graph: _Graph, network: Network) -> None:
-    """All layers in order, ending in `logits` and `probabilities`, and `class_maps` on the way."""
+def _add_layers(graph: _Graph, model: Model, found: Features | None) -> None:
+    """All layers in order, ending in `logits` and `probabilities`; the other outputs on the way."""
+    network = model.network
     maps = class_maps.of(network)
     turned = turns(network)
     start = graph.end
@@ -251,7 +257,12 @@ def _add_layers(graph: _Graph, network: Network) -> None:
         if maps is not None and name == maps.pool:
             if maps.linear is None:
                 _name_end(graph, CLASS_MAPS)
-            features = graph.end
+            pooled = graph.end
+        if found is not None and name == found.layer:
+            value = graph.end
+            if found.is_map:
+                value = graph.node("GlobalAveragePool", f"{FEATURES}.pool", [value])
+            graph.node("Flatten", FEATURES, [value], axis=1)
         MAKERS[type(layer)](graph, name, layer, shape)
         if closes:  # where the block makes a vector of a map, or the reverse, so must be the input
             size = graph.node("Shape", f"{block}.size", [graph.end])
@@ -260,13 +271,17 @@ def _add_layers(graph: _Graph, network: Network) -> None:
     if END in turned:
         _turn(graph, "output", turned[END])
     _name_end(graph, LOGITS)
-    graph.node("Softmax", PROBABILITIES, [LOGITS], axis=1)
+    scaled = LOGITS
+    if model.calibration is not None:
+        temperature = graph.number("temperature", model.calibration.temperature)
+        scaled = graph.node("Div", "scaled_logits", [LOGITS, temperature])
+    graph.node("Softmax", PROBABILITIES, [scaled], axis=1)
     if maps is not None and maps.linear is not None:
         # The linear layer at every pixel is a 1×1 convolution with the same weights.
         bias = [f"{maps.linear}.bias"] if f"{maps.linear}.bias" in graph.weights else []
         axes = graph.constant(f"{CLASS_MAPS}.axes", [2, 3], np.int64)
         weight = graph.node("Unsqueeze", f"{CLASS_MAPS}.weight", [f"{maps.linear}.weight", axes])
-        graph.node("Conv", CLASS_MAPS, [features, weight, *bias], kernel_shape=[1, 1])
+        graph.node("Conv", CLASS_MAPS, [pooled, weight, *bias], kernel_shape=[1, 1])
 
 
 def _name_end(graph: _Graph, name: str) -> None:
@@ -336,10 +351,11 @@ MAKERS: dict[type[Layer], Maker] = {
 """The ONNX form of every layer, by its exact type."""
 
 
-def _finish(graph: _Graph, network: Network) -> ModelProto:
+def _finish(graph: _Graph, model: Model, found: Features | None) -> ModelProto:
     """The graph with its inputs, outputs and metadata, as a model."""
     from onnx import TensorProto, helper
 
+    network = model.network
     channels, classes = network.input.channels, len(network.classes)
     pictures = helper.make_tensor_value_info(
         INPUT, TensorProto.UINT8, ["n", "height", "width", channels]
@@ -351,15 +367,20 @@ def _finish(graph: _Graph, network: Network) -> ModelProto:
     if maps := class_maps.of(network):
         shape = ("n", classes, maps.input.height, maps.input.width)
         outputs.append(helper.make_tensor_value_info(CLASS_MAPS, TensorProto.FLOAT, shape))
+    if found is not None:
+        size = found.size
+        outputs.append(helper.make_tensor_value_info(FEATURES, TensorProto.FLOAT, ["n", size]))
     proto = helper.make_model(
         helper.make_graph(graph.nodes, network.name, [pictures], outputs, graph.constants),
         opset_imports=[helper.make_opsetid("", OPSET)],
         ir_version=IR_VERSION,
         producer_name="netinnet",
     )
+    calibration = {"calibration": model.calibration.to_json()} if model.calibration else {}
     helper.set_model_props(
         proto,
         {
+            **calibration,
             "classes": json.dumps(list(network.classes), ensure_ascii=False),
             "network": json.dumps(network.to_dict(), ensure_ascii=False, separators=(",", ":")),
         },

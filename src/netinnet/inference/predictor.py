@@ -18,9 +18,10 @@ from netinnet.data.pictures import as_channels, described, from_memory
 from netinnet.errors import FrameworkError, ImageError, ModelError, NetinnetError
 from netinnet.frameworks.learner import Learner, LearnerSettings
 from netinnet.inference import class_maps, model_files, onnx_graph
-from netinnet.inference.onnx_graph import CLASS_MAPS, INPUT, LOGITS, PROBABILITIES
+from netinnet.inference.onnx_graph import CLASS_MAPS, FEATURES, INPUT, LOGITS, PROBABILITIES
 from netinnet.layout import LAYOUTS
 from netinnet.metrics import softmax
+from netinnet.networks import features
 from netinnet.networks.layers import Shape
 from netinnet.optimizer import Optimizer
 from netinnet.preprocessing import normalise
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
 Pictures = npt.NDArray[np.uint8]
 Array = npt.NDArray[np.float32]
 Engine = Callable[[Pictures, Sequence[str]], list[Array]]
-"""Some of `logits` and `class_maps` for a batch of pictures."""
+"""Some of `logits`, `class_maps` and `features` for a batch of pictures."""
+NONE_OF_THESE = "none of these"
 
 _ONLY_ERRORS = 3
 """onnxruntime's severities: 2 warning, 3 error."""
@@ -44,6 +46,22 @@ class Prediction:
 
     name: str
     probability: float
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model says of a picture, or that it is none of what it knows."""
+
+    predictions: list[Prediction]
+    """The most probable classes, also of a picture that is refused."""
+    score: float | None
+    """How much the picture is like those the model knows; None for a model without calibration."""
+    refused: bool
+
+    @property
+    def name(self) -> str:
+        """The most probable class, or "none of these"."""
+        return NONE_OF_THESE if self.refused else self.predictions[0].name
 
 
 class Predictor:
@@ -74,7 +92,9 @@ class Predictor:
         if not isinstance(model, Model):
             model = model_files.find(Path(model))
         self.network = model.network
+        self.calibration = model.calibration
         self.maps = class_maps.of(model.network)
+        self.features = features.of(model.network)
         self._compute: Engine = (
             _onnxruntime(model, threads)
             if framework is None
@@ -91,8 +111,10 @@ class Predictor:
         Args:
             images: uint8, n×height×width×channels, with the network's channels.
             outputs: Some of `logits` and `probabilities` (n×classes; a row of probabilities sums to
-                1), and `class_maps` (n×classes×rows×columns, in the resolution in front of global
-                average pooling; the mean of a map is its class's logit).
+                1; they are calibrated where the model is, logits never), `class_maps`
+                (n×classes×rows×columns, in the resolution in front of global average pooling; the
+                mean of a map is its class's logit) and `features` (n×features, the means of what
+                goes into the last layer with weights).
             batch_size: Pictures that are computed at a time: memory grows with it, the results do
                 not depend on it.
 
@@ -101,7 +123,7 @@ class Predictor:
 
         Raises:
             ImageError: For pictures of another type or shape.
-            ModelError: Where class maps are asked of a network that has none.
+            ModelError: Where class maps or features are asked of a network that has none.
 
         Example:
             >>> results = predictor.run(images, ("probabilities", "class_maps"))
@@ -112,6 +134,8 @@ class Predictor:
         sizes: dict[str, tuple[int, ...]] = {LOGITS: (classes,), PROBABILITIES: (classes,)}
         if self.maps:
             sizes[CLASS_MAPS] = (classes, self.maps.input.height, self.maps.input.width)
+        if self.features:
+            sizes[FEATURES] = (self.features.size,)
         for name in outputs:
             if name == CLASS_MAPS:
                 self.require_maps()
@@ -127,7 +151,7 @@ class Predictor:
             for name, values in zip(needed, computed, strict=True):
                 results[name][batch] = values
         if PROBABILITIES in outputs:
-            results[PROBABILITIES] = softmax(results[LOGITS])
+            results[PROBABILITIES] = self.to_probabilities(results[LOGITS])
         return {name: results[name] for name in outputs}
 
     def require_maps(self) -> None:
@@ -143,8 +167,35 @@ class Predictor:
         return self.run(images, (LOGITS,), batch_size)[LOGITS]
 
     def probabilities(self, images: Pictures, batch_size: int = 250) -> Array:
-        """Like `logits`, behind the softmax: every row sums to 1."""
+        """Like `logits`, behind the softmax, calibrated where the model is: rows sum to 1."""
         return self.run(images, (PROBABILITIES,), batch_size)[PROBABILITIES]
+
+    def to_probabilities(self, logits: Array) -> Array:
+        """Probabilities (n×classes) of raw logits, calibrated where the model is."""
+        temperature = self.calibration.temperature if self.calibration else 1.0
+        return softmax(logits / np.float32(temperature))
+
+    def evidence(self, images: Pictures, batch_size: int = 250) -> tuple[Array, Array]:
+        """Logits (n×classes) and what the score measures distances in (n×features).
+
+        That is `features`; the logits themselves where the network has none.
+        """
+        results = self.run(images, (LOGITS, *((FEATURES,) if self.features else ())), batch_size)
+        return results[LOGITS], results[FEATURES if self.features else LOGITS]
+
+    def scores(self, images: Pictures, batch_size: int = 250) -> npt.NDArray[np.float64]:
+        """How much pictures n×h×w×c are like those the model knows: one score each.
+
+        `calibration.refuses(scores)` says which ones are none of these. Raises ModelError for a
+        model without calibration.
+
+        Example:
+            >>> predictor.calibration.refuses(predictor.scores(images)).mean()
+            0.01
+        """
+        if self.calibration is None:
+            raise ModelError(f"{self.network.name} is not calibrated: nin calibrate does that")
+        return self.calibration.scores(*self.evidence(images, batch_size))
 
     def class_maps(self, images: Pictures, batch_size: int = 250) -> Array:
         """Class maps (float32, n×classes×rows×columns) of pictures n×h×w×c: see `run`."""
@@ -152,6 +203,8 @@ class Predictor:
 
     def predict(self, picture: Pictures | Picture, top: int = 5) -> list[Prediction]:
         """The most probable classes of one picture, the most probable first.
+
+        There always are some: `answer` also says whether the picture is none of these.
 
         Args:
             picture: A uint8 array h×w, h×w×1 (grey) or h×w×3 (colour), or a PIL picture; it is
@@ -162,13 +215,41 @@ class Predictor:
         Raises:
             ImageError: For a picture of another type or shape.
         """
+        return self.answer(picture, top).predictions
+
+    def answer(self, picture: Pictures | Picture, top: int = 5) -> Answer:
+        """The most probable classes of one picture, and whether it is none of these.
+
+        Arguments and errors are those of `predict`. A model without calibration refuses nothing.
+
+        Example:
+            >>> Predictor(netinnet.load()).answer(PIL.Image.open("cat.jpg")).name
+            'none of these'
+        """
         _check_count("top", top)
         converted = as_channels(from_memory(picture), self.network.input.channels)
-        row = self.probabilities(converted[None])[0]
+        if self.calibration is None:
+            logits, score = self.logits(converted[None]), None
+        else:
+            logits, measured = self.evidence(converted[None])
+            score = float(self.calibration.scores(logits, measured)[0])
+        row = self.to_probabilities(logits)[0]
         if not np.isfinite(row).all():
             raise ModelError(f"{self.network.name}: the logits of this picture are not finite")
         order = np.argsort(-row, kind="stable")[:top]
-        return [Prediction(self.network.classes[i], float(row[i])) for i in order]
+        best = [Prediction(self.network.classes[i], float(row[i])) for i in order]
+        return Answer(best, score, self.refuses(score))
+
+    def refusal(self, score: float | None) -> str:
+        """ "none of these", and the score, for a picture that `refuses` says it of."""
+        lowest = self.calibration.threshold if self.calibration else None
+        return f"{NONE_OF_THESE} (score {score:.2f}, below {lowest:.2f})"
+
+    def refuses(self, score: float | None) -> bool:
+        """Whether a picture with that score is none of these."""
+        if self.calibration is None or score is None:
+            return False
+        return bool(self.calibration.refuses(np.array(score)))
 
     def _check(self, images: Pictures) -> None:
         channels = self.network.input.channels
@@ -203,6 +284,8 @@ class _Native:
             if (name, size) not in self.learners:
                 network = self.model.network
                 network = class_maps.features(network, maps) if maps else network
+                if name == FEATURES and (found := features.of(network)):
+                    network = features.cut(network, found)
                 settings = LearnerSettings(network, Optimizer(), size, threads=self.threads)
                 weights = {tensor: self.model.weights[tensor] for tensor in shapes(network)}
                 self.learners[name, size] = self.adapter.learner(settings, weights)
@@ -235,7 +318,7 @@ def _onnxruntime(model: Model, threads: int | None) -> Engine:
     if threads is not None:
         options.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(
-        onnx_graph.to_onnx(model), options, providers=["CPUExecutionProvider"]
+        onnx_graph.to_onnx(model, with_features=True), options, providers=["CPUExecutionProvider"]
     )
 
     def compute(images: Pictures, outputs: Sequence[str]) -> list[Array]:

@@ -78,7 +78,7 @@ class Folder:
         if len(self._shown) < MOST:
             encoded = [base64.b64encode(content).decode() for content in panels]
             rows = list(zip(explanation.classes, encoded, strict=True))
-            self._shown.append({"name": name, "classes": rows})
+            self._shown.append({"name": name, "classes": rows, "refusal": explanation.refusal})
             if self.grid:
                 self._tiles.append(overlays.tiles(name, explanation))
         return paths

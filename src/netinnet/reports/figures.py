@@ -11,7 +11,7 @@ import base64
 import io
 import textwrap
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec
 
 import numpy as np
@@ -177,6 +177,32 @@ def recall_bars(
     which = f", the worst {len(ranked)} of {len(known)} classes" if len(ranked) < len(known) else ""
     axes.set_xlabel(f"recall (%){which}")
     tidy(axes, grid=False)  # every bar has its number
+    return image_bytes(figure, form)
+
+
+def reliability(
+    diagram: Mapping[str, Sequence[Mapping[str, float]]], form: Format = "svg"
+) -> bytes:
+    """Accuracy over the probability of the most probable class, before and after scaling.
+
+    `diagram` has lists of `count`, `confidence` and `accuracy` by those names. The size of a point
+    says how many pictures it stands for.
+    """
+    figure = new_figure(5.0, 4.2)
+    axes = figure.subplots()
+    axes.plot((0, 1), (0, 1), color=GREY, linewidth=0.8, linestyle="--")
+    for (name, bins), split in zip(diagram.items(), ("train", "test"), strict=False):
+        x, y = ([b[field] for b in bins] for field in ("confidence", "accuracy"))
+        most = max((b["count"] for b in bins), default=1)
+        sizes = [8 + 80 * b["count"] / most for b in bins]
+        axes.plot(x, y, color=_COLOURS[split], linewidth=0.8)
+        axes.scatter(x, y, sizes, color=_COLOURS[split], alpha=0.7, label=name)
+    for axis in (axes.xaxis, axes.yaxis):
+        percent_axis(axis)
+    axes.set_xlabel("probability of the most probable class (%)")
+    axes.set_ylabel("accuracy (%)")
+    axes.legend(frameon=False, fontsize=9)
+    tidy(axes)
     return image_bytes(figure, form)
 
 

@@ -148,12 +148,21 @@ def _content(facts: _Facts, pictures: Source | None) -> dict[str, Any]:
         "recalls": recalls,
         "recall_bars": figures.drawn(figures.recall_bars, recall, classes) if recalls else None,
         **_mistakes(classes, figures_of.get("mistakes", ()), pictures),
+        "calibration": (found := facts.metrics.get("calibration")),
+        "not_calibrated": facts.metrics.get("not_calibrated"),
+        "reliability": _diagram(found),
         "blocks": block_costs(facts.network),
         "cost": total_cost(facts.network),
         "input": facts.network.takes,
         "recipe": facts.recipe.strip(),
         "versions": start and start.versions,
     }
+
+
+def _diagram(calibration: dict[str, Any] | None) -> str | None:
+    """The reliability diagram; None where the run took its calibration from another one."""
+    found = (calibration or {}).get("reliability", {})
+    return figures.drawn(figures.reliability, found) if found.get("before") else None
 
 
 def _title(facts: _Facts) -> str:

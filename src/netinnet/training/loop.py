@@ -7,6 +7,7 @@ recipe and the step, so a resumed run continues bit for bit.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import datetime
 import json
 import math
@@ -33,6 +34,7 @@ from netinnet.networks.layers import BatchNorm
 from netinnet.networks.network import Network
 from netinnet.preprocessing import normalise
 from netinnet.training import checkpoint, events
+from netinnet.training.calibrate import after_training
 from netinnet.training.cautions import cautions
 from netinnet.training.checkpoint import Progress
 from netinnet.training.events import Event
@@ -237,7 +239,13 @@ class Training:
         if not all(np.isfinite(array).all() for array in model.weights.values()):
             raise self._diverged(progress.step)
         notes = {"recipe": self.recipe.to_toml(), "dataset": self.data.record.to_json()}
-        weights.save(self.folder.model_file, model, {**notes, "netinnet": VERSION})
+        model = dataclasses.replace(model, notes={**notes, "netinnet": VERSION})
+        weights.save(self.folder.model_file, model)
+        peak = process_memory.peak_bytes()
+        found, calibration = after_training(model, self.recipe, self.data, self.learner.threads)
+        if found is not None:
+            model = dataclasses.replace(model, calibration=found)
+            weights.save(self.folder.model_file, model)
         wall = round(progress.wall_seconds, 3)
         self._log(events.End(_now(), progress.step, wall))
         cost = counts.total_cost(self.network)
@@ -255,8 +263,9 @@ class Training:
             **{f"{name}_examples": len(split) for name, split in self.evaluated.items()},
             "judged": self.recipe.judged,
             "dead_classes": self._dead(progress),
+            **calibration,
             **self._machine(),
-            "peak_memory_bytes": process_memory.peak_bytes(),
+            "peak_memory_bytes": peak,
         }
         # A run that has its metrics is finished; what is derived from it may fail after that.
         write_text(self.folder.metrics_file, json.dumps(results, indent=1) + "\n")

@@ -1,0 +1,61 @@
+"""Features: what a network makes of a picture in front of its last layer with weights."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import NamedTuple
+
+from netinnet.networks.layers import Conv, Dropout, Flatten, GlobalAvgPool, Linear, Shape
+from netinnet.networks.network import Block, Network
+
+LARGEST = 1024
+"""Features; a covariance of more is larger than most models."""
+
+
+class Features(NamedTuple):
+    """Where a network's features come from: they are the means of the maps at a layer's input."""
+
+    layer: str
+    """The last convolution or linear layer, or the Flatten or Dropout in front of it."""
+    input: Shape
+
+    @property
+    def size(self) -> int:
+        return self.input.channels
+
+    @property
+    def is_map(self) -> bool:
+        """Whether there is something to take means of."""
+        return self.input.height * self.input.width > 1
+
+
+def of(network: Network) -> Features | None:
+    """The features of a network.
+
+    None where they are too many, or in front of the first layer, or within a residual block.
+    """
+    placed = list(network.placed_layers())
+    last = max((i for i, p in enumerate(placed) if isinstance(p.layer, Conv | Linear)), default=0)
+    while last and isinstance(placed[last - 1].layer, Flatten | Dropout):
+        last -= 1
+    found = Features(placed[last].name, placed[last].input)
+    is_residual = {block.name: block.residual for block in network.blocks}
+    inside = is_residual[placed[last].block] and not placed[last].opens
+    return None if inside or not last or found.size > LARGEST else found
+
+
+def cut(network: Network, features: Features) -> Network:
+    """The network whose outputs are its features."""
+    blocks = []
+    for block in network.blocks:
+        names = [f"{block.name}.{name}" for name, _ in block.named_layers()]
+        is_last = features.layer in names
+        kept = block.layers[: names.index(features.layer)] if is_last else block.layers
+        if kept:
+            blocks.append(dataclasses.replace(block, layers=kept))
+        if is_last:
+            break
+    pool = (GlobalAvgPool(),) if features.is_map else ()
+    blocks.append(Block("_features", (*pool, Flatten())))
+    classes = tuple(map(str, range(features.size)))
+    return dataclasses.replace(network, blocks=tuple(blocks), classes=classes)

@@ -1,0 +1,174 @@
+"""Calibrating a trained model on the pictures that its training held out, and storing it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import tomllib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from netinnet import calibration, weights
+from netinnet.calibration import Calibration
+from netinnet.data import datasets
+from netinnet.data.source import Dataset, DatasetRecord, Pictures, Progress, Source, silent
+from netinnet.errors import ModelError, NetinnetError
+from netinnet.files import write_text
+from netinnet.inference import calibrating, model_files, onnx_graph
+from netinnet.inference.predictor import Predictor
+from netinnet.training import recipe as recipes
+from netinnet.training.recipe import Recipe
+from netinnet.training.run import Run
+from netinnet.training.splits import splits
+from netinnet.weights import Model
+
+NOTHING_HELD_OUT = "no pictures were held out from training: validation = 0.1 holds out a tenth"
+
+
+def after_training(
+    model: Model, recipe: Recipe, data: Dataset, threads: int | None
+) -> tuple[Calibration | None, dict[str, Any]]:
+    """The calibration of a model that was just trained, and what its run's metrics say of that.
+
+    A run that can't be calibrated is one that says why.
+    """
+    train, validation = _held_out(recipe, data)
+    if validation is None:
+        return None, {"calibration": None, "not_calibrated": NOTHING_HELD_OUT}
+    try:
+        framework = recipe.framework if onnx_graph.too_large(model.network) else None
+        found = calibrating.calibrate(Predictor(model, threads, framework), train, validation)
+    except Exception as error:  # noqa: BLE001 - nothing that is derived ends hours of training
+        reason = str(error) if isinstance(error, NetinnetError) else repr(error)
+        return None, {"calibration": None, "not_calibrated": reason}
+    return found.calibration, {"calibration": found.to_dict()}
+
+
+def calibrate(
+    path: Path,
+    *,
+    dataset: str | Dataset | None = None,
+    refuse: float = calibration.REFUSE,
+    none_of_these: Path | None = None,
+    like: Path | None = None,
+    data_dir: Path | None = None,
+    framework: str | None = None,
+    on_progress: Progress = silent,
+    report: Callable[[Path, Source | None], object] | None = None,
+) -> calibrating.Calibrated:
+    """Calibrate the model at `path` and store that in it: see `netinnet.calibrate`.
+
+    Its weights stay as they are. A run gets it in model.safetensors, metrics.json and model.onnx,
+    and `report` is called with it and the pictures that judge.
+    """
+    calibration.check_share(refuse)
+    if like is not None and none_of_these is not None:
+        raise ModelError(
+            "--like takes another model's threshold, so there is none to find: leave "
+            "out --none-of-these here and give it for that model"
+        )
+    model = model_files.find(path)
+    promised = None if like is None else _promises(model, model_files.find(like), path, like)
+    predictor = Predictor(model, framework=framework)
+    shape = model.network.input
+    examples: Sequence[Pictures] = ()
+    if none_of_these is not None:
+        examples = calibrating.read_counter_examples(none_of_these, shape.channels)
+    if isinstance(dataset, Dataset):
+        data = dataset
+    else:
+        data = load_learnt(model, dataset, data_dir, on_progress)
+    check_classes(model, data)
+    data = data.sized(shape, on_progress, model.network.preprocessing)
+    if dataset is None:
+        recipe = recipes.from_mapping(_recipe(model), "the model's recipe")
+        train, validation = _held_out(recipe, data)
+    else:
+        train, validation = data.train, data.validation
+    if promised is not None:
+        own = calibrating.distances(predictor, train)
+        found = calibrating.Calibrated(
+            dataclasses.replace(promised, means=own[0], whitening=own[1])
+        )
+    elif validation is None:
+        raise ModelError(
+            f"{path}: {NOTHING_HELD_OUT}; or name a --dataset with a validation split, or with "
+            f"--like the run of the same recipe that held some out"
+        )
+    else:
+        found = calibrating.calibrate(predictor, train, validation, refuse, examples)
+    _store(path, dataclasses.replace(model, calibration=found.calibration), found)
+    if report is not None and Run(path).is_finished and dataset is None:
+        report(path, splits(Run(path).recipe(), data)[1][Run(path).recipe().judged])
+    return found
+
+
+def load_learnt(
+    model: Model, name: str | None, data_dir: Path | None, on_progress: Progress
+) -> Dataset:
+    """The data set that is named, or the one that the model learnt, checked to be that one."""
+    if name is not None:
+        return datasets.load(name, data_dir, on_progress)
+    recipe = _recipe(model)
+    kept = model.notes.get("dataset")
+    record = DatasetRecord.from_dict(kept, "the model's data set") if kept else None
+    learnt = str(recipe.get("dataset", "fashion-mnist"))
+    options = {name: recipe.get(name) for name in datasets.READING}
+    return datasets.load(learnt, data_dir, on_progress, record, **options)
+
+
+def check_classes(model: Model, data: Dataset) -> None:
+    """Raise ModelError where a data set has other classes than a model."""
+    names = model.network.classes
+    if names != data.facts.classes:
+        raise ModelError(
+            f"the model's classes ({', '.join(names)}) are not those of {data.name} "
+            f"({', '.join(data.facts.classes)}); choose another --dataset"
+        )
+
+
+def _recipe(model: Model) -> dict[str, Any]:
+    """What the model's file says of its recipe, {} where it says nothing."""
+    try:
+        return tomllib.loads(model.notes.get("recipe", ""))
+    except ValueError as error:
+        raise ModelError(f"the model's recipe is damaged ({error})") from error
+
+
+def _held_out(recipe: Recipe, data: Dataset) -> tuple[Source, Source | None]:
+    """The pictures that a recipe learns, and those that it holds out."""
+    train, evaluated = splits(recipe.replace(evaluate=None), data)
+    return train, evaluated.get("validation")
+
+
+def _promises(model: Model, other: Model, path: Path, like: Path) -> Calibration:
+    """The calibration of a model that was trained as this one was, on less. Raises ModelError."""
+    kept = dataclasses.asdict(Recipe())
+    free = ("validation", "evaluate", "threads", "device", "checkpoint_seconds")
+    same = [
+        {k: v for k, v in {**kept, **_recipe(m)}.items() if k not in free} for m in (model, other)
+    ]
+    if other.calibration is None:
+        raise ModelError(f"{like}: not calibrated itself; nin calibrate does that")
+    if model.network != other.network or same[0] != same[1]:
+        raise ModelError(
+            f"{like}: not trained as {path} was: its network and recipe must be the same but for "
+            f"validation"
+        )
+    return other.calibration
+
+
+def _store(path: Path, model: Model, found: calibrating.Calibrated) -> None:
+    run = Run(path)
+    if not path.is_dir():
+        write = onnx_graph.write if path.suffix == ".onnx" else weights.save
+        write(path, model)
+        return
+    weights.save(run.model_file, model)
+    if run.is_finished:
+        metrics = {**run.metrics(), "calibration": found.to_dict()}
+        metrics.pop("not_calibrated", None)
+        write_text(run.metrics_file, json.dumps(metrics, indent=1) + "\n")
+    if run.onnx_file.is_file():
+        onnx_graph.write(run.onnx_file, model)
