@@ -67,6 +67,11 @@ def load(
     """
     look = picture_look.look(path, cache_folder(), on_progress, group_by)
     look.check(skip_bad)
+    return of(look)
+
+
+def of(look: Look) -> Dataset:
+    """The data set of the pictures that a look can use, without those that it can't."""
     numbers = {name: i for i, name in enumerate(look.classes)}
     labels = np.array([numbers[look.entries[i].label] for i in look.good], np.int64)
     rows = {split: np.searchsorted(look.good, places) for split, places in look.splits.items()}
@@ -131,8 +136,7 @@ def _store(look: Look, shape: Shape, on_progress: Progress) -> Pictures:
     """All pictures in one shape, memory-mapped; the file is known by their content."""
     channels, height, width = shape
     size = (len(look.good), height, width, channels)
-    content = look.seen["sha256"][look.good].tobytes() + f"{size} {FORMAT}".encode()
-    file = cache_folder() / f"store-{hashlib.sha256(content).hexdigest()[:32]}.npy"
+    file = cache_folder() / store_name(look.seen["sha256"][look.good].tobytes(), size)
     try:
         if (kept := np.lib.format.open_memmap(file, mode="r")).shape == size:
             return kept
@@ -149,6 +153,12 @@ def _store(look: Look, shape: Shape, on_progress: Progress) -> Pictures:
             stream.write(picture.data)
             on_progress(f"{look.listing.folder}: decoding pictures", done, int(sizes[-1]))
     return np.lib.format.open_memmap(file, mode="r")
+
+
+def store_name(sha256: bytes, size: tuple[int, ...]) -> str:
+    """The file of pictures of that content and size."""
+    content = sha256 + f"{size} {FORMAT}".encode()
+    return f"store-{hashlib.sha256(content).hexdigest()[:32]}.npy"
 
 
 def _decode(look: Look, shape: Shape, place: int) -> Pictures:
