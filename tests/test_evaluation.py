@@ -11,7 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netinnet.errors import DataError
-from netinnet.metrics import MISTAKES, Mistake, dead_classes, evaluate
+from netinnet.metrics import (
+    MISTAKES,
+    Mistake,
+    Suspect,
+    dead_classes,
+    evaluate,
+    precision,
+    suspects,
+)
 
 CASES = st.tuples(st.integers(1, 40), st.integers(1, 6), st.integers(0, 2**32 - 1))
 
@@ -52,6 +60,7 @@ def test_the_event_is_json_with_the_fields_of_the_schema() -> None:
         "mistakes": [
             {"index": 0, "label": 0, "predicted": 1, "probability": pytest.approx(0.7310586)}
         ],
+        "suspects": [],
     }
 
 
@@ -108,6 +117,34 @@ def test_large_logits_do_not_overflow() -> None:
     found = evaluate(logits, np.array([0, 1, 1]))
     assert found.loss == pytest.approx(400 / 3)
     assert found.mistakes == (Mistake(2, 1, 0, 1.0),)
+
+
+def test_precision() -> None:
+    assert precision([[8, 2, 0], [0, 10, 0], [0, 0, 0]]) == [1.0, pytest.approx(10 / 12), None]
+
+
+def test_suspected_labels_by_hand() -> None:
+    """A picture is suspected where it is as surely of another class as that class's own are."""
+    probabilities = [[0.9, 0.1], [0.7, 0.3], [0.2, 0.8], [0.4, 0.6], [0.05, 0.95], [0.45, 0.55]]
+    labels = np.array([0, 0, 1, 1, 0, 0])
+    logits = np.log(np.array(probabilities, np.float32))
+    # The two of class 1 have 0.7 on the average: 0.95 is enough, 0.55 is not.
+    assert suspects(logits, labels) == (Suspect(4, 0, 1, pytest.approx(0.05)),)
+    assert [s.index for s in suspects(logits, labels, trained_on=True)] == [4, 5]
+    assert evaluate(logits, labels).suspects == suspects(logits, labels)
+
+
+@given(CASES)
+def test_suspects_are_mistakes_the_least_believed_first(case: tuple[int, int, int]) -> None:
+    logits, labels = _case(case)
+    own = logits[np.arange(len(labels)), labels]
+    found = suspects(logits, labels)
+    believed = [suspect.probability for suspect in found]
+    assert believed == sorted(believed)
+    assert all(logits[s.index, s.rather] > own[s.index] for s in found)
+    wrong = {s.index for s in suspects(logits, labels, trained_on=True)}
+    assert {suspect.index for suspect in found} <= wrong
+    assert wrong == set(np.flatnonzero(logits.max(1) > own))
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import re
 from pathlib import Path
@@ -10,7 +11,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from netinnet import weights
 from netinnet.data.source import Arrays
 from netinnet.errors import ModelError, NetworkError
 from netinnet.metrics import evaluate
@@ -18,6 +21,7 @@ from netinnet.networks import zoo
 from netinnet.reports import figures
 from netinnet.reports.html import write
 from netinnet.training.events import Progress
+from netinnet.weights import Model
 from tests.html_parser import parse
 
 CLASSES = ("<script>alert('x')</script>", "$5 & $6", "naïve \N{PILE OF POO}", "bag")
@@ -100,8 +104,8 @@ class _Run:
         text = "".join(json.dumps(event) + "\n" for event in events)
         (self.folder / "events.jsonl").write_text(text + tail, "utf-8")
 
-    def report(self, pictures: Arrays | None = None) -> str:
-        path = write(self.folder, pictures)
+    def report(self, pictures: Arrays | None = None, train: Arrays | None = None) -> str:
+        path = write(self.folder, pictures, train)
         assert path == self.folder / "report.html"
         return path.read_text("utf-8")
 
@@ -119,7 +123,7 @@ def test_a_finished_run_has_everything(run: _Run) -> None:
     assert headings == [
         "Learning curves",
         "Confusion matrix",
-        "Recall by class",
+        "Precision and recall by class",
         "The most confident mistakes",
         "Network",
         "Recipe",
@@ -127,6 +131,7 @@ def test_a_finished_run_has_everything(run: _Run) -> None:
     ]
     assert "nin-small on fashion-mnist" in parsed.text
     test = _evaluation(run.split, 3)
+    assert not test["suspects"]
     for text in (f"{100 * test['accuracy']:.1f}%", f"{test['loss']:.3f}", "12 s", "1,060"):
         assert f"<dd>{text}</dd>" in page
     assert "Finished 2026-05-04 10:01:00" in page
@@ -185,7 +190,14 @@ def test_names_in_attributes_are_escaped(run: _Run) -> None:
     assert {"script", "b", "i", "svg"}.isdisjoint(parsed.tags)
     assert parsed.values("onerror") == []
     mistakes = _evaluation(run.split, 1)["mistakes"]
-    assert parsed.values("alt")[-1] == "; ".join(
+    suspects = _evaluation(run.split, 1)["suspects"]
+    assert len(suspects) > 0
+    assert parsed.values("alt")[-len(suspects) :] == [
+        f"{names[s['label']]} → {names[s['rather']]}?\n{100 * s['probability']:.1f}% "
+        f"{names[s['label']]}"
+        for s in suspects
+    ]
+    assert parsed.values("alt")[-len(suspects) - 1] == "; ".join(
         f"{names[m['label']]} → {names[m['predicted']]} {100 * m['probability']:.1f}%"
         for m in mistakes
     )
@@ -197,12 +209,13 @@ def test_without_matplotlib_a_report_says_how_to_get_figures(
     run: _Run, without_matplotlib: None
 ) -> None:
     run.log([*_events(run.split, 3), END])
-    page = run.report(run.split)
+    page = run.report()
     parsed = parse(page)
     assert "img" not in parsed.tags
     assert parsed.text.count("pip install 'netinnet[figures]' adds them") == 1
     headings = re.findall(r"<h2>(.*?)</h2>", page)
-    assert headings == ["Learning curves", "Recall by class", "Network", "Recipe", "Versions"]
+    about = ["Precision and recall by class", "Network", "Recipe", "Versions"]
+    assert headings == ["Learning curves", *about]
     assert "All epochs" in page
 
 
@@ -272,6 +285,79 @@ def test_without_class_examples_recall_is_a_dash(run: _Run) -> None:
     assert "<td>bag</td><td class='n'>0</td><td class='n'>0</td><td class='n'>–</td>" in (
         run.report(run.split)
     )
+
+
+def test_precision_is_the_share_of_what_was_taken_for_a_class(run: _Run) -> None:
+    events = _events(run.split, 1)
+    matrix = [[8, 2, 0, 0], [1, 9, 0, 0], [0, 1, 0, 0], [3, 0, 0, 0]]
+    events[-1]["test"] |= {"confusion": matrix, "recall": [0.8, 0.9, 0.0, 0.0]}
+    run.log(events)
+    page = run.report()
+    for name, cells in (("bag", "3 0 0.0% –"), ("$5 &amp; $6", "10 9 90.0% 75.0%")):
+        numbers = "".join(f"<td class='n'>{cell}</td>" for cell in cells.split())
+        assert f"<td>{name}</td>{numbers}" in page
+
+
+def _headings(page: str) -> list[str]:
+    return re.findall(r"<h[23]>(.*?)</h[23]>", page)
+
+
+def test_training_pictures_as_they_are_and_as_the_network_sees_them(run: _Run) -> None:
+    run.log(_events(run.split, 1))
+    train = Arrays(np.full((30, 28, 28, 1), 100, np.uint8), np.arange(30) % 3)
+    parsed = parse(page := run.report(None, train))
+    assert "Training pictures" in _headings(page)
+    assert "As the network sees them" not in _headings(page)
+    alt = parsed.values("alt")
+    # Of the last class there is no picture.
+    assert [alt.count(name) for name in run.network.classes] == [5, 5, 5, 0]
+    with (run.folder / "recipe.toml").open("a") as file:
+        file.write("random_erasing = 1.0\n")
+    parsed = parse(page := run.report(None, train))
+    assert "As the network sees them" in _headings(page)
+    shown = [_pixels(src) for src in parsed.values("src") if src.startswith("data:image/png")]
+    assert len(shown) == 15 + 12
+    assert all((picture == 100).all() for picture in shown[:15])
+    # Normalised and back: what was not erased has its value.
+    assert all(0.5 < (picture == 100).mean() < 1 for picture in shown[15:])
+
+
+def _pixels(source: str) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2]))))
+
+
+def test_where_the_network_looked_is_shown_once_there_is_a_model(run: _Run) -> None:
+    run.log([*_events(run.split, 1), END])
+    assert "Where the network looked" not in _headings(run.report(run.split))
+    model = Model(run.network, weights.initial(run.network, 0))
+    weights.save(run.folder / "model.safetensors", model)
+    (run.folder / "metrics.json").write_text("{}")
+    parsed = parse(page := run.report(run.split))
+    assert "Where the network looked" in _headings(page)
+    assert sum(src.startswith("data:image/jpeg") for src in parsed.values("src")) == 10
+    worst = _evaluation(run.split, 1)["mistakes"][0]
+    label, predicted = (run.network.classes[worst[key]] for key in ("label", "predicted"))
+    assert f"\n{label} → {predicted}\n" in parsed.text
+
+
+def test_pictures_that_fail_never_fail_the_report(run: _Run) -> None:
+    class Gone(Arrays):
+        def pictures(self, indices: Any) -> Any:
+            raise OSError("the disk <b>is gone</b>")
+
+    run.log([*_events(run.split, 1), END])
+    (run.folder / "metrics.json").write_text("{}")  # and no model
+    text = parse(run.report(run.split, Gone(run.split.images, run.split.labels))).text
+    assert "Pictures that could not be shown: samples: the disk <b>is gone</b>" in text
+    assert "Pictures that could not be shown: looked: " in text
+    assert "Labels that are perhaps wrong" in text
+
+
+def test_runs_of_before_have_no_suspects(run: _Run) -> None:
+    events = _events(run.split, 1)
+    del events[-1]["test"]["suspects"]
+    run.log(events)
+    assert "Labels that are perhaps wrong" not in run.report(run.split)
 
 
 @pytest.mark.parametrize("missing", ["network.json", "recipe.toml"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,7 @@ Logits = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
 Exact = npt.NDArray[np.float64]
 MISTAKES = 25
-"""How many mistakes an evaluation keeps."""
+"""How many mistakes, and how many suspected labels, an evaluation keeps."""
 
 
 @dataclass(frozen=True)
@@ -32,11 +33,23 @@ class Mistake:
 
 
 @dataclass(frozen=True)
+class Suspect:
+    """A picture whose label is perhaps wrong: its index, its label and the class that it rather is
+    (class numbers), and the probability that the network gave the label."""
+
+    index: int
+    label: int
+    rather: int
+    probability: float
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """What `evaluate` finds. `confusion[t][p]` counts pictures of class t taken for class p.
 
     `loss` is the mean softmax cross-entropy in nats. `recall` is the share of each class that was
-    found, None for a class without a picture. `mistakes` are the most confident ones, first first.
+    found, None for a class without a picture. `mistakes` are the most confident ones, first first;
+    `suspects` the first of those that `suspects` finds.
     """
 
     count: int
@@ -45,6 +58,7 @@ class Evaluation:
     recall: tuple[float | None, ...]
     confusion: tuple[tuple[int, ...], ...]
     mistakes: tuple[Mistake, ...]
+    suspects: tuple[Suspect, ...] = ()
 
     @property
     def accuracy_interval(self) -> tuple[float, float]:
@@ -66,6 +80,7 @@ class Evaluation:
                 {**dataclasses.asdict(mistake), "probability": _finite(mistake.probability)}
                 for mistake in self.mistakes
             ],
+            "suspects": [dataclasses.asdict(suspect) for suspect in self.suspects],
         }
 
 
@@ -91,7 +106,41 @@ def evaluate(logits: Logits, labels: Labels) -> Evaluation:
         ),
         confusion=tuple(tuple(int(n) for n in row) for row in confusion),
         mistakes=_worst(log_probabilities, labels, predicted),
+        suspects=suspects(logits, labels)[:MISTAKES],
     )
+
+
+def precision(confusion: Sequence[Sequence[int]]) -> list[float | None]:
+    """The share of what was taken for a class that is of it; None where nothing was.
+
+    Example: `precision([[8, 2], [0, 10]])` is `[1.0, 0.8333333333333334]`.
+    """
+    matrix = np.asarray(confusion)
+    taken = zip(np.diagonal(matrix), matrix.sum(axis=0), strict=True)
+    return [float(hits / total) if total else None for hits, total in taken]
+
+
+def suspects(logits: Logits, labels: Labels, trained_on: bool = False) -> tuple[Suspect, ...]:
+    """Pictures whose label is perhaps wrong, the one that the network believes least first.
+
+    Suspected is a picture that is as probably of another class as the pictures of that class are on
+    the average, and more so than of its own (confident learning; Northcutt, Jiang, Chuang 2021).
+    Of pictures that it was `trained_on`, on which that average says little, it is every one that it
+    takes for another class nevertheless.
+
+    Example: `suspects(logits, labels)[0].index` is the picture to look at first.
+    """
+    probabilities = np.exp(_log_softmax(logits))
+    enough = np.full(logits.shape[1], 0.0 if trained_on else np.inf)
+    for label in () if trained_on else np.unique(labels):
+        enough[label] = probabilities[labels == label, label].mean()
+    confident = np.where(probabilities >= enough, probabilities, 0.0)
+    own = probabilities[np.arange(len(labels)), labels]
+    found = np.flatnonzero(confident.max(axis=1) > own)
+    losses = cross_entropy(logits, labels)  # probabilities near 0 are all alike
+    found = found[np.argsort(-losses[found], kind="stable")]
+    rather = confident.argmax(axis=1)
+    return tuple(Suspect(int(i), int(labels[i]), int(rather[i]), float(own[i])) for i in found)
 
 
 def wilson(share: float, total: int) -> tuple[float, float]:

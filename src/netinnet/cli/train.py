@@ -25,6 +25,7 @@ def train(
     time: str | None = None,
     dry_run: Switch = False,
     data_dir: Path | None = None,
+    verify: Switch = False,
     quiet: Switch = False,
     json: Switch = False,
     overrides: RecipeFlags = None,
@@ -55,15 +56,21 @@ def train(
         Only say what would be trained, and how long it will take here.
     data_dir
         Folder with the data set's files; found or fetched if not given.
+    verify
+        Compare the SHA-256 of a folder's pictures with the last look, instead of trusting size and
+        time.
     quiet
         No progress, only the result.
     json
         Print the result as JSON; progress goes to standard error.
     """
     from netinnet.cli.progress import TrainingProgress
+    from netinnet.data import datasets
     from netinnet.reports import html
     from netinnet.training import choice, start
+    from netinnet.training.listening import data_progress
     from netinnet.training.prepared import prepare
+    from netinnet.training.run import open_run
 
     changes = recipe_flags.given(overrides)
     if resume is not None:
@@ -75,12 +82,20 @@ def train(
         raise RecipeError("--more-epochs goes on from a finished run: name it with --resume RUN")
     with TrainingProgress(quiet=quiet, stderr=json) as progress:
         common: dict[str, Any] = {"data_dir": data_dir, "listener": progress, "report": html.write}
+
+        def checked(dataset: str) -> None:
+            if verify:
+                datasets.verify(dataset, data_dir, data_progress(progress))
+
+        if resume is not None:
+            checked(open_run(resume).recipe().dataset)
         if resume is not None and more_epochs is not None:
             run = start.train_more(resume, more_epochs, output=output, **common)
         elif resume is not None:
             run = start.resume(resume, **common)
         else:
             wish = choice.wish(recipe, changes, time=time)
+            checked(wish.recipe.dataset)
             if dry_run:
                 _show(prepare(wish, data_dir=data_dir, listener=progress), json)
                 return

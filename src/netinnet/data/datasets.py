@@ -5,7 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from netinnet.data import cifar, fashion_mnist, mnist, picture_folder, picture_store, svhn
+from netinnet.data import (
+    cifar,
+    fashion_mnist,
+    mnist,
+    picture_folder,
+    picture_look,
+    picture_store,
+    svhn,
+)
 from netinnet.data import folder as folders
 from netinnet.data.named import NamedDataset, Status
 from netinnet.data.source import Dataset, DatasetRecord, Facts, Progress, silent
@@ -90,6 +98,19 @@ def _load_path(
     if not picture_folder.is_one(path):
         return folders.load(path, on_progress)
     return picture_store.load(path, on_progress, skip_bad, **splitting)
+
+
+def verify(dataset: str, data_dir: Path | None = None, on_progress: Progress = silent) -> None:
+    """Compare every file of a folder of pictures with what is kept of it, as `load` trusts it then.
+
+    The files of other data sets are hashed whenever they are loaded; that is said. Raises DataError
+    where the folder has no pictures.
+    """
+    path = data_dir or Path(dataset).expanduser()
+    if is_named(dataset) or dataset.startswith(OBJECT) or not picture_folder.is_one(path):
+        on_progress(f"{dataset}: its files are hashed at every start, verified or not", 0, None)
+        return
+    picture_look.look(path, picture_store.cache_folder(), on_progress, verify=True)
 
 
 def facts(dataset: str, data_dir: Path | None = None, **options: Any) -> Facts:

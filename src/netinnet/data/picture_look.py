@@ -31,10 +31,12 @@ from netinnet.data.picture_folder import Entry, Listing
 from netinnet.data.picture_table import (
     FORMAT,
     SEEN,
+    Kept,
     Seen,
     no_thumbnails,
     open_picture,
     read_kept,
+    sha256_of,
     stamp,
 )
 from netinnet.data.pictures import natural
@@ -81,6 +83,10 @@ class Look:
     @property
     def entries(self) -> list[Entry]:
         return self.listing.entries
+
+    def shown_path(self, place: int) -> str:
+        """A picture's path below the folder, as it can be printed."""
+        return _shown(self.entries[place].path)
 
     @cached_property
     def exact(self) -> list[list[int]]:
@@ -320,6 +326,7 @@ def look(
     *,
     group_by: str | None = None,
     split: str | None = None,
+    verify: bool = False,
 ) -> Look:
     """Look at a folder of pictures (or its file of labels), opening what wasn't seen before.
 
@@ -329,6 +336,7 @@ def look(
         on_progress: Called with the bytes of the files opened and in all.
         group_by: A regular expression: pictures in whose paths it finds the same stay together.
         split: Per cent for training, test and validation, as in 80/10/10; 70/15/15 if None.
+        verify: Compare the SHA-256 of every file, instead of trusting its size and time.
 
     Raises:
         DataError: Where it has no such layout; damaged pictures are none, but in `errors`.
@@ -351,6 +359,9 @@ def look(
     stamps = [stamp(f"{listing.folder}/{path}") for path in paths]
     kept_stamps = list(zip(known.seen["bytes"].tolist(), known.seen["time"].tolist(), strict=True))
     opened = [i for i, now in enumerate(stamps) if i not in old or kept_stamps[old[i]] != now]
+    if verify:
+        trusted = {i: j for i, j in old.items() if i not in set(opened)}
+        opened = sorted([*opened, *_edited(listing, known, trusted, on_progress)])
     for i in opened:
         old.pop(i, None)
     seen[list(old)] = known.seen[list(old.values())]
@@ -370,10 +381,33 @@ def look(
     errors = dict(sorted(errors.items()))
     on_progress(f"{listing.folder}: comparing {counted(len(seen), 'picture')}", 0, None)
     near = _near(seen, thumbnails, errors)
-    text = np.frombuffer(json.dumps({"paths": paths, "errors": errors}).encode(), np.uint8)
+    about = {"folder": str(path.resolve()), "paths": paths, "errors": errors}
+    text = np.frombuffer(json.dumps(about).encode(), np.uint8)
     with files.replacing(kept_file) as file:
         np.savez(file, seen=seen, near=near, text=text, thumbnails=thumbnails)
     return Look(listing, seen, errors, near.tolist(), **splitting)
+
+
+def _edited(
+    listing: Listing, known: Kept, trusted: dict[int, int], on_progress: Progress
+) -> list[int]:
+    """Of pictures that look unchanged (place: that in `known`), those whose SHA-256 is another."""
+    edited: list[int] = []
+    paths = (listing.entries[i].path for i in trusted)
+    done, total = 0, int(known.seen["bytes"][list(trusted.values())].sum())
+    for (i, j), now in zip(
+        trusted.items(), ahead(partial(sha256_of, listing.folder), paths, WORKERS), strict=True
+    ):
+        if now != known.seen["sha256"][j]:
+            edited.append(i)
+        done += int(known.seen["bytes"][j])
+        on_progress(f"{listing.folder}: verifying pictures", done, total)
+    line = f"{listing.folder}: {counted(len(trusted), 'file')} verified"
+    if edited:
+        names = [listing.entries[i].path for i in edited]
+        line += f"; {_shown(_named('edited though size and time are the same', names))}"
+    on_progress(line, 0, None)
+    return edited
 
 
 def _near(seen: Seen, thumbnails: Thumbnails, errors: dict[int, str]) -> npt.NDArray[np.int64]:

@@ -68,6 +68,11 @@ def load(
     """
     look = picture_look.look(path, cache_folder(), on_progress, **splitting)
     look.check(skip_bad)
+    return of(look)
+
+
+def of(look: Look) -> Dataset:
+    """The data set of the pictures that a look can use, without those that it can't."""
     numbers = {name: i for i, name in enumerate(look.classes)}
     labels = np.array([numbers[look.entries[i].label] for i in look.good], np.int64)
     rows = {split: np.searchsorted(look.good, places) for split, places in look.splits.items()}
@@ -135,9 +140,9 @@ def _store(
     channels, height, width = shape
     size = (len(look.good), height, width, channels)
     ways = {"stretch": "", "crop": " crop", "pad": f" pad {preprocessing.mean}"}
-    way = f"{size} {FORMAT}{ways[preprocessing.fit]}"
-    content = look.seen["sha256"][look.good].tobytes() + way.encode()
-    file = cache_folder() / f"store-{hashlib.sha256(content).hexdigest()[:32]}.npy"
+    way = hashlib.sha256(f"{size} {FORMAT}{ways[preprocessing.fit]}".encode()).hexdigest()[:16]
+    prefix = store_prefix(look.seen["sha256"][look.good].tobytes())
+    file = cache_folder() / f"{prefix}{way}.npy"
     try:
         if (kept := np.lib.format.open_memmap(file, mode="r")).shape == size:
             return kept
@@ -154,6 +159,11 @@ def _store(
             stream.write(picture.data)
             on_progress(f"{look.listing.folder}: decoding pictures", done, int(sizes[-1]))
     return np.lib.format.open_memmap(file, mode="r")
+
+
+def store_prefix(sha256: bytes) -> str:
+    """What the names of all stores of pictures of that content begin with."""
+    return f"store-{hashlib.sha256(sha256).hexdigest()[:32]}-"
 
 
 def _decode(look: Look, shape: Shape, preprocessing: Preprocessing, place: int) -> Pictures:

@@ -43,10 +43,18 @@ class Kept:
     """What the last look kept; nothing where there was none."""
 
     file: Path
+    folder: str = ""
+    """The one that was looked at, or its file of labels."""
     paths: list[str] = field(default_factory=list)
     errors: dict[str, str] = field(default_factory=dict)
     seen: Seen = field(default_factory=lambda: np.zeros(0, SEEN))
     near: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 2), np.int64))
+
+    @property
+    def sha256(self) -> npt.NDArray[np.bytes_]:
+        """Of the files that can be used, in order."""
+        good = [i for i in range(len(self.seen)) if str(i) not in self.errors]
+        return np.asarray(self.seen["sha256"][good])
 
     def thumbnails(self) -> Thumbnails:
         """Read only where they are needed: they are most of it."""
@@ -61,7 +69,8 @@ def read_kept(file: Path) -> Kept:
         with file.open("rb") as stream, np.load(stream) as kept:
             if kept["seen"].dtype == SEEN:
                 text = json.loads(kept["text"].tobytes())
-                return Kept(file, text["paths"], text["errors"], kept["seen"], kept["near"])
+                about = (text.get("folder", ""), text["paths"], text["errors"])
+                return Kept(file, *about, kept["seen"], kept["near"])
     # There is none, it is damaged, or another version's: all is looked at again.
     except Exception:  # noqa: BLE001, S110
         pass
@@ -79,6 +88,15 @@ def stamp(file: str) -> tuple[int, int]:
     except OSError:
         return 0, 0
     return status.st_size, status.st_mtime_ns
+
+
+def sha256_of(folder: Path, path: str) -> bytes:
+    """As `open_picture` notes it: nothing where the file can't be read."""
+    try:
+        content = pictures.bytes_of(folder / path, path)
+    except ImageError:
+        return b""
+    return hashlib.sha256(content).hexdigest().encode()
 
 
 def open_picture(folder: Path, path: str) -> tuple[npt.NDArray[np.void], Thumbnails | int, str]:

@@ -17,13 +17,13 @@ from typing import Any
 
 import numpy as np
 
-from netinnet import units
+from netinnet import metrics, units
 from netinnet.costs.counts import block_costs, total_cost
 from netinnet.data.source import Source
 from netinnet.errors import ModelError
 from netinnet.files import write_text
 from netinnet.networks.network import Network
-from netinnet.reports import figures
+from netinnet.reports import figures, samples
 from netinnet.reports.template import render
 from netinnet.training import events
 from netinnet.training.events import AnyEvent, Event, of_kind, step_of
@@ -33,14 +33,18 @@ REFRESH_SECONDS = 10
 """How often the page of an unfinished run reloads itself."""
 
 
-def write(run: Path, pictures: Source | None) -> Path:
+def write(run: Path, pictures: Source | None, train: Source | None = None) -> Path:
     """Write `report.html` into the run folder and return its path.
 
-    `pictures` is the split that judges, of which the worst mistakes are shown; None leaves them
-    out. Raises ModelError where the folder is no run, NetinnetError where it can't be written.
+    `pictures` is the split that judges, of which the worst mistakes are shown, `train` what is
+    trained on, of which samples are; None leaves them out. Raises ModelError where the folder is no
+    run, NetinnetError where it can't be written.
     """
     path = Run(run).report_file
-    write_text(path, render("run.html", **_content(_read_run(run), pictures)))
+    facts = _read_run(run)
+    content = _content(facts, pictures)
+    shown = samples.of_run(Run(run), facts.network, content["judgement"], pictures, train)
+    write_text(path, render("run.html", **content, **shown))
     return path
 
 
@@ -112,6 +116,7 @@ def _content(facts: _Facts, pictures: Source | None) -> dict[str, Any]:
     judged = "test" if "test" in newest or not newest else "validation"
     figures_of, classes = newest.get(judged, {}), facts.network.classes
     matrix, recall = figures_of.get("confusion", ()), figures_of.get("recall", ())
+    precision = metrics.precision(matrix) if matrix else []
     total = start.steps_per_epoch * start.epochs if start else 0
     step = max(map(step_of, facts.events), default=0)
     splits = {
@@ -121,7 +126,8 @@ def _content(facts: _Facts, pictures: Source | None) -> dict[str, Any]:
     }
     columns = [f"{name} {field}" for name in splits.values() for field in ("loss", "accuracy")]
     recalls = [
-        (classes[i], sum(row), row[i], recall[i]) for i, row in enumerate(matrix if recall else ())
+        (classes[i], sum(row), row[i], recall[i], precision[i])
+        for i, row in enumerate(matrix if recall else ())
     ]
     return {
         "title": _title(facts),
@@ -138,6 +144,7 @@ def _content(facts: _Facts, pictures: Source | None) -> dict[str, Any]:
         "dead": _dead(facts),
         "newest": newest,
         "judged": judged,
+        "judgement": figures_of,
         "seconds": facts.metrics.get("training_seconds", latest and latest.seconds),
         "speed": facts.metrics.get("images_per_second", _mean_speed(facts, latest)),
         "curves": figures.drawn(figures.learning_curves, facts.events) if latest else None,

@@ -54,12 +54,12 @@ class _Relay:
             print(json.dumps(event.to_dict()), flush=True)
 
 
-def _report(folder: Path, pictures: Source) -> None:
+def _report(folder: Path, pictures: Source, train: Source) -> None:
     """The run's page, once: when it is finished."""
     from netinnet.reports import html
 
     if Run(folder).is_finished:
-        html.write(folder, pictures)
+        html.write(folder, pictures, train)
 
 
 def _stop_with_parent() -> None:

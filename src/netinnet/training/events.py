@@ -124,7 +124,9 @@ class Evaluation(Event):
     test: dict[str, Any] | None = None
     """`loss`, `accuracy`, `accuracy_interval` [low, high] (Wilson's, 95 %), `recall` [per class],
     `confusion` [[true × predicted counts]], `mistakes` [{`index`, `label`, `predicted`,
-    `probability`}], the most confident first; if the recipe evaluates test pictures."""
+    `probability`}], the most confident first, `suspects` [{`index`, `label`, `rather`,
+    `probability` (of the label)}], the least believed first; if the recipe evaluates test
+    pictures."""
     validation: dict[str, Any] | None = None
     """The same of the validation pictures, if the recipe evaluates them."""
 

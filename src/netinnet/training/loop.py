@@ -46,8 +46,8 @@ from netinnet.training.schedule import learning_rate
 from netinnet.training.splits import splits, training_batches
 from netinnet.version import VERSION
 
-Report = Callable[[Path, Source], object]
-"""Called with the run's folder and the evaluated pictures after each epoch."""
+Report = Callable[[Path, Source, Source], object]
+"""Called with the run's folder, the pictures that judge and those trained on after each epoch."""
 LOGGED_PROGRESS = 1000
 """A run writes at least so many progress events to its log, and less than twice as many."""
 REPORT_SECONDS = 60.0
@@ -123,7 +123,7 @@ class Training:
     def _write_report(self) -> None:
         self.reported = time.monotonic()
         judged = self.evaluated[self.recipe.judged]
-        write_report(lambda: self.report(self.folder.folder, judged), self.listener)
+        write_report(lambda: self.report(self.folder.folder, judged, self.train), self.listener)
 
     def _announce(self, progress: Progress) -> None:
         if progress.step or self.folder.events_file.exists():

@@ -23,7 +23,7 @@ from netinnet.training.run import Run
 from netinnet.training.splits import splits
 
 
-def _no_report(folder: Path, pictures: Source) -> None:
+def _no_report(folder: Path, pictures: Source, train: Source) -> None:
     """For callers that want none."""
 
 
@@ -41,7 +41,7 @@ def train(
 
     `network` and `dataset` take the place of what the recipe names; a wish leaves some of it to be
     chosen for the data and the time. `listener` is called with every event of docs/architecture.md,
-    progress after each step; `report` with the run and the split that judges after each epoch.
+    progress after each step; `report` with the run, the split that judges and the one trained on.
     Raises Interrupted when asked to stop: the run can be resumed.
     """
     wish = recipe if isinstance(recipe, Wish) else Wish(recipe, network)
@@ -138,6 +138,6 @@ def _complete(
     run.dataset().check(data.record)
     network = model.network
     data = data.sized(network.input, data_progress(listener), network.preprocessing)
-    judged = splits(recipe, data)[1][recipe.judged]
-    write_report(lambda: report(run.folder, judged), listener)
+    learnt, evaluated = splits(recipe, data)
+    write_report(lambda: report(run.folder, evaluated[recipe.judged], learnt), listener)
     return run
