@@ -7,7 +7,11 @@ import json
 import os
 import re
 import shutil
+import signal
 import struct
+import subprocess
+import sys
+import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -16,10 +20,12 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.numpy import load_file
 
 from netinnet import data
 from netinnet.data import near_duplicates, picture_store, pictures
 from netinnet.errors import DataError
+from netinnet.frameworks import FRAMEWORKS
 from netinnet.inference.predictor import Predictor
 from netinnet.networks.layers import Shape
 from netinnet.preprocessing import resize
@@ -501,18 +507,68 @@ def test_train_evaluate_and_predict(tmp_path: Path) -> None:
     assert "not the data set that was used (photos)" in refused.stderr
 
 
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_a_killed_run_goes_on_where_the_folder_was_moved(framework: str, tmp_path: Path) -> None:
+    """Pictures of many sizes, augmented; kill -9 behind the first checkpoint: the same bytes."""
+    if not FRAMEWORKS[framework].is_installed:
+        pytest.skip(f"{FRAMEWORKS[framework].title} is not installed")
+    folder = tmp_path / "photos"
+    for i in range(24):
+        for name in ("a", "b"):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+            picture(2 * i + (name == "a"), 20 + i, 40 - i).save(folder / name / f"{i}.jpg")
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    train = [
+        "train",
+        "--dataset",
+        str(folder),
+        "--framework",
+        framework,
+        "--epochs",
+        "3",
+        "--quiet",
+    ]
+    train += ["--batch-size", "8", "--threads", "1", "--image-size", "28", "--width", "0.25"]
+    done = nin(*train, "--output", whole)
+    assert done.returncode == 0, done.stderr
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "netinnet.cli.main", *train, "--output", str(killed)),
+            *("--checkpoint-seconds", "0"),
+        ],
+        stdout=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 120
+    while process.poll() is None and time.monotonic() < deadline:
+        if sorted(killed.glob("checkpoints/step-*.safetensors")):
+            break
+        time.sleep(0.01)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    folder.rename(tmp_path / "moved")
+    refused = nin("train", "--resume", killed)
+    assert refused.returncode == 2
+    done = nin("train", "--resume", killed, "--data-dir", tmp_path / "moved", "--quiet")
+    assert done.returncode == 0, done.stderr
+    models = [load_file(run / "model.safetensors") for run in (whole, killed)]
+    assert models[0].keys() == models[1].keys()
+    for name, values in models[0].items():
+        np.testing.assert_array_equal(values, models[1][name])
+
+
 def test_the_walk_through(tmp_path: Path) -> None:
     """The commands of docs/own-pictures.md, on a small folder."""
     fill(tmp_path / "photos", {"cat": 20, "dog": 20})
     text = (ROOT / "docs/own-pictures.md").read_text()
     commands = re.findall(r"^nin .*", text, re.MULTILINE)
-    names = ["data", "data", "train", "evaluate", "data", "predict"]
+    names = ["data", "data", "train", "train", "evaluate", "data", "explain", "predict"]
     assert [command.split()[1] for command in commands] == names
     for command in commands:
         words = command.replace("RUN", "run").split()[1:]
         if words[0] == "train":
             words += ["--framework", FRAMEWORK, "--threads", "1", "--batch-size", "8"]
             words += ["--device", "cpu", "--output", "run"]
+            words = [{"10m": "3s"}.get(word, word) for word in words]
         done = nin(*words, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) == 20

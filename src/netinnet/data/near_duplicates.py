@@ -7,6 +7,7 @@ the two cropped by a little in several ways, and must agree as a whole and in it
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from itertools import product
 
@@ -34,14 +35,19 @@ Thumbnails = npt.NDArray[np.uint8]
 Array = npt.NDArray[np.float32]
 
 
-def pairs(thumbnails: Thumbnails) -> list[tuple[int, int]]:
+def pairs(
+    thumbnails: Thumbnails, on_progress: Callable[[float], object] = lambda share: None
+) -> list[tuple[int, int]]:
     """The pairs (i, j), i < j, of near-duplicates among thumbnails n×16×16×3.
+
+    `on_progress` is called with the share of the pairs that was looked at.
 
     Example: `pairs(np.stack([a, a, b]))` is `[(0, 1)]`.
     """
     described, colours = descriptors(thumbnails), thumbnails.mean((1, 2))
     result: list[tuple[int, int]] = []
     for start in range(0, len(described), BLOCK):
+        on_progress(1 - (1 - start / len(described)) ** 2)
         cosines = described[start : start + BLOCK] @ described[start:].T
         rows, columns = np.nonzero(np.triu(cosines >= CANDIDATE, 1))
         near = np.stack([rows, columns], 1) + start

@@ -13,7 +13,7 @@ import json
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from itertools import pairwise
@@ -379,8 +379,8 @@ def look(
         done += stamps[i][0]
         on_progress(f"{listing.folder}: looking at pictures", done, total)
     errors = dict(sorted(errors.items()))
-    on_progress(f"{listing.folder}: comparing {counted(len(seen), 'picture')}", 0, None)
-    near = _near(seen, thumbnails, errors)
+    comparing = f"{listing.folder}: comparing {counted(len(seen), 'picture')}"
+    near = _near(seen, thumbnails, errors, partial(on_progress, comparing))
     about = {"folder": str(path.resolve()), "paths": paths, "errors": errors}
     text = np.frombuffer(json.dumps(about).encode(), np.uint8)
     with files.replacing(kept_file) as file:
@@ -410,9 +410,17 @@ def _edited(
     return edited
 
 
-def _near(seen: Seen, thumbnails: Thumbnails, errors: dict[int, str]) -> npt.NDArray[np.int64]:
+def _near(
+    seen: Seen,
+    thumbnails: Thumbnails,
+    errors: dict[int, str],
+    on_progress: Callable[[int, int], object],
+) -> npt.NDArray[np.int64]:
     """Pairs of near-duplicates among the good pictures; of files of the same bytes the first."""
     good = np.array([i for i in range(len(seen)) if i not in errors], np.int64)
     once = np.sort(good[np.unique(seen["sha256"][good], return_index=True)[1]])
-    pairs = near_duplicates.pairs(thumbnails[once])
+    small = thumbnails[once]
+    pairs = near_duplicates.pairs(
+        small, lambda share: on_progress(int(share * small.nbytes), small.nbytes)
+    )
     return once[np.array(pairs, np.int64).reshape(-1, 2)]
