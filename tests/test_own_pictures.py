@@ -507,7 +507,11 @@ def test_train_evaluate_and_predict(tmp_path: Path) -> None:
     assert "not the data set that was used (photos)" in refused.stderr
 
 
-@pytest.mark.parametrize("framework", FRAMEWORKS)
+@pytest.mark.parametrize(
+    "framework",
+    # Each framework is killed once in test_frameworks.py; here it is about the folder.
+    [pytest.param(f, marks=[pytest.mark.slow] * (f != FRAMEWORK)) for f in FRAMEWORKS],
+)
 def test_a_killed_run_goes_on_where_the_folder_was_moved(framework: str, tmp_path: Path) -> None:
     """Pictures of many sizes, augmented; kill -9 behind the first checkpoint: the same bytes."""
     if not FRAMEWORKS[framework].is_installed:
