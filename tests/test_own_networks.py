@@ -341,6 +341,12 @@ def test_no_text_raises_anything_else(text: str) -> None:
 # JSON
 
 
+def test_a_block_with_an_even_window_behind_another_is_no_nin_block() -> None:
+    """`nin_block` refuses such: hypothesis found that asking what makes it was an error."""
+    block = Block("block1", (Conv(1, 1, bias=False), Conv(1, 2, padding=1, bias=False)))
+    assert variations.nin_arguments(block) is None
+
+
 @settings(deadline=None)
 @given(networks())
 def test_json_round_trip(net: Network) -> None:

@@ -86,7 +86,8 @@ class Variations:
 def nin_arguments(block: Block) -> dict[str, Any] | None:
     """The arguments with which `nin_block` makes this block; None where none do."""
     convs = [layer for layer in block.layers if isinstance(layer, Conv)]
-    if not convs:
+    inner = convs[-1].kernel if len(convs) > 1 else 1
+    if not convs or inner % 2 == 0:
         return None
     # A lone convolution without a bias is one that batch norm stood behind, or would.
     norm = _has(BatchNorm, (block,)) or (len(block.layers) == 1 and not convs[0].bias)
@@ -95,7 +96,7 @@ def nin_arguments(block: Block) -> dict[str, Any] | None:
         "channels": tuple(conv.channels for conv in convs),
         **{"kernel": first.kernel, "stride": first.stride, "padding": first.padding},
         **{"pointwise": len(convs) - 1, "name": block.name, "norm": norm, "bias": first.bias},
-        **{"inner": convs[-1].kernel if len(convs) > 1 else 1, "residual": block.residual},
+        **{"inner": inner, "residual": block.residual},
         "last_relu": not isinstance(block.layers[-1], Conv),
     }
     return arguments if nin_block(**arguments) == block else None
