@@ -1,7 +1,8 @@
 """What one framework computes, as a program: run by the interpreter that has the framework.
 
-    python tests/parity.py FRAMEWORK networks FOLDER    logits.npz: logits of every zoo network;
-                                                        FRAMEWORK onnx is ONNX's own evaluator
+    python tests/parity.py FRAMEWORK networks FOLDER    logits.npz: logits of the zoo's networks, some
+                                                        narrower; FRAMEWORK onnx is ONNX's evaluator
+    python tests/parity.py FRAMEWORK full FOLDER        the same, in full width
     python tests/parity.py FRAMEWORK pictures FOLDER    from the data set:
         classes.npz     logits of the shipped model for the 10,000 test pictures
         updates.npz     20 steps of LeNet with every optimiser
@@ -29,6 +30,8 @@ from netinnet.preprocessing import normalise
 
 SIZES = {"nin-imagenet": 96}
 """Inputs smaller than the networks' own."""
+WIDTHS = {"alexnet": 0.25, "vgg11": 0.25, "vgg11-quarter": 0.5}
+"""Networks of up to 129 M parameters are compared in this width, but for the slow tests."""
 BATCH = {"nin": 32, "nin-small": 128, "lenet": 128}
 """Pictures in a step; of `nin`, at 224 pixels, a quarter of what one trains with: for the time."""
 OPTIMIZERS = {
@@ -62,8 +65,13 @@ def drawn(network: Network, initialisation: str = "he") -> weights.Weights:
     return found
 
 
-def networks() -> dict[str, Network]:
-    return {name: zoo.network(name, image_size=SIZES.get(name)) for name in zoo.ZOO}
+def networks(*, full: bool) -> dict[str, Network]:
+    return {
+        name: zoo.network(
+            name, image_size=SIZES.get(name), width=None if full else WIDTHS.get(name)
+        )
+        for name in zoo.ZOO
+    }
 
 
 def pictures(network: Network, count: int = 2) -> np.ndarray:
@@ -72,13 +80,13 @@ def pictures(network: Network, count: int = 2) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
 
 
-def logits(framework: str) -> dict[str, np.ndarray]:
+def logits(framework: str, *, full: bool) -> dict[str, np.ndarray]:
     """Of the learner in prediction mode, and of the native model that `build` makes."""
     if framework == "onnx":
-        return {name: reference(network) for name, network in networks().items()}
+        return {name: reference(network) for name, network in networks(full=full).items()}
     adapter = frameworks.adapter(framework)
     found = {}
-    for name, network in networks().items():
+    for name, network in networks(full=full).items():
         values = drawn(network)
         images = normalise(pictures(network), network.preprocessing)
         learner = adapter.learner(LearnerSettings(network, Optimizer(), network.input), values)
@@ -178,8 +186,8 @@ def train(framework: str, name: str, steps: int, optimizer: str) -> dict[str, np
 
 def main() -> None:
     framework, what, folder = sys.argv[1], sys.argv[2], Path(sys.argv[3])
-    if what == "networks":
-        np.savez(folder / "logits.npz", **logits(framework))
+    if what in ("networks", "full"):
+        np.savez(folder / "logits.npz", **logits(framework, full=what == "full"))
         return
     np.savez(folder / "classes.npz", **classes(framework))
     updates = {

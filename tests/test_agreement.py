@@ -38,7 +38,7 @@ def computed(tmp_path_factory: pytest.TempPathFactory) -> Computed:
     """What tests/parity.py computes with a framework, once for all tests."""
 
     def compute(framework: str, *what: str) -> dict[str, np.ndarray]:
-        program = "networks" if what == ("logits",) else "pictures"
+        program, what = (what[1], what[:1]) if what[0] == "logits" else ("pictures", what)
 
         def make(folder: Path) -> None:
             command = [interpreter(framework), ROOT / "tests/parity.py", framework, program, folder]
@@ -57,12 +57,13 @@ def computed(tmp_path_factory: pytest.TempPathFactory) -> Computed:
 
 @needs("pytorch")
 @pytest.mark.parametrize("kind", ["learner", "native"])
+@pytest.mark.parametrize("program", ["networks", pytest.param("full", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("framework", FRAMEWORKS)
-def test_the_same_logits(framework: str, kind: str, computed: Computed) -> None:
+def test_the_same_logits(framework: str, program: str, kind: str, computed: Computed) -> None:
     """Every network of the zoo, against ONNX's own evaluator: 1e-5 of the largest logit."""
-    reference = computed("onnx", "logits")
+    reference = computed("onnx", "logits", program)
     assert set(reference) == set(zoo.ZOO)
-    found = computed(framework, "logits")
+    found = computed(framework, "logits", program)
     for name, expected in reference.items():
         assert abs(expected).max() > 1e-3, name
         error = abs(found[f"{kind}/{name}"] - expected).max() / abs(expected).max()
