@@ -1,6 +1,6 @@
 """What one framework computes, as a program: run by the interpreter that has the framework.
 
-    python tests/parity.py FRAMEWORK networks FOLDER    logits.npz: logits of the zoo's networks, some
+    python tests/parity.py FRAMEWORK networks FOLDER    logits.npz: logits of all zoo networks, a few
                                                         narrower; FRAMEWORK onnx is ONNX's evaluator
     python tests/parity.py FRAMEWORK full FOLDER        the same, in full width
     python tests/parity.py FRAMEWORK pictures FOLDER    from the data set:
