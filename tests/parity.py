@@ -1,7 +1,7 @@
 """What one framework computes, as a program: run by the interpreter that has the framework.
 
-    python tests/parity.py FRAMEWORK networks FOLDER    logits.npz: logits of all zoo networks, a few
-                                                        narrower; FRAMEWORK onnx is ONNX's evaluator
+    python tests/parity.py FRAMEWORK networks FOLDER    logits.npz: logits of each zoo network, a
+                                                        few narrower; onnx is ONNX's evaluator
     python tests/parity.py FRAMEWORK full FOLDER        the same, in full width
     python tests/parity.py FRAMEWORK pictures FOLDER    from the data set:
         classes.npz     logits of the shipped model for the 10,000 test pictures
