@@ -589,6 +589,7 @@ def test_a_study_of_0_1_0_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("fashion_mnist")
+@pytest.mark.skipif(not FRAMEWORKS["pytorch"].is_installed, reason="about studies: once is enough")
 def test_ones_own_is_compared_and_ablated(place: Path) -> None:
     shutil.copy(EXAMPLE, place / "my-nin.toml")
     recipe = recipes.load("fashion", framework=FRAMEWORK, **{**TINY, "epochs": 1})
