@@ -13,6 +13,7 @@ import unicodedata
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from netinnet.data.folder import has_arrays
 from netinnet.data.pictures import SUFFIXES, natural
@@ -31,8 +32,7 @@ LAYOUTS = (
 )
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """A picture file: its path below the folder (with /), class, and split ("": to be made)."""
 
     path: str

@@ -89,11 +89,19 @@ class Look:
         return _shown(self.entries[place].path)
 
     @cached_property
+    def sha256(self) -> list[bytes]:
+        """Of each good picture's file."""
+        digests: list[bytes] = self.seen["sha256"][self.good].tolist()
+        return digests
+
+    @cached_property
     def exact(self) -> list[list[int]]:
         """The places of pictures whose files have the same bytes, a list for each such file."""
         same = defaultdict(list)
-        for i in self.good:
-            same[self.seen["sha256"][i]].append(int(i))
+        if len(set(self.sha256)) == len(self.sha256):
+            return []
+        for i, sha256 in zip(self.good.tolist(), self.sha256, strict=True):
+            same[sha256].append(i)
         return [places for places in same.values() if len(places) > 1]
 
     @cached_property
@@ -118,12 +126,14 @@ class Look:
     @cached_property
     def groups(self) -> list[list[int]]:
         """Pictures that stay on one side of a split: copies, and those of one subject."""
+        if self.group_by is None:
+            return self.copies
         same = [pair for places in self.subjects.values() for pair in pairwise(places)]
         return self._joined([*self._pairs, *same])
 
-    def _joined(self, pairs: Iterable[Sequence[int]]) -> list[list[int]]:
+    def _joined(self, pairs: Sequence[Sequence[int]]) -> list[list[int]]:
         """The good pictures in groups that such pairs connect."""
-        parent = {int(i): int(i) for i in self.good}
+        parent = {int(i): int(i) for pair in pairs for i in pair}
 
         def root(i: int) -> int:
             while parent[i] != i:
@@ -134,9 +144,19 @@ class Look:
             first, last = sorted((root(i), root(j)))
             parent[last] = first
         grouped = defaultdict(list)
-        for i in parent:
-            grouped[root(i)].append(i)
+        for i in self.good.tolist():
+            grouped[root(i) if i in parent else i].append(i)
         return list(grouped.values())
+
+    @cached_property
+    def _rank(self) -> dict[int, int]:
+        """The number of each good picture in a random order that depends on its content alone: so
+        renaming a file moves none, and adding one few."""
+        keys = [hashlib.sha256(b"%d %s" % (SPLIT_SEED, s)).digest() for s in self.sha256]
+        places = self.good.tolist()
+        return {
+            places[i]: rank for rank, i in enumerate(sorted(range(len(keys)), key=keys.__getitem__))
+        }
 
     @cached_property
     def splits(self) -> dict[str, list[int]]:
@@ -147,22 +167,17 @@ class Look:
         made: dict[str, list[int]] = {split: [] for split in SPLITS}
         for place in map(int, self.good if self.listing.is_split else ()):
             made[self.entries[place].split].append(place)
-        counts: dict[str, Counter[str]] = defaultdict(Counter)
-
-        def shuffled(place: int) -> bytes:
-            content = b"%d %s" % (SPLIT_SEED, self.seen["sha256"][place])
-            return hashlib.sha256(content).digest()
-
-        # By content, so that renaming a file moves none, and adding one few.
+        counts: dict[str, dict[str, int]] = defaultdict(lambda: dict.fromkeys(self.shares, 0))
+        rank = self._rank
         groups = [] if self.listing.is_split else self.groups
-        for group in sorted(groups, key=lambda group: (-len(group), shuffled(group[0]))):
+        for group in sorted(groups, key=lambda group: (-len(group), rank[group[0]])):
             taken = counts[self.entries[group[0]].label]
             # As seats are given to parties (Sainte-Laguë).
             half = len(group) / 2
-            split = min(self.shares, key=lambda s: (taken[s] + half) / self.shares[s])
+            split = min(taken, key=lambda s: (taken[s] + half) / self.shares[s])
             taken[split] += len(group)
             made[split] += group
-        return {split: sorted(made[split], key=shuffled) for split in SPLITS if made[split]}
+        return {split: sorted(made[split], key=rank.__getitem__) for split in SPLITS if made[split]}
 
     @property
     def how_split(self) -> str:
@@ -263,8 +278,9 @@ class Look:
         text = io.StringIO()
         rows = csv.writer(text, lineterminator="\n")
         rows.writerow(("path", "class", "split"))
+        entries = self.entries
         for split, places in self.splits.items():
-            rows.writerows((self.entries[i].path, self.entries[i].label, split) for i in places)
+            rows.writerows((*entries[i][:2], split) for i in places)
         return _shown(text.getvalue())
 
     def to_dict(self) -> dict[str, Any]:
@@ -352,12 +368,15 @@ def look(
     name = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:24]
     kept_file = cache / f"look{FORMAT}-{name}.npz"
     paths = [entry.path for entry in listing.entries]
-    seen = np.zeros(len(paths), SEEN)
     known = read_kept(kept_file)
-    places = {path: i for i, path in enumerate(known.paths)}
-    old = {i: places[path] for i, path in enumerate(paths) if path in places}
     stamps = [stamp(f"{listing.folder}/{path}") for path in paths]
     kept_stamps = list(zip(known.seen["bytes"].tolist(), known.seen["time"].tolist(), strict=True))
+    if not verify and paths == known.paths and stamps == kept_stamps:
+        errors = {int(place): text for place, text in known.errors.items()}
+        return Look(listing, known.seen, errors, known.near.tolist(), **splitting)
+    seen = np.zeros(len(paths), SEEN)
+    places = {path: i for i, path in enumerate(known.paths)}
+    old = {i: places[path] for i, path in enumerate(paths) if path in places}
     opened = [i for i, now in enumerate(stamps) if i not in old or kept_stamps[old[i]] != now]
     if verify:
         trusted = {i: j for i, j in old.items() if i not in set(opened)}

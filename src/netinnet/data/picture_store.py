@@ -111,9 +111,10 @@ def of(look: Look) -> Dataset:
 
 def _groups(look: Look) -> Indices:
     """A number for each good picture, the same for those that stay on one side of a split."""
-    numbers = np.zeros(len(look.seen), np.int64)
-    for number, group in enumerate(look.groups):
-        numbers[group] = number
+    numbers = np.arange(len(look.seen))
+    for group in look.groups:
+        if len(group) > 1:
+            numbers[group] = group[0]
     return numbers[look.good]
 
 
@@ -127,9 +128,8 @@ def _digest(look: Look, labels: Labels, rows: dict[str, Indices]) -> str:
     digest = hashlib.sha256()
     for split, chosen in rows.items():
         digest.update(f"{split}\n".encode())
-        for row in chosen:
-            sha256 = look.seen["sha256"][look.good[row]].decode()
-            digest.update(f"{sha256} {labels[row]}\n".encode())
+        for row, label in zip(chosen.tolist(), labels[chosen].tolist(), strict=True):
+            digest.update(b"%s %d\n" % (look.sha256[row], label))
     return digest.hexdigest()
 
 
