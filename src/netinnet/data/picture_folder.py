@@ -27,6 +27,7 @@ SPLIT_NAMES = {
 LABELS_FILE = "labels.csv"
 UNREAD = (".heic", ".heif", ".avif", ".jxl", ".jp2", ".psd", ".svg", ".dng", ".cr2", ".nef", ".arw")
 """Names of pictures that can't be read: they are looked at, and named as damaged ones are."""
+_NAMED_AS_PICTURES = (*SUFFIXES, *UNREAD)
 LAYOUTS = (
     "FOLDER/train/CLASS and FOLDER/test/CLASS, FOLDER/CLASS, or FOLDER/labels.csv (path,class)"
 )
@@ -95,7 +96,7 @@ def scan(path: Path) -> Listing:
 
 
 def _is_picture(name: str) -> bool:
-    return not name.startswith(".") and name.lower().endswith((*SUFFIXES, *UNREAD))
+    return not name.startswith(".") and name.lower().endswith(_NAMED_AS_PICTURES)
 
 
 def _from_folders(listing: Listing) -> None:

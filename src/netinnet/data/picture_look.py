@@ -167,16 +167,18 @@ class Look:
         made: dict[str, list[int]] = {split: [] for split in SPLITS}
         for place in map(int, self.good if self.listing.is_split else ()):
             made[self.entries[place].split].append(place)
-        counts: dict[str, dict[str, int]] = defaultdict(lambda: dict.fromkeys(self.shares, 0))
+        names, shares = [*self.shares], [*self.shares.values()]
+        counts: dict[str, list[int]] = defaultdict(lambda: [0] * len(shares))
         rank = self._rank
         groups = [] if self.listing.is_split else self.groups
         for group in sorted(groups, key=lambda group: (-len(group), rank[group[0]])):
             taken = counts[self.entries[group[0]].label]
             # As seats are given to parties (Sainte-Laguë).
             half = len(group) / 2
-            split = min(taken, key=lambda s: (taken[s] + half) / self.shares[s])
-            taken[split] += len(group)
-            made[split] += group
+            turns = [(n + half) / share for n, share in zip(taken, shares, strict=True)]
+            chosen = turns.index(min(turns))
+            taken[chosen] += len(group)
+            made[names[chosen]] += group
         return {split: sorted(made[split], key=rank.__getitem__) for split in SPLITS if made[split]}
 
     @property

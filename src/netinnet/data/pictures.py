@@ -29,6 +29,7 @@ MAX_BYTES = 2**29
 EXPECTED = "expected a PNG, JPEG, WebP, BMP, GIF or TIFF picture"
 
 Array = npt.NDArray[np.uint8]
+_DIGITS = re.compile(r"(\d+)")
 
 
 def read(
@@ -173,8 +174,9 @@ def files(paths: Iterable[Path], note: Callable[[str], None]) -> Iterator[Path]:
 
 def natural(name: str) -> tuple[list[str | int], str]:
     """Digits count as numbers, capitals as small letters."""
-    parts = re.split(r"(\d+)", name.lower())
-    return [int(part) if i % 2 else part for i, part in enumerate(parts)], name
+    parts: list[str | int] = [*_DIGITS.split(name.lower())]
+    parts[1::2] = map(int, parts[1::2])
+    return parts, name
 
 
 def as_channels(picture: Array, channels: int) -> Array:
