@@ -73,11 +73,7 @@ def _resized_crop(images: Pictures, rng: np.random.Generator, smallest: float) -
     Bilinear with half-pixel centres, places in 256ths of a pixel. (Szegedy et al. 2014)
     """
     count, height, width, _ = images.shape
-    area = rng.uniform(smallest, 1, count)
-    aspect = np.exp(rng.uniform(-math.log(ASPECT), math.log(ASPECT), count))
-    heights = np.clip(np.rint(height * np.sqrt(area / aspect)), 1, height).astype(np.int64)
-    widths = np.clip(np.rint(width * np.sqrt(area * aspect)), 1, width).astype(np.int64)
-    tops, lefts = rng.integers(0, height - heights + 1), rng.integers(0, width - widths + 1)
+    tops, lefts, heights, widths = _windows(images, rng, (smallest, 1), ASPECT)
     upper, lower, down = _neighbours(tops, heights, height)
     rows = np.arange(count)[:, None] * height
     lines = images.reshape(count * height, -1)
@@ -91,6 +87,23 @@ def _resized_crop(images: Pictures, rng: np.random.Generator, smallest: float) -
     first, second = (np.take(pixels, columns + side, axis=0) for side in (left, right))
     weight = np.repeat(across[..., None], first.shape[2], axis=2)
     return _between(first, second, weight).reshape(images.shape)
+
+
+def _windows(
+    images: Pictures, rng: np.random.Generator, shares: tuple[float, float], aspect: float
+) -> tuple[npt.NDArray[np.int64], ...]:
+    """A random window in each picture: its top, left, height and width, n each.
+
+    It has a share of the area between `shares`, and is up to `aspect` times wider or higher than
+    the picture's shape.
+    """
+    count, height, width, _ = images.shape
+    area = rng.uniform(*shares, count)
+    ratio = np.exp(rng.uniform(-math.log(aspect), math.log(aspect), count))
+    heights = np.clip(np.rint(height * np.sqrt(area / ratio)), 1, height).astype(np.int64)
+    widths = np.clip(np.rint(width * np.sqrt(area * ratio)), 1, width).astype(np.int64)
+    tops, lefts = rng.integers(0, height - heights + 1), rng.integers(0, width - widths + 1)
+    return tops, lefts, heights, widths
 
 
 def _between(first: Pictures, second: Pictures, weight: npt.NDArray[np.uint16]) -> Pictures:
@@ -136,13 +149,9 @@ def _luma(images: Pictures) -> npt.NDArray[np.uint16]:
 
 def _erase(images: Pictures, rng: np.random.Generator, probability: float) -> None:
     """Fill a rectangle of some of the pictures with noise, in place. (Zhong et al. 2017)"""
-    count, height, width, channels = images.shape
+    count, _, _, channels = images.shape
     erased = rng.random(count) < probability
-    area = rng.uniform(*ERASED, count)
-    aspect = np.exp(rng.uniform(-math.log(3), math.log(3), count))
-    heights = np.clip(np.rint(height * np.sqrt(area / aspect)), 1, height).astype(np.int64)
-    widths = np.clip(np.rint(width * np.sqrt(area * aspect)), 1, width).astype(np.int64)
-    tops, lefts = rng.integers(0, height - heights + 1), rng.integers(0, width - widths + 1)
+    tops, lefts, heights, widths = _windows(images, rng, ERASED, 3)
     for i in np.flatnonzero(erased):
         window = (slice(tops[i], tops[i] + heights[i]), slice(lefts[i], lefts[i] + widths[i]))
         images[i][window] = rng.integers(0, 256, (heights[i], widths[i], channels), np.uint8)
