@@ -49,16 +49,16 @@ def evaluate(
     from netinnet.inference import calibrating, model_files
     from netinnet.inference.predictor import Predictor
     from netinnet.metrics import evaluate as measure
-    from netinnet.training.calibrate import check_classes, load_learnt
+    from netinnet.training import learnt
 
     if examples is not None and examples < 1:
         raise ModelError(f"--examples must be at least 1, got {examples}")
     trained = model_files.find(model)
     names = trained.network.classes
     with show_data_progress(console(stderr=True)) as on_progress:
-        data = load_learnt(trained, dataset, data_dir, on_progress)
+        data = learnt.load(trained, dataset, data_dir, on_progress)
         data = data.sized(trained.network.input, on_progress, trained.network.preprocessing)
-    check_classes(trained, data)
+    learnt.check_classes(trained, data)
     pictures = data.limited(examples, examples).splits[split]
     predictor, labels = Predictor(trained, framework=framework), pictures.labels
     calibrated: dict[str, Any] = {}

@@ -7,7 +7,6 @@ those that it didn't see are judged for themselves, and come first.
 from __future__ import annotations
 
 import csv
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,12 +17,12 @@ from netinnet import metrics
 from netinnet.data import picture_store
 from netinnet.data.loader import logits_of
 from netinnet.data.picture_look import Look
-from netinnet.data.source import Dataset, DatasetRecord, Indices, Progress, Source, View, silent
+from netinnet.data.source import Dataset, Indices, Progress, Source, View, silent
 from netinnet.errors import ModelError
 from netinnet.inference import model_files
 from netinnet.inference.onnx_graph import too_large
 from netinnet.inference.predictor import Predictor
-from netinnet.training import recipe as recipes
+from netinnet.training import learnt
 from netinnet.training.splits import splits
 from netinnet.weights import Model
 
@@ -102,12 +101,11 @@ def _trained_on(
     look: Look, data: Dataset, model: Model, where: Path
 ) -> tuple[dict[int, bool], str]:
     """Whether the model was trained on each place's picture, where that is known; and how."""
-    if "dataset" in model.notes:
-        record = DatasetRecord.from_dict(model.notes["dataset"], "the model's data set")
-        if record.digest == data.record.digest:
-            learnt, _ = splits(_recipe(model), data)
-            seen = set(look.good[_rows(learnt)].tolist())
-            return {int(place): int(place) in seen for place in look.good}, KNOWN
+    record = learnt.record_of(model)
+    if record is not None and record.digest == data.record.digest:
+        train, _ = splits(learnt.recipe_of(model), data)
+        seen = set(look.good[_rows(train)].tolist())
+        return {int(place): int(place) in seen for place in look.good}, KNOWN
     listed = where / "pictures.csv"
     if listed.is_file():
         with listed.open(encoding="utf-8", newline="") as stream:
@@ -119,16 +117,9 @@ def _trained_on(
     return {}, NOT_KNOWN
 
 
-def _recipe(model: Model) -> recipes.Recipe:
-    try:
-        return recipes.from_mapping(tomllib.loads(model.notes.get("recipe", "")), "model's recipe")
-    except ValueError as error:
-        raise ModelError(f"the model's recipe is damaged ({error})") from error
-
-
 def _framework(model: Model) -> str | None:
     """What onnxruntime can't hold, the framework that trained it can."""
-    return _recipe(model).framework if too_large(model.network) else None
+    return learnt.recipe_of(model).framework if too_large(model.network) else None
 
 
 def _rows(source: Source) -> Indices:

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import tomllib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from netinnet import calibration, weights
 from netinnet.calibration import Calibration
-from netinnet.data import datasets
-from netinnet.data.source import Dataset, DatasetRecord, Pictures, Progress, Source, silent
+from netinnet.data.source import Dataset, Pictures, Progress, Source, silent
 from netinnet.errors import ModelError, NetinnetError
 from netinnet.files import write_text
 from netinnet.inference import calibrating, model_files, onnx_graph
 from netinnet.inference.predictor import Predictor
-from netinnet.training import recipe as recipes
+from netinnet.training import learnt
 from netinnet.training.recipe import Recipe
 from netinnet.training.run import Run
 from netinnet.training.splits import splits
@@ -78,12 +76,11 @@ def calibrate(
     if isinstance(dataset, Dataset):
         data = dataset
     else:
-        data = load_learnt(model, dataset, data_dir, on_progress)
-    check_classes(model, data)
+        data = learnt.load(model, dataset, data_dir, on_progress)
+    learnt.check_classes(model, data)
     data = data.sized(shape, on_progress, model.network.preprocessing)
     if dataset is None:
-        recipe = recipes.from_mapping(_recipe(model), "the model's recipe")
-        train, validation = _held_out(recipe, data)
+        train, validation = _held_out(learnt.recipe_of(model), data)
     else:
         train, validation = data.train, data.validation
     if promised is not None:
@@ -104,38 +101,6 @@ def calibrate(
     return found
 
 
-def load_learnt(
-    model: Model, name: str | None, data_dir: Path | None, on_progress: Progress
-) -> Dataset:
-    """The data set that is named, or the one that the model learnt, checked to be that one."""
-    if name is not None:
-        return datasets.load(name, data_dir, on_progress)
-    recipe = _recipe(model)
-    kept = model.notes.get("dataset")
-    record = DatasetRecord.from_dict(kept, "the model's data set") if kept else None
-    learnt = str(recipe.get("dataset", "fashion-mnist"))
-    options = {name: recipe.get(name) for name in datasets.READING}
-    return datasets.load(learnt, data_dir, on_progress, record, **options)
-
-
-def check_classes(model: Model, data: Dataset) -> None:
-    """Raise ModelError where a data set has other classes than a model."""
-    names = model.network.classes
-    if names != data.facts.classes:
-        raise ModelError(
-            f"the model's classes ({', '.join(names)}) are not those of {data.name} "
-            f"({', '.join(data.facts.classes)}); choose another --dataset"
-        )
-
-
-def _recipe(model: Model) -> dict[str, Any]:
-    """What the model's file says of its recipe, {} where it says nothing."""
-    try:
-        return tomllib.loads(model.notes.get("recipe", ""))
-    except ValueError as error:
-        raise ModelError(f"the model's recipe is damaged ({error})") from error
-
-
 def _held_out(recipe: Recipe, data: Dataset) -> tuple[Source, Source | None]:
     """The pictures that a recipe learns, and those that it holds out."""
     train, evaluated = splits(recipe.replace(evaluate=None), data)
@@ -147,7 +112,8 @@ def _promises(model: Model, other: Model, path: Path, like: Path) -> Calibration
     kept = dataclasses.asdict(Recipe())
     free = ("validation", "evaluate", "threads", "device", "checkpoint_seconds")
     same = [
-        {k: v for k, v in {**kept, **_recipe(m)}.items() if k not in free} for m in (model, other)
+        {k: v for k, v in {**kept, **learnt.recipe_values(m)}.items() if k not in free}
+        for m in (model, other)
     ]
     if other.calibration is None:
         raise ModelError(f"{like}: not calibrated itself; nin calibrate does that")

@@ -1,0 +1,53 @@
+"""What a trained model's file says of its training: the recipe, and the data set it learnt."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from netinnet.data import datasets
+from netinnet.data.source import Dataset, DatasetRecord, Progress
+from netinnet.errors import ModelError
+from netinnet.training import recipe as recipes
+from netinnet.training.recipe import Recipe
+from netinnet.weights import Model
+
+
+def recipe_values(model: Model) -> dict[str, Any]:
+    """The recipe's fields as the file has them, {} where it says nothing. Raises ModelError."""
+    try:
+        return tomllib.loads(model.notes.get("recipe", ""))
+    except ValueError as error:
+        raise ModelError(f"the model's recipe is damaged ({error})") from error
+
+
+def recipe_of(model: Model) -> Recipe:
+    """The recipe by which it was trained. Raises ModelError or RecipeError where it is damaged."""
+    return recipes.from_mapping(recipe_values(model), "the model's recipe")
+
+
+def record_of(model: Model) -> DatasetRecord | None:
+    """What it keeps of its data set, None where it says nothing. Raises DataError."""
+    kept = model.notes.get("dataset")
+    return DatasetRecord.from_dict(kept, "the model's data set") if kept else None
+
+
+def load(model: Model, name: str | None, data_dir: Path | None, on_progress: Progress) -> Dataset:
+    """The data set that is named, or the one that the model learnt, checked to be that one."""
+    if name is not None:
+        return datasets.load(name, data_dir, on_progress)
+    recipe = recipe_values(model)
+    dataset = str(recipe.get("dataset", "fashion-mnist"))
+    options = {name: recipe.get(name) for name in datasets.READING}
+    return datasets.load(dataset, data_dir, on_progress, record_of(model), **options)
+
+
+def check_classes(model: Model, data: Dataset) -> None:
+    """Raise ModelError where a data set has other classes than a model."""
+    names = model.network.classes
+    if names != data.facts.classes:
+        raise ModelError(
+            f"the model's classes ({', '.join(names)}) are not those of {data.name} "
+            f"({', '.join(data.facts.classes)}); choose another --dataset"
+        )
