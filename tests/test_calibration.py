@@ -446,7 +446,9 @@ def test_calibrating_again_gives_the_same_and_changes_no_weight(runs: Path) -> N
     assert found["refuse"] == 0.1
     assert (run / "model.safetensors").read_bytes() != before
     assert json.loads((run / "metrics.json").read_text())["calibration"]["refuse"] == 0.1
-    assert "at most 10.0%" in (run / "report.html").read_text()
+    page = (run / "report.html").read_text()
+    assert "at most 10.0%" in page
+    assert "Training pictures" in page  # as the report that the training wrote
     onnx = model_files.find(run / "model.onnx").calibration
     assert onnx is not None
     assert onnx.refuse == 0.1

@@ -53,12 +53,12 @@ def calibrate(
     data_dir: Path | None = None,
     framework: str | None = None,
     on_progress: Progress = silent,
-    report: Callable[[Path, Source | None], object] | None = None,
+    report: Callable[[Path, Source, Source], object] | None = None,
 ) -> calibrating.Calibrated:
     """Calibrate the model at `path` and store that in it: see `netinnet.calibrate`.
 
     Its weights stay as they are. A run gets it in model.safetensors, metrics.json and model.onnx,
-    and `report` is called with it and the pictures that judge.
+    and `report` is called with it, the pictures that judge and those trained on.
     """
     calibration.check_share(refuse)
     if like is not None and none_of_these is not None:
@@ -96,8 +96,11 @@ def calibrate(
     else:
         found = calibrating.calibrate(predictor, train, validation, refuse, examples)
     _store(path, dataclasses.replace(model, calibration=found.calibration), found)
-    if report is not None and Run(path).is_finished and dataset is None:
-        report(path, splits(Run(path).recipe(), data)[1][Run(path).recipe().judged])
+    run = Run(path)
+    if report is not None and run.is_finished and dataset is None:
+        recipe = run.recipe()
+        train, evaluated = splits(recipe, data)
+        report(path, evaluated[recipe.judged], train)
     return found
 
 
