@@ -14,7 +14,9 @@ NO_MXNET_PYTHON = MXNet needs Python 3.11, and $(MXNET_PYTHON) is none; \
 STATE := $(shell cat requirements/*.txt pyproject.toml | cksum | cut -d' ' -f1)
 STAMP := $(VENV)/.installed-$(STATE)
 MXNET_STAMP := $(MXNET_VENV)/.installed-$(STATE)
-# What is imported is compiled then: all of it would take a third of the installation's time.
+# What is imported is compiled then: all of it would take a third of the installation's time. So the
+# compiled files must be kept: else every process would compile its libraries anew.
+export PYTHONDONTWRITEBYTECODE :=
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --no-compile
 TRAIN_FLAGS ?=
 # As many tests at a time as there are cores, each in the process that is free next; what several

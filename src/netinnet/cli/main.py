@@ -48,11 +48,13 @@ def _app(wanted: str) -> App:
 
     A subcommand's own help is its function's docstring, not the line that the list shows.
     """
+    known = {name for commands in COMMANDS.values() for name in commands}
     app = App(
         name="nin",
         version=f"netinnet {VERSION}",
         help="Network in Network: train it, measure it, use it.",
-        help_format="markdown",
+        # Only a command's own help has Markdown; its reader takes a third of a start-up.
+        help_format="markdown" if wanted in known else "plaintext",
         result_action="return_value",
         group_commands=Group("Options", sort_key=len(COMMANDS)),
     )
@@ -94,7 +96,7 @@ def _show_warning(
 
 def _run(arguments: list[str]) -> int:
     try:
-        _app(arguments[0] if arguments else "")(arguments, exit_on_error=False, print_error=False)
+        _app(next(iter(arguments), ""))(arguments, exit_on_error=False, print_error=False)
     except CycloptsError as error:
         return _fail(" ".join(str(error).split()))
     except NetinnetError as error:

@@ -19,7 +19,6 @@ from netinnet.errors import NetinnetError
 from netinnet.files import write_bytes
 from netinnet.networks.network import FITS, Network
 from netinnet.optimizer import Optimizer
-from netinnet.reports import figures
 
 if TYPE_CHECKING:
     from netinnet.costs.measure import Measurement
@@ -99,6 +98,8 @@ def summary(
     if figure is not None:
         if figure.suffix not in (".svg", ".png"):
             raise NetinnetError(f"--figure {figure}: the name must end in .svg or .png")
+        from netinnet.reports import figures
+
         figures.require()
     options = {"image_size": image_size, "channels": channels, "classes": classes}
     net = described(network, **options, logits_relu=logits_relu, dropout=dropout)
@@ -118,8 +119,7 @@ def summary(
         if figure is not None:
             from netinnet.reports.resource_figure import resource_bars
 
-            form: figures.Format = "png" if figure.suffix == ".png" else "svg"
-            write_bytes(figure, resource_bars(costs, form))
+            write_bytes(figure, resource_bars(costs, "png" if figure.suffix == ".png" else "svg"))
     rows = counts.layer_costs(net) if layers else counts.block_costs(net)
     if json:
         console.print_json(_document(net, rows, costs, measured))

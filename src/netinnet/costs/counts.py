@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from netinnet.networks.layers import Conv, Flatten, Linear, Shape
 from netinnet.networks.network import Block, Network
 
+VALUE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+"""Bytes of a value by precision. All tensors have it but a max pool's positions."""
+
 
 @dataclass(frozen=True)
 class LayerCost:

@@ -30,15 +30,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from netinnet.costs import optimizer as optimizer_cost
+from netinnet.costs.counts import VALUE_BYTES
 from netinnet.layout import native_tensors
 from netinnet.networks.layers import Needs
 from netinnet.networks.network import Network, PlacedLayer
 from netinnet.networks.rewrite import activation_behind_pool
 from netinnet.optimizer import Optimizer
 from netinnet.weights import shapes
-
-VALUE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
-"""Bytes of a value by precision. All tensors have it but a max pool's positions."""
 
 
 @dataclass(frozen=True)

@@ -7,15 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from netinnet.costs import counts
-from netinnet.costs import memory as memory_model
-from netinnet.costs.counts import LayerCost
-from netinnet.costs.memory import VALUE_BYTES, Moment
+from netinnet.costs.counts import VALUE_BYTES, LayerCost
 from netinnet.errors import NetinnetError, check_name
 from netinnet.networks.network import Network
 from netinnet.optimizer import Optimizer
 
 if TYPE_CHECKING:
     from netinnet.costs.measure import Measurement
+    from netinnet.costs.memory import Moment
 
 BATCH = 128
 LARGEST_BATCH = 65_536
@@ -108,6 +107,8 @@ def costs(network: Network, batch: int, optimizer: Optimizer, precision: str = "
     if not 1 <= batch <= LARGEST_BATCH:
         raise NetinnetError(f"--batch must be from 1 to {LARGEST_BATCH:,}, got {batch:,}")
     check_name("precision", precision, PRECISIONS)
+    from netinnet.costs import memory as memory_model  # with NumPy, which plain counts need not
+
     memory = memory_model.model(network, batch, optimizer, precision)
     run = memory_model.executed(network)
     layers = tuple(

@@ -9,10 +9,12 @@ from __future__ import annotations
 import importlib
 import importlib.util
 from dataclasses import dataclass
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from netinnet.errors import FrameworkError, check_name
-from netinnet.frameworks.learner import Adapter
+
+if TYPE_CHECKING:
+    from netinnet.frameworks.learner import Adapter
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ def adapter(name: str) -> Adapter:
     if not framework(name).is_installed:
         raise unusable(name)
     try:
-        return cast(Adapter, importlib.import_module(f"netinnet.frameworks.{name}"))
+        return cast("Adapter", importlib.import_module(f"netinnet.frameworks.{name}"))
     except FrameworkError:
         raise
     except Exception as error:  # a broken installation can fail in any way
