@@ -168,6 +168,26 @@ def axes(network: Network, height: int, width: int) -> tuple[Axis, Axis]:
     The layers' windows decide where that is: a map that is stretched over the whole picture, from
     edge to edge, is in the wrong place. Cells over padding lie outside the picture.
     """
+    sizes, fit = (height, width), network.preprocessing.fit
+    rows, columns = (
+        Axis(
+            span.start + (first - span.at) * span.length / span.size,
+            step * span.length / span.size,
+            length,
+            (span.start, span.start + span.length),
+        )
+        for (first, step), length, span in zip(
+            cells(network), sizes, spans(sizes, network.input[1:], fit), strict=True
+        )
+    )
+    return rows, columns
+
+
+def cells(network: Network) -> list[tuple[float, float]]:
+    """The first cell's centre and the step to the next in the class maps, down and across.
+
+    In the input's pixels; the first pixel reaches from 0 to 1.
+    """
     maps = class_maps.of(network)
     assert maps is not None
     axis = [(0.5, 1.0), (0.5, 1.0)]
@@ -185,19 +205,7 @@ def axes(network: Network, height: int, width: int) -> tuple[Axis, Axis]:
                 (first + step * (size - 1) / 2, step * size)
                 for (first, step), size in zip(axis, shape[1:], strict=True)
             ]
-    sizes, fit = (height, width), network.preprocessing.fit
-    rows, columns = (
-        Axis(
-            span.start + (first - span.at) * span.length / span.size,
-            step * span.length / span.size,
-            length,
-            (span.start, span.start + span.length),
-        )
-        for (first, step), length, span in zip(
-            axis, sizes, spans(sizes, network.input[1:], fit), strict=True
-        )
-    )
-    return rows, columns
+    return axis
 
 
 def peak_and_box(

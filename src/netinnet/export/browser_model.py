@@ -1,0 +1,105 @@
+"""A model as the data that JavaScript computes it from (`browser/engine.js`, `browser/network.js`).
+
+The layers' places, windows and paddings are worked out here, from the description: JavaScript only
+computes. Weights are float16 or float32 in base64, in the order of `tensors`.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+import numpy as np
+
+from netinnet.errors import ModelError, check_name
+from netinnet.inference import class_maps, explanation
+from netinnet.networks import features, layers
+from netinnet.networks.network import PlacedLayer
+from netinnet.networks.windows import Sliding
+from netinnet.weights import Model, check
+
+PRECISIONS = ("float16", "float32")
+FIELDS = ("stride", "kernel", "groups", "epsilon", "slope")
+"""Of a layer, what its arithmetic depends on beside its windows."""
+
+
+def data(model: Model, kernel: bytes, precision: str = "float16") -> dict[str, Any]:
+    """Everything that the page's engine needs, as plain data for JSON.
+
+    Args:
+        model: Any model.
+        kernel: The bytes of kernel.wasm.
+        precision: Of the weights, one of PRECISIONS; everything is computed in float32.
+
+    Raises:
+        ModelError: Where a weight is missing, or too large for float16.
+        NetinnetError: For another precision.
+    """
+    check_name("precision", precision, PRECISIONS)
+    network = model.network
+    weights = check(network, model.weights, network.name)
+    maps, found = class_maps.of(network), features.of(network)
+    preprocessing = network.preprocessing
+    return {
+        "name": network.name,
+        "classes": list(network.classes),
+        "input": list(network.input),
+        "preprocessing": {
+            "mean": list(preprocessing.mean),
+            "std": list(preprocessing.std),
+            "fit": preprocessing.fit,
+        },
+        "layers": [_layer(placed) for placed in network.placed_layers()],
+        "maps": maps and {**_maps(maps), "cells": explanation.cells(network)},
+        "features": found and {"layer": found.layer},
+        "calibration": _calibration(model),
+        "precision": precision,
+        "tensors": [[name, int(array.size)] for name, array in weights.items()],
+        "weights": _base64(_packed(model, weights, precision)),
+        "kernel": _base64(kernel),
+    }
+
+
+def _layer(placed: PlacedLayer) -> dict[str, Any]:
+    layer = placed.layer
+    result: dict[str, Any] = {"layer": layer.name, "name": placed.name, "output": [*placed.output]}
+    result |= {name: getattr(layer, name) for name in FIELDS if hasattr(layer, name)}
+    if isinstance(layer, Sliding):
+        result["pads"] = layer.pads(placed.input)
+    if isinstance(layer, layers.AvgPool):
+        rows, columns = placed.output[1:]
+        factors = layer.correction(placed.input) or ((1.0,) * columns,) * rows
+        result["factors"] = [[factor / layer.kernel**2 for factor in row] for row in factors]
+    result |= {end: True for end in ("opens", "closes") if getattr(placed, end)}
+    return result
+
+
+def _maps(maps: class_maps.ClassMaps) -> dict[str, Any]:
+    return {"pool": maps.pool, "linear": maps.linear, "size": list(maps.input[1:])}
+
+
+def _calibration(model: Model) -> dict[str, Any] | None:
+    """Only what an answer needs: what it was found on is in the model's card."""
+    if model.calibration is None:
+        return None
+    values = json.loads(model.calibration.to_json())
+    kept = ("temperature", "energy", "threshold", "shape", "means", "whitening")
+    return {name: values[name] for name in kept}
+
+
+def _packed(model: Model, weights: dict[str, Any], precision: str) -> bytes:
+    if precision == "float32":
+        return b"".join(array.astype("<f4").tobytes() for array in weights.values())
+    largest = np.finfo(np.float16).max
+    for name, array in weights.items():
+        if np.abs(array).max(initial=0) > largest:
+            raise ModelError(
+                f"{model.network.name}: {name} has values above {largest:g}, float16's largest; "
+                f"use --precision float32"
+            )
+    return b"".join(array.astype("<f2").tobytes() for array in weights.values())
+
+
+def _base64(content: bytes) -> str:
+    return base64.b64encode(content).decode()
