@@ -27,7 +27,7 @@ LOWEST_BIN := $(LOWEST_VENV)/bin
 # These start processes that train.
 LOWEST_WITHOUT := $(patsubst %,--ignore tests/test_%.py,agreement studies training tuning readme chapter_docs)
 
-.PHONY: train test test-mxnet test-slow test-lowest lint types golden docs-tables shipped-model clean
+.PHONY: train test test-mxnet test-slow test-lowest lint types golden docs-tables page-kernel shipped-model clean
 
 train: $(STAMP)-train
 	$(BIN)/nin train $(TRAIN_FLAGS)
@@ -63,6 +63,15 @@ types: $(STAMP)-test
 
 golden: $(STAMP)-test
 	UPDATE_GOLDEN=1 $(BIN)/python -m pytest tests/test_golden.py
+
+# The page's inner loops (src/netinnet/export/browser/kernel.c) as WebAssembly, for who changes them.
+# Another version of the compiler makes other bytes; a test compares them. Debian: clang-14 lld-14.
+KERNEL ?= src/netinnet/export/browser/kernel.wasm
+page-kernel:
+	clang-14 --target=wasm32 -msimd128 -O2 -nostdlib -c src/netinnet/export/browser/kernel.c -o $(KERNEL).o
+	wasm-ld-14 --no-entry --strip-all --import-memory --export-dynamic $(KERNEL).o -o $(KERNEL)
+	chmod 644 $(KERNEL)
+	rm $(KERNEL).o
 
 # The tables in docs/architecture.md that the code's docstrings say.
 docs-tables: $(STAMP)-test

@@ -1,0 +1,62 @@
+// Who answers: a worker beside the page, the page itself where there is no worker, or a server.
+"use strict";
+
+// Each returns ask({rgba, width, height}, blob) → a promise of what `engine` answers.
+function asker(model) {
+  return model.remote ? asksServer(model) : asksWorker(model) ?? asksHere(model);
+}
+
+function asksWorker(model) {
+  const source = `${document.getElementById("engine").textContent}
+    let answer;
+    onmessage = ({ data }) => {
+      try {
+        if (data.model) answer = engine(data.model);
+        else postMessage({ answer: answer(data.rgba, data.width, data.height) });
+      } catch (error) { postMessage({ error: String(error.message ?? error) }); }
+    };`;
+  let worker;
+  try {
+    worker = new Worker(URL.createObjectURL(new Blob([source], { type: "text/javascript" })));
+  } catch {
+    return null; // an old browser, for a page from a file
+  }
+  worker.postMessage({ model });
+  return (pixels) =>
+    new Promise((resolve, reject) => {
+      worker.onmessage = ({ data }) => (data.error ? reject(new Error(data.error)) : resolve(data.answer));
+      worker.onerror = (event) => reject(new Error(event.message));
+      worker.postMessage(pixels); // a copy: the page still draws its own
+    });
+}
+
+function asksHere(model) {
+  const answer = engine(model);
+  return async ({ rgba, width, height }) => answer(rgba, width, height);
+}
+
+// The server reads the picture's own file, as it would from anybody.
+function asksServer(model) {
+  return async (pixels, blob) => {
+    const started = performance.now();
+    const response = await fetch(model.remote, { method: "POST", body: blob, headers: { "Content-Type": blob.type } });
+    const result = await response.json();
+    if (!response.ok) throw new Error(result.error.message);
+    return { ...served(model, result, pixels), time: { asking: performance.now() - started } };
+  };
+}
+
+// The service's JSON as what `engine` answers.
+function served(model, { predictions, score, none_of_these: refused, class_maps: maps }, { width, height }) {
+  const chances = new Map(predictions.map(({ name, probability }) => [name, probability]));
+  const logits = new Map(predictions.map(({ name, logit }) => [name, logit]));
+  const seen = spans([height, width], model.input.slice(1), model.preprocessing.fit);
+  return {
+    probabilities: model.classes.map((name) => chances.get(name)),
+    logits: model.classes.map((name) => logits.get(name)),
+    maps: maps && Float32Array.from(maps.flat(2)),
+    score: score ?? null,
+    refused: Boolean(refused),
+    axes: model.maps && seen.map((span, i) => axis(model.maps.cells[i], span)),
+  };
+}

@@ -1,0 +1,152 @@
+"""`nin export MODEL page.html`: one file that shows a model and computes its answers.
+
+The page asks nobody for anything: description, weights, class names, words and code are in it, and
+its content security policy allows no request. See `browser/` for its parts.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from netinnet.costs import counts
+from netinnet.errors import ModelError
+from netinnet.export import browser_model
+from netinnet.export.examples import Example
+from netinnet.files import write_text
+from netinnet.version import VERSION
+from netinnet.weights import Model
+
+ENGINE = ("pixels.js", "network.js", "engine.js")
+"""What computes an answer; a worker runs the same text."""
+APP = ("words.js", "overlay.js", "asking.js", "sources.js", "app.js")
+CHANNELS = (1, 3)
+
+
+def page(
+    model: Model,
+    *,
+    title: str | None = None,
+    precision: str = "float16",
+    examples: Sequence[Example] = (),
+    card: Sequence[Any] = (),
+    remote: str | None = None,
+) -> str:
+    """The page of a model as HTML.
+
+    Args:
+        model: Any model whose input is grey or colour.
+        title: The page's heading; the network's name if not given.
+        precision: Of the weights in the page: float16 (half the size) or float32.
+        examples: Pictures to try, shown below the stage.
+        card: Sections of the model's card.
+        remote: Where a service answers, instead of the page itself: the page then has no weights.
+
+    Raises:
+        ModelError: For an input of other channels than 1 or 3, or weights too large for float16.
+
+    Example:
+        Path("page.html").writetext(page(netinnet.load()))
+    """
+    network = model.network
+    if network.input.channels not in CHANNELS:
+        raise ModelError(
+            f"{network.name}: a page takes pictures, grey or colour, not {network.input.channels} "
+            f"channels"
+        )
+    data = browser_model.data(model, read("kernel.wasm"), precision)
+    if remote is not None:
+        data |= {"weights": "", "tensors": [], "kernel": "", "remote": remote}
+    rows = [
+        {
+            "name": row.name,
+            "what": row.description,
+            "output": str(row.output),
+            "parameters": f"{row.parameters:,}",
+        }
+        for row in counts.layer_costs(network)
+    ]
+    data["parameters"] = counts.total_cost(network).parameters
+    data["examples"] = [example._asdict() for example in examples]
+    style, engine, app = text("style.css"), *(script(names) for names in (ENGINE, APP))
+    return _template().render(
+        title=title or network.name,
+        policy=policy([engine, app], style, remote is not None),
+        style=style,
+        model=_json(data),
+        engine=engine,
+        app=app,
+        rows=rows,
+        card=card,
+        version=VERSION,
+    )
+
+
+def write(path: Path, model: Model, **options: Any) -> int:
+    """Write `page(model, …)`; the file appears whole or not at all. Returns its size in bytes."""
+    text = page(model, **options)
+    write_text(path, text)
+    return len(text.encode())
+
+
+def policy(scripts: Sequence[str], style: str, asks: bool) -> str:
+    """The content security policy: these very scripts and this style, and nothing else.
+
+    Args:
+        scripts: The texts of the page's scripts.
+        style: The text of its style.
+        asks: Whether the page may ask the server it comes from.
+    """
+    allowed = " ".join(f"'sha256-{_hash(text)}'" for text in scripts)
+    rules = {
+        "default-src": "'none'",
+        "script-src": f"{allowed} 'wasm-unsafe-eval'",
+        "style-src": f"'sha256-{_hash(style)}'",
+        "img-src": "data: blob:",
+        "worker-src": "blob:",
+        **({"connect-src": "'self'"} if asks else {}),
+        "base-uri": "'none'",
+        "form-action": "'none'",
+    }
+    return "; ".join(f"{name} {value}" for name, value in rules.items())
+
+
+def _hash(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def script(names: Sequence[str]) -> str:
+    """Some of the scripts as one, without comments and indentation; it ends no HTML element."""
+    lines = (line.strip() for name in names for line in text(name).splitlines())
+    kept = (
+        line for line in lines if line and not line.startswith("//") and line != '"use strict";'
+    )
+    return '"use strict";\n' + "\n".join(kept).replace("</", "<\\/")
+
+
+def _json(data: Any) -> str:
+    """JSON that can stand in a script element."""
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c")
+
+
+def _template() -> Any:
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.from_string(text("page.html"))
+
+
+def text(name: str) -> str:
+    return read(name).decode()
+
+
+def read(name: str) -> bytes:
+    return (resources.files("netinnet.export") / "browser" / name).read_bytes()
