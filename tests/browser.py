@@ -75,6 +75,11 @@ def picture(array: np.ndarray[Any, np.dtype[np.uint8]]) -> dict[str, Any]:
     return {"rgba": rgba.ravel().tolist(), "width": width, "height": height}
 
 
+def difference(got: object, want: np.ndarray) -> float:
+    """The largest one, as a share of the largest value."""
+    return float(np.abs(np.ravel(got) - np.ravel(want)).max() / max(1e-6, np.abs(want).max()))
+
+
 BROWSER = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
 )

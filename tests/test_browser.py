@@ -24,7 +24,7 @@ from netinnet.networks.layers import LAYERS
 from netinnet.networks.network import Block, Network, Preprocessing
 from netinnet.preprocessing import prepare
 from netinnet.weights import Model
-from tests.browser import FOLDER, ask, data, node, picture
+from tests.browser import FOLDER, ask, data, difference, node, picture
 from tests.strategies import networks
 
 needs_node = pytest.mark.skipif(node() is None, reason="no Node.js")
@@ -45,11 +45,6 @@ def random_model(network: Network, seed: int) -> Model:
 def exact(model: Model, x: np.ndarray) -> np.ndarray:
     """Logits by NumPy in float64."""
     return oracle.logits(model.network, model.weights, x.astype(np.float64))[0]
-
-
-def difference(got: object, want: np.ndarray) -> float:
-    """The largest one, as a share of the largest value."""
-    return float(np.abs(np.ravel(got) - np.ravel(want)).max() / max(1e-6, np.abs(want).max()))
 
 
 def test_every_layer_has_a_line() -> None:
