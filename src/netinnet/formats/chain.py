@@ -65,6 +65,8 @@ class Chain:
     said: list[str] = field(default_factory=list)
     """What was left out or adapted, a line each."""
     scaling: Scaling = field(default_factory=Scaling)
+    pending: Pads | None = None
+    """Zeros around the end that a layer of their own puts there: the next convolution's padding."""
 
     def __post_init__(self) -> None:
         self.input = self.shape
@@ -108,6 +110,8 @@ class Chain:
 
     def place(self, name: str, layer: Layer, tensors: dict[str, Array] | None = None) -> None:
         """Put a layer of the vocabulary at the end."""
+        if self.pending:
+            raise self.unknown(name, f"padding in front of {layer.describe()}")
         try:
             output = layer.output(self.shape)
         except DoesNotFit:
@@ -225,6 +229,14 @@ class Chain:
         last.layer = dataclasses.replace(last.layer, bias=True)  # type: ignore[call-arg]
         last.tensors["bias"] = values.reshape(-1)
 
+    def turn_input(self, name: str, shape: Shape) -> None:
+        """Pictures that come as vectors: the first layer gives them their shape."""
+        is_vector = self.input.height * self.input.width == 1
+        if shape != self.input and (shape.size != self.input.size or not is_vector):
+            raise self.error(name, f"makes {shape} of {self.input.size} values")
+        self.input = self.shape = shape
+        self._values = {value: (0, shape) for value in self._values}
+
     def scaled(self, name: str, factor: Array, offset: Array) -> None:
         """x · factor + offset in front of the first layer: a part of the preprocessing."""
         if self._placed:
@@ -260,8 +272,8 @@ class Chain:
 
     def model(self, name: str) -> tuple[Model, dict[str, str]]:
         """The network and its weights, and each layer with the file's name for it."""
-        if not self._placed:
-            raise ModelError(f"{self.where}: no layers")
+        if not self._placed or self.pending:
+            raise ModelError(f"{self.where}: no layers" + (" behind a padding" * bool(self.pending)))
         blocks = self._blocks()
         classes = self.shape.channels
         if self.shape.height * self.shape.width > 1:

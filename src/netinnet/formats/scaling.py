@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -40,6 +41,10 @@ class Scaling:
             (*self.layers, layer),
             self.takes_bytes,
         )
+
+    def of_bytes(self) -> Scaling:
+        """This scaling of pictures that the file says are whole numbers from 0 to 255."""
+        return dataclasses.replace(self, takes_bytes=True)
 
     def preprocessing(
         self, where: str, mean: Sequence[float] | None, std: Sequence[float] | None
