@@ -47,7 +47,7 @@ def test_there_and_back_bit_for_bit(kind: str, network: str, tmp_path: Path) -> 
     model = Model(net, drawn(net))
     path = tmp_path / FILES[kind]
     assert convert.write(path, model, name) == name
-    back, _ = convert.read(path, net)
+    back = convert.read(path, convert.Given(net)).model
     assert list(back.weights) == list(model.weights)
     for tensor, value in model.weights.items():
         assert back.weights[tensor].tobytes() == value.tobytes(), tensor
@@ -332,7 +332,7 @@ def test_what_does_not_fit_is_named(what: str, tmp_path: Path) -> None:
     path = tmp_path / "theirs.safetensors"
     weights.save_tensors(path, _state(SMALL, **changes), {})
     with pytest.raises(ModelError) as caught:
-        convert.read(path, SMALL)
+        convert.read(path, convert.Given(SMALL))
     assert str(caught.value) == f"{path}: {message}"
 
 
@@ -341,7 +341,7 @@ def test_a_bias_too_many_is_named(tmp_path: Path) -> None:
     path = tmp_path / "theirs.safetensors"
     weights.save_tensors(path, _state(net, **{"0_bias": np.zeros(48, np.float32)}), {})
     with pytest.raises(ModelError, match=r"layer 0 has a bias, but block1\.conv1 has none"):
-        convert.read(path, net)
+        convert.read(path, convert.Given(net))
 
 
 COMMANDS = {
@@ -426,7 +426,7 @@ def test_a_keras_archive_without_weights_is_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("config.json", "{}")
     with pytest.raises(ModelError, match="not a Keras file, or damaged"):
-        convert.read(path, SMALL)
+        convert.read(path, convert.Given(SMALL))
 
 
 def test_every_format_is_told_by_its_files() -> None:

@@ -90,7 +90,9 @@ class Chain:
         """Check that a layer works on the end of the chain alone."""
         if inputs != (self.end,):
             taken = ", ".join(map(str, inputs)) or "nothing"
-            raise self.error(name, f"takes {taken}, not {self.end}: this is not one chain of layers")
+            raise self.error(
+                name, f"takes {taken}, not {self.end}: this is not one chain of layers"
+            )
         if self._softmax:
             raise self.unknown(name, f"a layer behind the softmax ({self._softmax})")
 
@@ -198,7 +200,9 @@ class Chain:
         if self.shape.height * self.shape.width > 1:
             raise self.unknown(name, f"a fully connected layer at every place of {self.shape}")
         weight = self._in_order(weight)
-        self.place(name, Linear(len(weight), bias is not None), {"weight": weight} | _given(bias=bias))
+        self.place(
+            name, Linear(len(weight), bias is not None), {"weight": weight} | _given(bias=bias)
+        )
         self._flattened = None
 
     def flatten(self, name: str) -> None:
@@ -235,7 +239,7 @@ class Chain:
         if shape != self.input and (shape.size != self.input.size or not is_vector):
             raise self.error(name, f"makes {shape} of {self.input.size} values")
         self.input = self.shape = shape
-        self._values = {value: (0, shape) for value in self._values}
+        self._values = dict.fromkeys(self._values, (0, shape))
 
     def scaled(self, name: str, factor: Array, offset: Array) -> None:
         """x · factor + offset in front of the first layer: a part of the preprocessing."""
@@ -273,7 +277,9 @@ class Chain:
     def model(self, name: str) -> tuple[Model, dict[str, str]]:
         """The network and its weights, and each layer with the file's name for it."""
         if not self._placed or self.pending:
-            raise ModelError(f"{self.where}: no layers" + (" behind a padding" * bool(self.pending)))
+            raise ModelError(
+                f"{self.where}: no layers" + (" behind a padding" * bool(self.pending))
+            )
         blocks = self._blocks()
         classes = self.shape.channels
         if self.shape.height * self.shape.width > 1:

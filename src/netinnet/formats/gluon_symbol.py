@@ -70,7 +70,9 @@ def described(
         raise ModelError(f"{path}: not an MXNet symbol, or damaged ({error!r})") from error
 
 
-def _chain(path: Path, data: Any, tensors: Mapping[str, Array], size: tuple[int, int] | None) -> Chain:
+def _chain(
+    path: Path, data: Any, tensors: Mapping[str, Array], size: tuple[int, int] | None
+) -> Chain:
     nodes = data["nodes"]
     variables = {i: node["name"] for i, node in enumerate(nodes) if node["op"] == "null"}
     inputs = [i for i, name in variables.items() if name.replace(".", "_") not in tensors]
@@ -96,7 +98,9 @@ def _chain(path: Path, data: Any, tensors: Mapping[str, Array], size: tuple[int,
         if any(entry[1] for entry in raw["inputs"] if entry[0] not in variables):
             raise made.unknown(raw["name"], "a layer that takes another's second output")
         arrays = [
-            tensors[variables[i].replace(".", "_")] for i in taken if i in variables and i != inputs[0]
+            tensors[variables[i].replace(".", "_")]
+            for i in taken
+            if i in variables and i != inputs[0]
         ]
         rest = tuple(i for i in taken if i == inputs[0] or i not in variables)
         attributes = raw.get("attrs") or raw.get("attr") or raw.get("param") or {}

@@ -147,9 +147,7 @@ def _history(data: Any) -> list[str]:
     return []
 
 
-def _input(
-    nodes: list[Node], config: Any, size: tuple[int, int] | None, where: str
-) -> Shape:
+def _input(nodes: list[Node], config: Any, size: tuple[int, int] | None, where: str) -> Shape:
     """Channels, height and width of the pictures."""
     shapes = [
         node.config.get("batch_shape") or node.config.get("batch_input_shape") for node in nodes
@@ -158,7 +156,9 @@ def _input(
     shapes += [config["config"].get("build_input_shape"), built.get("input_shape")]
     found = next((shape for shape in shapes if shape), None)
     if found is None:
-        raise ModelError(f"{where}: does not say the shape of its input; save it once it was called")
+        raise ModelError(
+            f"{where}: does not say the shape of its input; save it once it was called"
+        )
     if len(found) == 2 and any(node.kind == "Reshape" for node in nodes[:3]):
         return Shape(int(found[1]), 1, 1)  # pictures as vectors, turned by its first layer
     if len(found) == 3:
@@ -251,7 +251,9 @@ def _batch_norm(made: Chain, node: Node, arrays: Arrays) -> None:
         raise made.unknown(node.name, f"batch norm over axis {axis}")
     if config.get("renorm"):
         raise made.unknown(node.name, "batch norm with renorm")
-    names = [name for name, key in (("gamma", "scale"), ("beta", "center")) if config.get(key, True)]
+    names = [
+        name for name, key in (("gamma", "scale"), ("beta", "center")) if config.get(key, True)
+    ]
     own = arrays(node.path, (*names, "moving_mean", "moving_variance"))
     made.batch_norm(
         node.name,
@@ -374,8 +376,10 @@ def _flatten(made: Chain, node: Node, _: Arrays) -> None:
 
 
 def _rescaling(made: Chain, node: Node, _: Arrays) -> None:
-    scale, offset = (np.asarray(node.config.get(key, default), np.float64) for key, default in
-                     (("scale", 1.0), ("offset", 0.0)))
+    scale, offset = (
+        np.asarray(node.config.get(key, default), np.float64)
+        for key, default in (("scale", 1.0), ("offset", 0.0))
+    )
     made.scaled(node.name, scale, offset)
 
 

@@ -127,7 +127,9 @@ def _checked(arrays: keras_config.Arrays, where: str) -> keras_config.Arrays:
         own = arrays(path, names)
         if len(own) != len(names):
             name = "/".join(path)
-            raise ModelError(f"{where}: layer {name} should have {', '.join(names)}; it has {len(own)}")
+            raise ModelError(
+                f"{where}: layer {name} should have {', '.join(names)}; it has {len(own)}"
+            )
         return own
 
     return found
@@ -148,7 +150,9 @@ def _of_paths(file: Any) -> keras_config.Arrays:
         for name in path:
             group = child(group, name)
         own = group["vars"]
-        return dict(zip(names, (np.asarray(own[k]) for k in sorted(own, key=natural)), strict=False))
+        return dict(
+            zip(names, (np.asarray(own[k]) for k in sorted(own, key=natural)), strict=False)
+        )
 
     return arrays
 

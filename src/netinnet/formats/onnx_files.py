@@ -77,7 +77,9 @@ def described(path: Path, size: tuple[int, int] | None) -> tuple[Chain, str]:
             _add(graph, _node(onnx, graph, node, number))
         outputs = [value.name for value in proto.graph.output]
         if len(outputs) != 1:
-            raise ModelError(f"{path}: {len(outputs)} outputs ({', '.join(outputs)}); one is needed")
+            raise ModelError(
+                f"{path}: {len(outputs)} outputs ({', '.join(outputs)}); one is needed"
+            )
         if outputs[0] != made.end:
             raise ModelError(f"{path}: the output is {outputs[0]}, the layers end at {made.end}")
         return made, str(proto.graph.name)
@@ -85,6 +87,16 @@ def described(path: Path, size: tuple[int, int] | None) -> tuple[Chain, str]:
         raise
     except Exception as error:  # a parser of foreign files can raise anything
         raise ModelError(f"{path}: not an ONNX file, or damaged ({error})") from error
+
+
+def is_own(path: Path) -> bool:
+    """Whether netinnet wrote it: then its metadata describes the network."""
+    onnx = require("onnx", "an ONNX file", "onnx>=1.21")
+    try:
+        proto = onnx.load_model_from_string(path.read_bytes())
+    except Exception as error:  # a parser of foreign files can raise anything
+        raise ModelError(f"{path}: not an ONNX file, or damaged ({error})") from error
+    return "network" in {entry.key for entry in proto.metadata_props}
 
 
 def _constants(onnx: Any, graph: Any, where: str) -> dict[str, Array]:
@@ -291,7 +303,11 @@ def _reshape(made: Chain, node: _Node) -> None:
     given = node.constant(1)
     target = None if given is None else [int(size) for size in given.reshape(-1)]
     size = made.shape.size
-    if target and len(target) == 2 and (target[1] == size or (target[1] == -1 and target[0] in (0, 1))):
+    if (
+        target
+        and len(target) == 2
+        and (target[1] == size or (target[1] == -1 and target[0] in (0, 1)))
+    ):
         made.flatten(node.name)
     elif target and len(target) == 4 and target[1:] == list(made.shape) and not made.is_flat:
         return
@@ -320,7 +336,7 @@ def _matmul(made: Chain, node: _Node) -> None:
 def _arithmetic(made: Chain, node: _Node) -> None:
     """A constant added or multiplied: the pictures' scaling, or a bias."""
     constant = next((value for value in node.constants if value is not None), None)
-    if constant is None or node.constants[0] is not None and node.op in ("Sub", "Div"):
+    if constant is None or (node.constants[0] is not None and node.op in ("Sub", "Div")):
         raise made.unknown(node.name, node.op)
     if made.is_fresh:
         vector = _per_channel(made, node, constant)

@@ -46,6 +46,11 @@ class Scaling:
         """This scaling of pictures that the file says are whole numbers from 0 to 255."""
         return dataclasses.replace(self, takes_bytes=True)
 
+    @property
+    def is_said(self) -> bool:
+        """Whether the file says what is done to picture values."""
+        return bool(self.layers) or self.takes_bytes
+
     def preprocessing(
         self, where: str, mean: Sequence[float] | None, std: Sequence[float] | None
     ) -> Preprocessing:
@@ -58,7 +63,7 @@ class Scaling:
         if mean is not None or std is not None:
             count = len(mean or std or ())
             given = preprocessing(mean or (0.0,) * count, std or (1.0,) * count)
-        if not self.layers and not self.takes_bytes:
+        if not self.is_said:
             return given or Preprocessing()
         factors, offsets = np.asarray(self.factor), np.asarray(self.offset)
         names = " and ".join(self.layers) or "its input"
