@@ -442,7 +442,7 @@ def test_values_that_are_no_numbers_are_refused(bad: float, tmp_path: Path) -> N
     array = np.full((6, 1, 5, 5), bad)
     weights.save_tensors(theirs, _state(SMALL, **{"0_weight": array}), {})
     with pytest.raises(ModelError, match=r"weight of layer 0 has values that are no float32"):
-        convert.read(theirs, SMALL)
+        convert.read(theirs, convert.Given(SMALL))
     values = {**weights.initial(SMALL, 0), "block1.conv1.weight": array}
     with pytest.raises(ModelError, match=r"tensor block1\.conv1\.weight has values that are no"):
         weights.save(ours, Model(SMALL, values))
@@ -484,4 +484,4 @@ def test_damage_anywhere_in_a_keras_archive_is_one_line(tmp_path: Path) -> None:
         for place in range(40, len(whole), len(whole) // 40):
             squeezed.write_bytes(whole[:place] + b"\xff\x00\xff" + whole[place + 3 :])
             with contextlib.suppress(ModelError):
-                convert.read(squeezed, net)
+                convert.read(squeezed, convert.Given(net))

@@ -125,7 +125,11 @@ def convert(
     lost = formats.lost(written, target, model)
     count = counts.total_cost(model.network).parameters
     if json:
-        about = {"file": str(target), "format": written, "network": model.network.name}
+        about: dict[str, Any] = {
+            "file": str(target),
+            "format": written,
+            "network": model.network.name,
+        }
         about |= {"assumed": {row.what: row.value for row in reading.assumed}}
         about |= {"said": list(reading.said), "lost": lost}
         about |= {"check": checked._asdict() if checked else None}

@@ -72,7 +72,7 @@ def adjusted(
 def assumed(network: Network) -> list[Assumption]:
     """What is taken as `network` has it, for a file of arrays alone."""
     layers = [p.layer for p in network.placed_layers()]
-    pools = [o.describe() for o in layers if isinstance(o, _POOLS) or isinstance(o, GlobalAvgPool)]
+    pools = [o.describe() for o in layers if isinstance(o, (*_POOLS, GlobalAvgPool))]
     windows = [o.describe() for o in layers if isinstance(o, Conv)]
     epsilons = {f"{o.epsilon:g}" for o in layers if isinstance(o, BatchNorm)}
     functions = {o.describe() for o in layers if type(o) in _FUNCTIONS}

@@ -153,7 +153,7 @@ class Chain:
     def pool(
         self,
         name: str,
-        kind: type[MaxPool] | type[AvgPool],
+        kind: type[MaxPool | AvgPool],
         kernel: Sequence[int],
         strides: Sequence[int],
         pads: Pads,
@@ -185,9 +185,9 @@ class Chain:
         size = self.shape.channels
         fills = {"weight": 1.0, "bias": 0.0}
         made = {}
-        for tensor, array in tensors.items():
-            if array is None:
-                array = np.full(size, fills[tensor], np.float32)
+        for tensor, given in tensors.items():
+            array = np.full(size, fills.get(tensor, 0), np.float32) if given is None else given
+            if given is None:
                 self.said.append(f"{name} has no {tensor}: {fills[tensor]:g} in its place")
             made[tensor] = self._in_order(array) if array.shape == (size,) else array
         self.place(name, BatchNorm(short(epsilon), short(momentum)), made)
@@ -303,7 +303,7 @@ class Chain:
         return Model(network, check(network, weights, self.where)), pairs
 
     def _blocks(self) -> tuple[Block, ...]:
-        """The layers in blocks: a window's convolution begins one, 1×1 convolutions go on with it."""
+        """The layers in blocks: a convolution begins one, 1×1 convolutions go on with it."""
         starts, count = dict(self._spans), Counter[str]()
         blocks: list[Block] = []
         stem, layers = "", list[Layer]()

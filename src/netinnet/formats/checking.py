@@ -32,8 +32,8 @@ class Checked(NamedTuple):
 
     def __str__(self) -> str:
         return (
-            f"{self.what} of {self.examples} examples differ by at most {self.difference:.1e} of the "
-            f"largest"
+            f"{self.what} of {self.examples} examples differ by at most {self.difference:.1e} "
+            f"of the largest"
         )
 
 

@@ -1,8 +1,8 @@
 """Reading and writing a model in any format, told by the file's name or by its format's name.
 
 What a file knows is read: netinnet's own description where it has one, else the description that
-Keras, ONNX and Gluon keep of a model (`keras_config`, `onnx_files`, `gluon_symbol`). Of arrays alone
-`--network` says what they belong to, and what is assumed with it is told (`assumptions`).
+Keras, ONNX and Gluon keep of a model (`keras_config`, `onnx_files`, `gluon_symbol`). Of arrays
+alone `--network` says what they belong to, and what is assumed with it is told (`assumptions`).
 """
 
 from __future__ import annotations
@@ -159,7 +159,7 @@ def _own(reading: Reading, given: Given, path: Path) -> Reading:
     network = reading.model.network
     if given.network is not None and given.network != network:
         raise ModelError(f"{path}: has its own network, {network.name}; leave out --network")
-    flags = {"--mean": given.mean, "--std": given.std, "--map": given.pairs}
+    flags: dict[str, object] = {"--mean": given.mean, "--std": given.std, "--map": given.pairs}
     flags |= {"--image-size": given.size, "--dataset": given.classes}
     if given.network is None and (loose := [flag for flag, value in flags.items() if value]):
         raise ModelError(f"{path}: has its own network, {network.name}; leave out {loose[0]}")
@@ -193,7 +193,7 @@ def _of_description(chain: Chain, name: str, given: Given, where: str, stem: str
     network, own = given.network, chain.scaling.preprocessing(where, given.mean, given.std)
     if network is not None:
         model, pairs = agreement.adopted(model, pairs, network, where)
-        theirs = network.preprocessing
+        theirs, fit = network.preprocessing, network.preprocessing.fit
         if not chain.scaling.is_said and given.mean is None and given.std is None:
             own = theirs
         elif theirs not in (
@@ -204,7 +204,7 @@ def _of_description(chain: Chain, name: str, given: Given, where: str, stem: str
                 f"{where}: scales pictures to mean {own.mean} and std {own.std}, {network.name} to "
                 f"{theirs.mean} and {theirs.std}; leave out --network to take it as it is"
             )
-        own = dataclasses.replace(own, fit=theirs.fit)
+        own = dataclasses.replace(own, fit=fit)
     classes = given.classes or (network or model.network).classes
     if len(classes) != len(model.network.classes):
         raise ModelError(

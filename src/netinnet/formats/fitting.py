@@ -11,7 +11,7 @@ from netinnet.errors import NetworkError
 from netinnet.networks.layers import AvgPool, Conv, MaxPool, Shape
 from netinnet.networks.windows import DoesNotFit, Pads
 
-L = TypeVar("L", Conv, MaxPool, AvgPool)
+L = TypeVar("L", bound=Conv | MaxPool | AvgPool)
 
 
 def fitted(
@@ -37,7 +37,9 @@ def fitted(
         counts: Whether a mean divides by the padding, too.
         fields: The layer's other fields.
 
-    Example: `fitted(MaxPool, 3, 2, Shape(8, 28, 28), ((0, 1), (0, 1)))` is MaxPool(3, 2, same=True).
+    Example:
+        >>> fitted(MaxPool, 3, 2, Shape(8, 28, 28), ((0, 1), (0, 1)))
+        MaxPool(kernel=3, stride=2, padding=0, ceil=False, same=True)
     """
     sizes = shape[1:]
     wanted = [

@@ -1,4 +1,7 @@
-"""Gluon's NAME-symbol.json, which `HybridBlock.export` writes beside NAME-0000.params, as a network."""
+"""Gluon's NAME-symbol.json as a network.
+
+`HybridBlock.export` writes it beside NAME-0000.params, which has the weights.
+"""
 
 from __future__ import annotations
 

@@ -75,8 +75,8 @@ def _model(
     kind, inner = config["class_name"], config["config"]
     if kind not in CONTAINERS:
         raise ModelError(
-            f"{where}: a model of the class {kind}, whose code the file has not; only Sequential and "
-            f"functional models say what they compute"
+            f"{where}: a model of the class {kind}, whose code the file has not; only Sequential "
+            f"and functional models say what they compute"
         )
     layers = inner["layers"] if isinstance(inner, dict) else inner
     if kind == "Sequential":
@@ -247,7 +247,7 @@ def _batch_norm(made: Chain, node: Node, arrays: Arrays) -> None:
     config = node.config
     axis = config.get("axis", -1)
     axis = axis[0] if isinstance(axis, list) and len(axis) == 1 else axis
-    if axis != -1 and axis != (1 if made.is_flat else 3):
+    if axis not in (-1, 1 if made.is_flat else 3):
         raise made.unknown(node.name, f"batch norm over axis {axis}")
     if config.get("renorm"):
         raise made.unknown(node.name, "batch norm with renorm")

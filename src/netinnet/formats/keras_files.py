@@ -1,4 +1,4 @@
-"""Keras's `.keras`, `.h5` and `.weights.h5` files. They are read with h5py alone; Keras writes them.
+"""Keras's `.keras`, `.h5` and `.weights.h5` files: read with h5py alone, written by Keras.
 
 A `.keras` archive and a whole model in an `.h5` say what they compute (`keras_config`); a
 `.weights.h5` is arrays alone.
@@ -114,7 +114,7 @@ def _check_links(h5py: Any, group: Any) -> None:
     """Raise ValueError where a part of the file is another file."""
     for name in group:
         if isinstance(group.get(name, getlink=True), h5py.ExternalLink):
-            raise ValueError(f"{name} is in another file")
+            raise ValueError(f"{name} is in another file")  # noqa: TRY004 - the file's fault
         child = group[name]
         if isinstance(child, h5py.Group):
             _check_links(h5py, child)

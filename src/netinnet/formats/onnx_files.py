@@ -373,6 +373,11 @@ def _dropout(made: Chain, node: _Node) -> None:
     made.dropout(node.name, rate)
 
 
+def _cast(made: Chain, node: _Node) -> None:
+    if node.get("to", 1) != 1:
+        raise made.unknown(node.name, "a cast to anything but float32")
+
+
 _LAYERS: dict[str, Callable[[Chain, _Node], None]] = {
     "Conv": _conv,
     "BatchNormalization": _batch_norm,
@@ -394,11 +399,6 @@ _LAYERS: dict[str, Callable[[Chain, _Node], None]] = {
     "Softmax": _softmax,
     "LogSoftmax": _softmax,
     "Identity": lambda made, node: None,
-    "Cast": lambda made, node: _cast(made, node),
+    "Cast": _cast,
 }
 """What each operator of ONNX is here."""
-
-
-def _cast(made: Chain, node: _Node) -> None:
-    if node.get("to", 1) != 1:
-        raise made.unknown(node.name, "a cast to anything but float32")

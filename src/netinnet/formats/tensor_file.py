@@ -73,7 +73,7 @@ def read(path: Path) -> tuple[dict[str, Array], list[str]]:
     from safetensors import SafetensorError, deserialize
 
     try:
-        entries = deserialize(path.read_bytes())
+        entries = deserialize(path.read_bytes())  # type: ignore[no-untyped-call]
     except OSError as error:
         raise ModelError(f"{path}: cannot be read ({error.strerror})") from error
     except (SafetensorError, ValueError) as error:

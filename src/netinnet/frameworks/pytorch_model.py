@@ -19,6 +19,26 @@ from netinnet.weights import Array, Weights, shapes
 Table = Mapping[type[Layer], Callable[[Any, Shape], nn.Module]]
 """What makes the module of a layer (first argument) whose input is a shape (second)."""
 
+
+class Scaled(nn.Module):
+    """Each value times a factor of its place."""
+
+    factors: torch.Tensor
+
+    def __init__(self, factors: Any) -> None:
+        super().__init__()
+        self.register_buffer("factors", torch.tensor(factors), persistent=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * self.factors
+
+
+def _avg_pool(o: layers.AvgPool, s: Shape) -> nn.Module:
+    if not o.same:
+        return nn.AvgPool2d(o.kernel, o.stride, o.padding, o.ceil)
+    return nn.Sequential(nn.AvgPool2d(o.kernel, o.stride), Scaled(o.correction(s)))
+
+
 MODULES: Table = {
     layers.Conv: lambda o, s: nn.Conv2d(
         s.channels, o.channels, o.kernel, o.stride, o.padding, groups=o.groups, bias=o.bias
@@ -29,7 +49,7 @@ MODULES: Table = {
     layers.GELU: lambda o, s: nn.GELU("tanh"),
     layers.Sigmoid: lambda o, s: nn.Sigmoid(),
     layers.MaxPool: lambda o, s: nn.MaxPool2d(o.kernel, o.stride, o.padding, ceil_mode=o.ceil),
-    layers.AvgPool: lambda o, s: _avg_pool(o, s),
+    layers.AvgPool: _avg_pool,
     layers.GlobalAvgPool: lambda o, s: nn.AdaptiveAvgPool2d(1),
     layers.Dropout: lambda o, s: nn.Dropout(o.rate),
     layers.Flatten: lambda o, s: nn.Flatten(),
@@ -67,25 +87,6 @@ class Residual(nn.Sequential):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y: torch.Tensor = super().forward(x)  # type: ignore[no-untyped-call]
         return y + x.reshape(y.shape)
-
-
-class Scaled(nn.Module):
-    """Each value times a factor of its place."""
-
-    factors: torch.Tensor
-
-    def __init__(self, factors: Any) -> None:
-        super().__init__()
-        self.register_buffer("factors", torch.tensor(factors), persistent=False)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x * self.factors
-
-
-def _avg_pool(o: layers.AvgPool, s: Shape) -> nn.Module:
-    if not o.same:
-        return nn.AvgPool2d(o.kernel, o.stride, o.padding, o.ceil)
-    return nn.Sequential(nn.AvgPool2d(o.kernel, o.stride), Scaled(o.correction(s)))
 
 
 def _pad(o: Any, s: Shape) -> nn.Module | None:

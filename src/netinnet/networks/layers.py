@@ -133,8 +133,8 @@ class Conv(Sliding, Layer):
     """Square convolution (cross-correlation) with `channels` outputs, zero padding.
 
     With `groups`, inputs and outputs are in as many equal groups, each of which sees only its own.
-    With `same`, the padding is TensorFlow's "same": the output has size / stride pixels, rounded up,
-    and where the zeros that this takes are an odd number, there is one more at the end.
+    With `same`, the padding is TensorFlow's "same": the output has size / stride pixels, rounded
+    up, and where the zeros that this takes are an odd number, there is one more at the end.
     """
 
     kind: ClassVar[str] = "conv"
