@@ -65,8 +65,8 @@ def to_onnx(model: Model, *, with_features: bool = False) -> bytes:
     are so, and there are the `features` of its score (`features.of`): float32, n×features; also
     where they are asked for. Nodes have the layer names of the description; the metadata holds
     `classes` (a JSON list), `network` and `calibration` (their JSON), and the model's notes. Equal
-    models give equal bytes. Raises ModelError where a tensor is missing, a layer has no ONNX form or the weights are
-    too large for one file, and FrameworkError where onnx is not installed.
+    models give equal bytes. Raises ModelError where a tensor is missing, a layer has no ONNX form
+    or the weights are too large for one file, and FrameworkError where onnx is not installed.
     """
     onnx = require("onnx", "the ONNX graph", "onnx>=1.21")
     if reason := too_large(model.network):
