@@ -365,3 +365,15 @@ def test_residual_blocks_in_every_framework(
     framework: str, case: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     check_framework(framework, residual(case), monkeypatch)
+
+
+@pytest.mark.parametrize("framework", INSTALLED)
+def test_batch_norm_behind_a_flatten(framework: str) -> None:
+    """Where channels come last, its vectors are in another order."""
+    blocks = (Block("a", (Flatten(), BatchNorm(), Linear(3))),)
+    net = Network("flat", MAP, blocks, ("x", "y", "z"))
+    values, images = drawn(net), pictures()
+    expected = oracle.logits(net, values, channels_first(images))
+    learner = frameworks.adapter(framework).learner(LearnerSettings(net, Optimizer(), MAP), values)
+    assert np.abs(learner.logits(images) - expected).max() <= 1e-5 * np.abs(expected).max()
+    assert all(np.array_equal(learner.weights()[name], value) for name, value in values.items())
