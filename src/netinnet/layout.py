@@ -3,7 +3,8 @@
 Canonical weights (`weights.py`) have PyTorch's names and axes. A framework differs in two ways:
 what it calls a tensor, and whether channels come last. With channels last, a convolution's kernel
 is (row, column, input, output), and a linear layer behind a Flatten counts its inputs in the order
-row, column, channel, and so do the vectors of a batch norm there; all are the same reversal of the canonical (output, channel, row, column).
+row, column, channel, as do the vectors of a batch norm there; all are the same reversal of the
+canonical (output, channel, row, column).
 """
 
 from __future__ import annotations
