@@ -37,20 +37,22 @@ _RATES = st.sampled_from([0.0, 0.1, 0.5])
 @st.composite
 def _pools(draw: st.DrawFn, kind: type[Layer]) -> Layer:
     kernel = draw(st.integers(1, 4))
-    sizes = (kernel, draw(st.integers(1, 3)), draw(st.integers(0, kernel // 2)))
-    return kind(*sizes, ceil=draw(st.booleans()))  # type: ignore[call-arg]
+    stride, same = draw(st.integers(1, 3)), draw(st.booleans())
+    padding = 0 if same else draw(st.integers(0, kernel // 2))
+    ceil = not same and draw(st.booleans())
+    return kind(kernel, stride, padding, ceil, same)  # type: ignore[call-arg]
+
+
+@st.composite
+def _convs(draw: st.DrawFn) -> Conv:
+    kernel, stride, same = draw(st.integers(1, 4)), draw(st.integers(1, 3)), draw(st.booleans())
+    padding = 0 if same else draw(st.integers(0, 2))
+    groups = draw(st.sampled_from([1, 1, 2, 3]))
+    return Conv(draw(CHANNELS), kernel, stride, padding, draw(st.booleans()), groups, same)
 
 
 _OWN: dict[type[Layer], st.SearchStrategy[Layer]] = {
-    Conv: st.builds(
-        Conv,
-        CHANNELS,
-        kernel=st.integers(1, 4),
-        stride=st.integers(1, 3),
-        padding=st.integers(0, 2),
-        bias=st.booleans(),
-        groups=st.sampled_from([1, 1, 2, 3]),
-    ),
+    Conv: _convs(),
     Linear: st.builds(Linear, st.integers(1, 8), bias=st.booleans()),
     BatchNorm: st.builds(
         BatchNorm, epsilon=st.sampled_from([1e-5, 1e-3]), momentum=st.sampled_from([0.1, 0.01])

@@ -47,7 +47,7 @@ def test_there_and_back_bit_for_bit(kind: str, network: str, tmp_path: Path) -> 
     model = Model(net, drawn(net))
     path = tmp_path / FILES[kind]
     assert convert.write(path, model, name) == name
-    back, _ = convert.read(path, net)
+    back = convert.read(path, convert.Given(net)).model
     assert list(back.weights) == list(model.weights)
     for tensor, value in model.weights.items():
         assert back.weights[tensor].tobytes() == value.tobytes(), tensor
@@ -172,11 +172,12 @@ def chapter_flax(folder: Path) -> tuple[Path, Callable[[np.ndarray], np.ndarray]
 def chapter_mxnet(
     folder: Path, kind: str = "Sequential"
 ) -> tuple[Path, Callable[[np.ndarray], np.ndarray]]:
-    from mxnet import init, npx
+    from mxnet import init, npx, random
     from mxnet import np as mxnp
     from mxnet.gluon import nn
 
     npx.set_np()
+    random.seed(1)  # some weights make logits so small that their own rounding is above 1e-5
 
     def block(channels: int, kernel: int, stride: int, padding: int) -> Any:
         made = getattr(nn, kind)()
@@ -332,7 +333,7 @@ def test_what_does_not_fit_is_named(what: str, tmp_path: Path) -> None:
     path = tmp_path / "theirs.safetensors"
     weights.save_tensors(path, _state(SMALL, **changes), {})
     with pytest.raises(ModelError) as caught:
-        convert.read(path, SMALL)
+        convert.read(path, convert.Given(SMALL))
     assert str(caught.value) == f"{path}: {message}"
 
 
@@ -341,7 +342,7 @@ def test_a_bias_too_many_is_named(tmp_path: Path) -> None:
     path = tmp_path / "theirs.safetensors"
     weights.save_tensors(path, _state(net, **{"0_bias": np.zeros(48, np.float32)}), {})
     with pytest.raises(ModelError, match=r"layer 0 has a bias, but block1\.conv1 has none"):
-        convert.read(path, net)
+        convert.read(path, convert.Given(net))
 
 
 COMMANDS = {
@@ -426,7 +427,7 @@ def test_a_keras_archive_without_weights_is_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("config.json", "{}")
     with pytest.raises(ModelError, match="not a Keras file, or damaged"):
-        convert.read(path, SMALL)
+        convert.read(path, convert.Given(SMALL))
 
 
 def test_every_format_is_told_by_its_files() -> None:
@@ -442,7 +443,7 @@ def test_values_that_are_no_numbers_are_refused(bad: float, tmp_path: Path) -> N
     array = np.full((6, 1, 5, 5), bad)
     weights.save_tensors(theirs, _state(SMALL, **{"0_weight": array}), {})
     with pytest.raises(ModelError, match=r"weight of layer 0 has values that are no float32"):
-        convert.read(theirs, SMALL)
+        convert.read(theirs, convert.Given(SMALL))
     values = {**weights.initial(SMALL, 0), "block1.conv1.weight": array}
     with pytest.raises(ModelError, match=r"tensor block1\.conv1\.weight has values that are no"):
         weights.save(ours, Model(SMALL, values))
@@ -484,4 +485,4 @@ def test_damage_anywhere_in_a_keras_archive_is_one_line(tmp_path: Path) -> None:
         for place in range(40, len(whole), len(whole) // 40):
             squeezed.write_bytes(whole[:place] + b"\xff\x00\xff" + whole[place + 3 :])
             with contextlib.suppress(ModelError):
-                convert.read(squeezed, net)
+                convert.read(squeezed, convert.Given(net))

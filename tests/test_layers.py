@@ -48,6 +48,8 @@ SAMPLES: dict[str, Layer] = {
     "conv same": Conv(3, 5, 1, 2),
     "conv in groups": Conv(6, 3, 2, 1, groups=2),
     "conv by channel": Conv(8, 3, 1, 1, bias=False, groups=4),
+    "conv same, strided": Conv(6, 4, 3, same=True),
+    "conv same, by itself": Conv(6, 3, 1, same=True),
     "batch norm": BatchNorm(0.01, 0.2),
     "relu": ReLU(),
     "leaky relu": LeakyReLU(0.2),
@@ -61,6 +63,9 @@ SAMPLES: dict[str, Layer] = {
     "max pool padded, rounded up": MaxPool(3, 3, 1, ceil=True),
     "average pool rounded up": AvgPool(3, 2, ceil=True),
     "average pool padded, rounded up": AvgPool(4, 3, 2, ceil=True),
+    "max pool same": MaxPool(3, 2, same=True),
+    "average pool same": AvgPool(3, 2, same=True),
+    "average pool same, wide": AvgPool(5, 3, same=True),
     "global average pool": GlobalAvgPool(),
     "dropout": Dropout(0.5),
     "flatten": Flatten(),
@@ -360,3 +365,15 @@ def test_residual_blocks_in_every_framework(
     framework: str, case: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     check_framework(framework, residual(case), monkeypatch)
+
+
+@pytest.mark.parametrize("framework", INSTALLED)
+def test_batch_norm_behind_a_flatten(framework: str) -> None:
+    """Where channels come last, its vectors are in another order."""
+    blocks = (Block("a", (Flatten(), BatchNorm(), Linear(3))),)
+    net = Network("flat", MAP, blocks, ("x", "y", "z"))
+    values, images = drawn(net), pictures()
+    expected = oracle.logits(net, values, channels_first(images))
+    learner = frameworks.adapter(framework).learner(LearnerSettings(net, Optimizer(), MAP), values)
+    assert np.abs(learner.logits(images) - expected).max() <= 1e-5 * np.abs(expected).max()
+    assert all(np.array_equal(learner.weights()[name], value) for name, value in values.items())

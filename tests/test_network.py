@@ -184,7 +184,7 @@ def test_pointwise_convolutions_of_a_block() -> None:
     for pointwise in range(4):
         convs = [x for x in nin_block(8, 3, pointwise=pointwise).layers if isinstance(x, Conv)]
         assert [conv.kernel for conv in convs] == [3] + [1] * pointwise
-    assert dataclasses.astuple(convs[0]) == (8, 3, 1, 0, True, 1)
+    assert dataclasses.astuple(convs[0]) == (8, 3, 1, 0, True, 1, False)
 
 
 @pytest.mark.parametrize("inner", [1, 3, 5])

@@ -3,7 +3,8 @@
 Canonical weights (`weights.py`) have PyTorch's names and axes. A framework differs in two ways:
 what it calls a tensor, and whether channels come last. With channels last, a convolution's kernel
 is (row, column, input, output), and a linear layer behind a Flatten counts its inputs in the order
-row, column, channel; both are the same reversal of the canonical (output, channel, row, column).
+row, column, channel, as do the vectors of a batch norm there; all are the same reversal of the
+canonical (output, channel, row, column).
 """
 
 from __future__ import annotations
@@ -92,7 +93,12 @@ def native_tensors(network: Network, framework: str) -> dict[str, NativeTensor]:
             matrix = tensor.matrix if layout.channels_last else None
             if matrix and isinstance(layer, Linear):
                 matrix = (layer.features, *(flattened or placed.input))
-            native_shape = _reversed(matrix, len(tensor.shape)) if matrix else tensor.shape
+            elif layout.channels_last and flattened and tensor.shape == (flattened.size,):
+                matrix = (1, *flattened)  # batch norm's vectors behind a Flatten
+            is_vector = len(tensor.shape) == 1
+            native_shape = (
+                _reversed(matrix, len(tensor.shape)) if matrix and not is_vector else tensor.shape
+            )
             role = TensorRole(native_shape, len(native_shape) - 1 if matrix else 0, name in last)
             result[f"{name}.{tensor.name}"] = NativeTensor(
                 canonical=f"{name}.{tensor.name}",

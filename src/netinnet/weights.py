@@ -116,29 +116,43 @@ def save(path: Path, model: Model, notes: Mapping[str, str] | None = None) -> No
     The model's notes and `notes` go into the metadata beside it. The file appears whole or not at
     all.
     """
+    checked = check(model.network, model.weights, str(path))
+    save_tensors(path, checked, {**metadata_of(model), **(notes or {})})
+
+
+def metadata_of(model: Model) -> dict[str, str]:
+    """What a file says beside the weights: format, network, calibration, notes."""
     kept = {name: text for name, text in model.notes.items() if name != "calibration"}
     calibration = {"calibration": model.calibration.to_json()} if model.calibration else {}
-    metadata = {
+    return {
         **kept,
         **calibration,
         "format": FORMAT,
         "network": json.dumps(model.network.to_dict(), ensure_ascii=False, separators=(",", ":")),
-        **(notes or {}),
     }
-    save_tensors(path, check(model.network, model.weights, str(path)), metadata)
 
 
 def load(path: Path) -> Model:
     """Read a file written by `save`. Raises ModelError where it is missing or damaged."""
-    tensors, metadata = load_tensors(path)
-    if metadata.get("format") != FORMAT or "network" not in metadata:
-        raise ModelError(f"{path}: no network in its metadata; this is not a netinnet model file")
+    tensors, about = load_tensors(path)
+    return described(tensors, about, str(path))
+
+
+def network_of(about: Mapping[str, str], where: str) -> Network:
+    """The network in a file's metadata. Raises ModelError where there is none."""
+    if about.get("format") != FORMAT or "network" not in about:
+        raise ModelError(f"{where}: no network in its metadata; this is not a netinnet model file")
     try:
-        network = Network.from_json(metadata["network"])
+        return Network.from_json(about["network"])
     except NetworkError as error:
-        raise ModelError(f"{path}: {error}") from error
-    checked = check(network, tensors, str(path))
-    return Model(network, checked, metadata, calibration_of(network, metadata, str(path)))
+        raise ModelError(f"{where}: {error}") from error
+
+
+def described(tensors: Mapping[str, Array], about: Mapping[str, str], where: str) -> Model:
+    """The model of canonical tensors and a file's metadata. Raises ModelError."""
+    network = network_of(about, where)
+    checked = check(network, tensors, where)
+    return Model(network, checked, dict(about), calibration_of(network, about, where))
 
 
 def calibration_of(network: Network, metadata: Mapping[str, str], where: str) -> Calibration | None:

@@ -1,18 +1,65 @@
-"""Reading and writing a model in any format, told by the file's name or by its format's name."""
+"""Reading and writing a model in any format, told by the file's name or by its format's name.
+
+What a file knows is read: netinnet's own description where it has one, else the description that
+Keras, ONNX and Gluon keep of a model (`keras_config`, `onnx_files`, `gluon_symbol`). Of arrays
+alone `--network` says what they belong to, and what is assumed with it is told (`assumptions`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from netinnet import weights
 from netinnet.errors import ModelError
-from netinnet.formats import keras_files, mxnet_params
+from netinnet.formats import (
+    agreement,
+    assumptions,
+    gluon_symbol,
+    keras_files,
+    mxnet_params,
+    onnx_files,
+    tensor_file,
+)
+from netinnet.formats.assumptions import Assumption
+from netinnet.formats.chain import Chain
 from netinnet.formats.matching import Layers, from_canonical, grouped, matched, to_canonical
 from netinnet.inference import model_files, onnx_graph
-from netinnet.networks.network import Network
+from netinnet.networks.network import Network, Preprocessing
 from netinnet.weights import Model
+
+
+@dataclass(frozen=True)
+class Given:
+    """What the user says beside the file."""
+
+    network: Network | None = None
+    """What the weights belong to."""
+    size: tuple[int, int] | None = None
+    """Height and width of the pictures, for a description that leaves them open."""
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    classes: tuple[str, ...] = ()
+    """Names for the classes of a description, which has none."""
+    pairs: Mapping[str, str] = field(default_factory=dict)
+    """The file's name of a layer, and the network's."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A model from a file, and what there is to say of it."""
+
+    model: Model
+    pairs: Mapping[str, str] = field(default_factory=dict)
+    """Each layer with a foreign file's name for it."""
+    said: Sequence[str] = ()
+    """What was left out or adapted."""
+    assumed: Sequence[Assumption] = ()
+    """What the file does not say."""
+    is_own: bool = False
+    """Whether netinnet's own description came with it."""
 
 
 @dataclass(frozen=True)
@@ -22,22 +69,28 @@ class Format:
     title: str
     framework: str
     extensions: tuple[str, ...]
-    read: Callable[[Path], Layers]
+    read: Callable[[Path], tuple[Layers, Sequence[str]]]
+    """Layers of arrays, and what there is to say of them."""
     write: Callable[[Path, Model, str], None]
 
 
-def _read_safetensors(path: Path) -> Layers:
-    tensors, _ = weights.load_tensors(path)
+OWN = "netinnet."
+"""What our own metadata is called in another framework's safetensors file."""
+
+
+def _read_safetensors(path: Path) -> tuple[Layers, Sequence[str]]:
+    tensors, said = tensor_file.read(path)
     # Flax's own flattening separates by "/" or ".".
-    return grouped({name.replace("/", "."): array for name, array in tensors.items()})
+    return grouped({name.replace("/", "."): array for name, array in tensors.items()}), said
 
 
 def _write_safetensors(path: Path, model: Model, framework: str) -> None:
-    weights.save_tensors(path, _flat(model, framework), {"format": framework})
+    own = {OWN + name: text for name, text in weights.metadata_of(model).items()}
+    weights.save_tensors(path, _flat(model, framework), {**own, "format": framework})
 
 
-def _read_params(path: Path) -> Layers:
-    return grouped(mxnet_params.read(path))
+def _read_params(path: Path) -> tuple[Layers, Sequence[str]]:
+    return grouped(mxnet_params.read(path)), ()
 
 
 def _write_params(path: Path, model: Model, framework: str) -> None:
@@ -50,10 +103,10 @@ def _flat(model: Model, framework: str) -> dict[str, weights.Array]:
 
 
 _SAFETENSORS = (".safetensors",), _read_safetensors, _write_safetensors
-_KERAS = keras_files.read, keras_files.write
+_KERAS = (lambda path: (keras_files.read(path), ())), keras_files.write
 FORMATS: dict[str, Format] = {
     "pytorch": Format("PyTorch state dict as safetensors", "pytorch", *_SAFETENSORS),
-    "flax": Format("Flax NNX state as safetensors", "jax", *_SAFETENSORS),
+    "flax": Format("Flax state as safetensors", "jax", *_SAFETENSORS),
     "keras": Format("Keras model or weights", "tensorflow", (".keras", ".h5"), *_KERAS),
     "mxnet": Format("MXNet parameters", "mxnet", (".params",), _read_params, _write_params),
 }
@@ -63,28 +116,119 @@ FORMATS: dict[str, Format] = {
 PICKLES = (".pt", ".pth", ".pkl", ".bin", ".ckpt")
 
 
-def read(
-    path: Path, network: Network | None, name: str | None = None
-) -> tuple[Model, dict[str, str]]:
-    """The model in a file of any format, and each layer with a foreign file's name for it.
+def read(path: Path, given: Given | None = None, name: str | None = None) -> Reading:
+    """The model in a file of any format.
 
-    `network` says what a foreign file's weights belong to. Raises ModelError where the file is
-    damaged, needs a network, or has other layers.
+    Raises ModelError where the file is damaged, needs a network, has other layers than the given
+    one, or computes what no network here can.
     """
-    name = name or detect(path)
-    if name in ("netinnet", "onnx"):
-        return model_files.find(path), {}
-    if not path.is_file():
+    given, name = given or Given(), name or detect(path)
+    if not path.exists():
         raise ModelError(f"{path}: no such file")
-    if network is None:
+    if name == "netinnet" or (name == "onnx" and onnx_files.is_own(path)):
+        return _own(Reading(model_files.find(path), is_own=True), given, path)
+    if about := _own_metadata(path, name):
+        network = weights.network_of(about, str(path))
+        calibration = weights.calibration_of(network, about, str(path))
+        found = _of_arrays(path, name, network, {})
+        model = dataclasses.replace(found.model, notes=about, calibration=calibration)
+        return _own(Reading(model, is_own=True), given, path)
+    if (described := _description(path, name, given)) is not None:
+        if given.pairs:
+            raise ModelError(f"{path}: says itself which layer is which; leave out --map")
+        return _of_description(*described, given, str(path), path.stem)
+    if given.network is None:
         raise ModelError(
             f"{path}: this kind of file ({FORMATS[name].title}) does not say which network it is; "
             f"give --network"
         )
-    framework, layers = FORMATS[name].framework, FORMATS[name].read(path)
-    pairs = matched(network, framework, layers, str(path))
+    network = assumptions.adjusted(given.network, mean=given.mean, std=given.std)
+    return _of_arrays(path, name, network, given.pairs)
+
+
+def _of_arrays(path: Path, name: str, network: Network, corrections: Mapping[str, str]) -> Reading:
+    """The arrays in a file as the weights of a network."""
+    framework, (layers, said) = FORMATS[name].framework, FORMATS[name].read(path)
+    pairs = matched(network, framework, layers, str(path), corrections)
     values = to_canonical(network, framework, layers, pairs, str(path))
-    return Model(network, values), pairs
+    return Reading(Model(network, values), pairs, said, assumptions.assumed(network))
+
+
+def _own(reading: Reading, given: Given, path: Path) -> Reading:
+    """A model with our description, which leaves nothing to be said."""
+    network = reading.model.network
+    if given.network is not None and given.network != network:
+        raise ModelError(f"{path}: has its own network, {network.name}; leave out --network")
+    flags: dict[str, object] = {"--mean": given.mean, "--std": given.std, "--map": given.pairs}
+    flags |= {"--image-size": given.size, "--dataset": given.classes}
+    if given.network is None and (loose := [flag for flag, value in flags.items() if value]):
+        raise ModelError(f"{path}: has its own network, {network.name}; leave out {loose[0]}")
+    return reading
+
+
+def _own_metadata(path: Path, name: str) -> dict[str, str] | None:
+    """Our own description in another framework's file."""
+    if name == "keras":
+        return keras_files.own_metadata(path)
+    if name not in ("pytorch", "flax"):
+        return None
+    _, metadata = tensor_file.header(path)
+    own = {key.removeprefix(OWN): v for key, v in metadata.items() if key.startswith(OWN)}
+    return own or None
+
+
+def _description(path: Path, name: str, given: Given) -> tuple[Chain, str] | None:
+    """The network that the file describes, and its name; None where it is arrays alone."""
+    size = given.network.input[1:] if given.network else given.size
+    if name == "onnx":
+        return onnx_files.described(path, size)
+    if name == "keras":
+        return keras_files.described(path, size)
+    symbol = gluon_symbol.beside(path) if name == "mxnet" else None
+    return gluon_symbol.described(symbol, mxnet_params.read(path), size) if symbol else None
+
+
+def _of_description(chain: Chain, name: str, given: Given, where: str, stem: str) -> Reading:
+    model, pairs = chain.model(name if name.isprintable() and name else stem)
+    network, own = given.network, chain.scaling.preprocessing(where, given.mean, given.std)
+    if network is not None:
+        model, pairs = agreement.adopted(model, pairs, network, where)
+        theirs, fit = network.preprocessing, network.preprocessing.fit
+        if not chain.scaling.is_said and given.mean is None and given.std is None:
+            own = theirs
+        elif theirs not in (
+            Preprocessing(fit=theirs.fit),
+            dataclasses.replace(own, fit=theirs.fit),
+        ):
+            raise ModelError(
+                f"{where}: scales pictures to mean {own.mean} and std {own.std}, {network.name} to "
+                f"{theirs.mean} and {theirs.std}; leave out --network to take it as it is"
+            )
+        own = dataclasses.replace(own, fit=fit)
+    classes = given.classes or (network or model.network).classes
+    if len(classes) != len(model.network.classes):
+        raise ModelError(
+            f"{where}: has {len(model.network.classes)} classes, {len(classes)} names are given"
+        )
+    made = dataclasses.replace(model.network, preprocessing=own, classes=classes)
+    assumed = [] if chain.scaling.is_said else [assumptions.scaling(made)]
+    if classes == tuple(map(str, range(len(classes)))):
+        assumed.append(Assumption("classes", f"0 to {len(classes) - 1}: no names", "--dataset"))
+    return Reading(Model(made, model.weights), pairs, chain.said, assumed)
+
+
+def lost(name: str, path: Path, model: Model) -> str | None:
+    """What a file of a format can't hold, and what brings it back; None where it holds all."""
+    if name != "mxnet" and not path.name.endswith(".weights.h5"):
+        return None
+    kept = {"the recipe": "recipe", "the data set": "dataset"}
+    notes = [what for what, key in kept.items() if key in model.notes]
+    notes += ["the calibration"] * (model.calibration is not None)
+    gone = f"; {' and '.join(notes)} can't come back" if notes else ""
+    return (
+        f"{path.name} holds arrays alone, not the network, its classes and its scaling: to convert "
+        f"it back, give the model as --network{gone}"
+    )
 
 
 def write(path: Path, model: Model, name: str | None = None) -> str:
@@ -122,7 +266,7 @@ def detect(path: Path) -> str:
         raise ModelError(f"{path}: unknown kind of file; {_endings()}")
     if name != "netinnet" or not path.is_file():
         return name
-    tensors, metadata = weights.load_tensors(path)
+    tensors, metadata = tensor_file.header(path)
     if metadata.get("format") == weights.FORMAT:
         return "netinnet"
     return "flax" if any(key.endswith("kernel") for key in tensors) else "pytorch"

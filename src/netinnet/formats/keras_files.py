@@ -1,43 +1,89 @@
-"""Keras's `.weights.h5` and `.keras` files. They are read with h5py alone; Keras writes them."""
+"""Keras's `.keras`, `.h5` and `.weights.h5` files: read with h5py alone, written by Keras.
+
+A `.keras` archive and a whole model in an `.h5` say what they compute (`keras_config`); a
+`.weights.h5` is arrays alone.
+"""
 
 from __future__ import annotations
 
 import io
+import json
 import lzma
 import tempfile
 import zipfile
 import zlib
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from netinnet import frameworks
+from netinnet import frameworks, weights
 from netinnet.errors import FrameworkError, ModelError
 from netinnet.files import write_bytes
+from netinnet.formats import keras_config
+from netinnet.formats.chain import Chain
 from netinnet.formats.matching import Layers, natural
 from netinnet.weights import Model
 
 _WEIGHTS = "model.weights.h5"
 """The member of a .keras archive that holds the weights."""
+_CONFIG = "config.json"
+OWN = "netinnet.json"
+"""The member of a .keras archive that holds our own description; Keras ignores it."""
+_LAYERS = ("layers", "_layer_checkpoint_dependencies")
+"""What Keras calls the group of a model's layers."""
 _TENSORS = {
     1: ("kernel",),
     2: ("kernel", "bias"),
     4: ("gamma", "beta", "moving_mean", "moving_variance"),
 }
 """Keras numbers a layer's arrays; what they are follows from how many there are."""
+T = TypeVar("T")
 
 
 def read(path: Path) -> Layers:
     """The layers that have weights, in the model's order. Raises ModelError, FrameworkError."""
+    return _guarded(path, lambda: _opened(path, lambda _, file: _layers(file)))
+
+
+def described(path: Path, size: tuple[int, int] | None) -> tuple[Chain, str] | None:
+    """The network that the file describes, and its name; None for weights alone.
+
+    `size` is height and width where the file leaves them open.
+    """
+
+    def found(config: Any, file: Any) -> tuple[Chain, str] | None:
+        if config is None:
+            return None
+        if "model_weights" in file or "layer_names" in file.attrs:
+            arrays = _of_names(file.get("model_weights", file))
+        else:
+            arrays = _of_paths(file)
+        made = keras_config.chain(config, _checked(arrays, str(path)), str(path), size)
+        return made, keras_config.name_of(config)
+
+    return _guarded(path, lambda: _opened(path, found))
+
+
+def own_metadata(path: Path) -> dict[str, str] | None:
+    """What netinnet wrote beside Keras's own members of an archive; None where there is nothing."""
+
+    def found() -> dict[str, str] | None:
+        if path.suffix != ".keras":
+            return None
+        with zipfile.ZipFile(path) as archive:
+            if OWN not in archive.namelist():
+                return None
+            data = json.loads(archive.read(OWN))
+        return {str(key): str(value) for key, value in dict(data).items()}
+
+    return _guarded(path, found)
+
+
+def _guarded(path: Path, act: Callable[[], T]) -> T:
     try:
-        import h5py
-    except ImportError as error:
-        raise FrameworkError("reading Keras's files needs h5py: pip install h5py") from error
-    try:
-        data = _weights(path)
-        with h5py.File(io.BytesIO(data), "r") as file:
-            return _layers(file)
+        return act()
     except OSError as error:
         reason = error.strerror or str(error).splitlines()[0]
         raise ModelError(f"{path}: cannot be read as Keras weights ({reason})") from error
@@ -45,17 +91,98 @@ def read(path: Path) -> Layers:
         raise ModelError(f"{path}: not a Keras file, or damaged ({error})") from error
 
 
+def _opened(path: Path, act: Callable[[Any, Any], T]) -> T:
+    """What `act` makes of the model's config (None for weights alone) and its HDF5 file."""
+    try:
+        import h5py
+    except ImportError as error:
+        raise FrameworkError("reading Keras's files needs h5py: pip install h5py") from error
+    config, data = None, b""
+    if path.suffix == ".keras":
+        with zipfile.ZipFile(path) as archive:
+            data = archive.read(_WEIGHTS)
+            if _CONFIG in archive.namelist():
+                config = json.loads(archive.read(_CONFIG))
+    with h5py.File(io.BytesIO(data or path.read_bytes()), "r") as file:
+        _check_links(h5py, file)
+        if "model_config" in file.attrs:
+            config = json.loads(file.attrs["model_config"])
+        return act(config, file)
+
+
+def _check_links(h5py: Any, group: Any) -> None:
+    """Raise ValueError where a part of the file is another file."""
+    for name in group:
+        if isinstance(group.get(name, getlink=True), h5py.ExternalLink):
+            raise ValueError(f"{name} is in another file")  # noqa: TRY004 - the file's fault
+        child = group[name]
+        if isinstance(child, h5py.Group):
+            _check_links(h5py, child)
+        elif child.external:
+            raise ValueError(f"{name} is in another file")
+
+
+def _checked(arrays: keras_config.Arrays, where: str) -> keras_config.Arrays:
+    def found(path: tuple[str, ...], names: Sequence[str]) -> dict[str, Any]:
+        own = arrays(path, names)
+        if len(own) != len(names):
+            name = "/".join(path)
+            raise ModelError(
+                f"{where}: layer {name} should have {', '.join(names)}; it has {len(own)}"
+            )
+        return own
+
+    return found
+
+
+def _of_paths(file: Any) -> keras_config.Arrays:
+    """Arrays of a file of Keras 3: groups called by class and number, with the layer's name."""
+
+    def child(group: Any, name: str) -> Any:
+        layers = next((group[key] for key in _LAYERS if key in group), group)
+        for key in layers:
+            if "vars" in layers[key] and layers[key]["vars"].attrs.get("name") == name:
+                return layers[key]
+        return layers[name]
+
+    def arrays(path: tuple[str, ...], names: Sequence[str]) -> dict[str, Any]:
+        group = file
+        for name in path:
+            group = child(group, name)
+        own = group["vars"]
+        return dict(
+            zip(names, (np.asarray(own[k]) for k in sorted(own, key=natural)), strict=False)
+        )
+
+    return arrays
+
+
+def _of_names(file: Any) -> keras_config.Arrays:
+    """Arrays of a whole model in an .h5: a group for each outer layer, which names its arrays."""
+
+    def arrays(path: tuple[str, ...], names: Sequence[str]) -> dict[str, Any]:
+        group = file[path[0]]
+        found = {}
+        for full in map(_text, group.attrs["weight_names"]):
+            parts = full.split("/")
+            if len(path) == 1 or path[-1] in parts[:-1]:
+                tensor = parts[-1].partition(":")[0]
+                if tensor in found:
+                    raise ValueError(f"two arrays are called {path[-1]}/{tensor}")
+                found[tensor] = np.asarray(group[full])
+        return {name: found[name] for name in names if name in found}
+
+    return arrays
+
+
+def _text(name: Any) -> str:
+    return name.decode() if isinstance(name, bytes) else str(name)
+
+
 _DAMAGES = (
     *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, MemoryError),
     *(KeyError, ValueError, TypeError, RuntimeError, NotImplementedError),
 )
-
-
-def _weights(path: Path) -> bytes:
-    if path.suffix != ".keras":
-        return path.read_bytes()
-    with zipfile.ZipFile(path) as archive:
-        return archive.read(_WEIGHTS)
 
 
 def _layers(file: Any) -> Layers:
@@ -90,13 +217,16 @@ def _named(arrays: list[Any]) -> dict[str, Any]:
 def write(path: Path, model: Model, framework: str) -> None:
     """Write with Keras itself, atomically: a whole model (.keras) or its weights (.weights.h5).
 
-    Raises FrameworkError where TensorFlow is missing.
+    An archive also holds our own description (`OWN`), so that the way back is exact. Raises
+    FrameworkError where TensorFlow is missing.
     """
     native = frameworks.adapter(framework).build(model.network, model.weights)
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / ("model.keras" if path.suffix == ".keras" else _WEIGHTS)
         if path.suffix == ".keras":
             native.save(made)
+            with zipfile.ZipFile(made, "a") as archive:
+                archive.writestr(OWN, json.dumps(weights.metadata_of(model), ensure_ascii=False))
         else:
             native.save_weights(made)
         write_bytes(path, made.read_bytes())

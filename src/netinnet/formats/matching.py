@@ -10,13 +10,14 @@ taken wrongly where shapes are equal, which is why `nin convert` shows the pairs
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from netinnet.errors import ModelError
+from netinnet.errors import ModelError, check_name
 from netinnet.layout import NativeTensor, native_tensors
 from netinnet.networks.network import Network
 from netinnet.units import times
@@ -29,16 +30,34 @@ Layers = dict[str, Tensors]
 WORDS = {"conv": "convolution", "linear": "linear layer", "norm": "batch norm"}
 
 
-def matched(network: Network, framework: str, layers: Layers, where: str) -> dict[str, str]:
+def matched(
+    network: Network,
+    framework: str,
+    layers: Layers,
+    where: str,
+    corrections: Mapping[str, str] | None = None,
+) -> dict[str, str]:
     """Each layer of `network` with the name that the file has for it.
 
-    Raises ModelError where a layer is missing or too many.
+    `corrections` decide for some layers, by their names; the others are taken in order. Raises
+    ModelError where a layer is missing or too many, or a correction names one that is not there.
     """
     tensors = native_tensors(network, framework)
-    names = {tensor.layer for tensor in tensors.values()}
-    if names == set(layers):
+    names = list(dict.fromkeys(tensor.layer for tensor in tensors.values()))
+    known = dict(corrections or {})
+    for theirs, ours in known.items():
+        check_name(f"layer of {where}", theirs, layers, ModelError)
+        check_name(f"layer of {network.name}", ours, names, ModelError)
+    twice = [name for name, count in Counter(known.values()).items() if count > 1]
+    if twice:
+        raise ModelError(f"{where}: --map gives {twice[0]} twice")
+    if not known and set(names) == set(layers):
         return {name: name for name in names}
-    return _by_order(network, tensors, layers, where)
+    taken = set(known.values())
+    rest = {name: tensor for name, tensor in tensors.items() if tensor.layer not in taken}
+    left = {name: arrays for name, arrays in layers.items() if name not in known}
+    pairs = _by_order(network, rest, left, where) | {ours: theirs for theirs, ours in known.items()}
+    return {name: pairs[name] for name in names}
 
 
 def to_canonical(
@@ -86,7 +105,13 @@ def from_canonical(network: Network, framework: str, weights: Weights) -> Layers
 
 
 def grouped(tensors: Mapping[str, npt.NDArray[Any]]) -> Layers:
-    """Tensors called LAYER.TENSOR as layers; numbers in names count as numbers."""
+    """Tensors called LAYER.TENSOR as layers; numbers in names count as numbers.
+
+    Flax's collections of parameters and running statistics are one.
+    """
+    names = [name.partition(".")[0] for name in tensors]
+    if set(names) <= COLLECTIONS:
+        tensors = {name.partition(".")[2]: array for name, array in tensors.items()}
     layers: Layers = {}
     for name in sorted(tensors, key=natural):
         layer, _, tensor = name.rpartition(".")
@@ -147,5 +172,7 @@ def _nothing_left(
             )
 
 
+COLLECTIONS = {"params", "batch_stats"}
+"""Where Flax's linen keeps a module's arrays."""
 IGNORED = {"num_batches_tracked"}
 """PyTorch counts batches; nothing depends on it."""

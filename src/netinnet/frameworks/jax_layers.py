@@ -34,7 +34,7 @@ class _Conv(nnx.Module):
     """
 
     def __init__(self, layer: Conv, shape: Shape) -> None:
-        self.layer = layer
+        self.layer, self.pads = layer, layer.pads(shape)
         kernel, inputs = layer.kernel, shape.channels // layer.groups
         self.kernel = nnx.Param(jnp.zeros((kernel, kernel, inputs, layer.channels)))
         if layer.bias:
@@ -43,8 +43,7 @@ class _Conv(nnx.Module):
         self.as_product = layer.groups == 1 and (small or (kernel == 1 and layer.padding == 0))
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        layer, kernel = self.layer, self.kernel[...]
-        pads = [(layer.padding, layer.padding)] * 2
+        layer, kernel, pads = self.layer, self.kernel[...], self.pads
         if self.as_product:
             x = jnp.pad(x, ((0, 0), *pads, (0, 0)))
             patches = jnp.concatenate(window_slices(x, layer.kernel, layer.stride), axis=-1)

@@ -187,7 +187,7 @@ def _conv(o: layers.Conv, s: Shape, rngs: nnx.Rngs) -> nnx.Conv:
         o.channels,
         (o.kernel, o.kernel),
         o.stride,
-        padding=[(o.padding, o.padding)] * 2,
+        padding=o.pads(s),
         feature_group_count=o.groups,
         use_bias=o.bias,
         kernel_init=_ZEROS,

@@ -58,6 +58,8 @@ def assemble(network: Network, weights: Mapping[str, Array], context: Any) -> nn
                 if turn := turned.get(place.name):
                     made = nn.Flatten() if turn == "flat" else Function(_as_map)
                     setattr(block, f"{name}_{turn}", made)
+                if getattr(layer, "same", False) and (pad := _pad(layer, place.input)):
+                    setattr(block, f"{name}_pad", pad)
                 made = maker(MODULES, layer, "MXNet")(layer, place.input, f"{name}_")
                 setattr(block, name, made)
         setattr(model, part.name, block)
@@ -100,12 +102,33 @@ def _gelu(functions: Any, x: Any) -> Any:
     return x * functions.npx.sigmoid(x * (layers.GELU.slope + layers.GELU.cubic * x * x))
 
 
-def _rounded_up(o: layers.Pool, s: Shape) -> Function:
-    """A pool that rounds sizes up."""
+def _pad(o: Any, s: Shape) -> Function | None:
+    """Padding that differs from side to side, which MXNet's layers have not."""
+    pads = ((0, 0), (0, 0), *o.pads(s))
+    if isinstance(o, layers.AvgPool) or not any(map(any, pads)):
+        return None
+
+    def zeros(functions: Any, x: Any) -> Any:
+        return functions.np.pad(x, pads)
+
+    def lowest(functions: Any, x: Any) -> Any:
+        # MXNet pads with nothing but zeros, whatever it is asked for.
+        outside = functions.np.pad(functions.np.ones_like(x), pads) - 1
+        return functions.np.pad(x, pads) + _HUGE * outside
+
+    return Function(lowest if isinstance(o, layers.MaxPool) else zeros)
+
+
+_HUGE = 3e38
+"""Nearly the largest float32."""
+
+
+def _cut(o: layers.Pool, s: Shape) -> Function:
+    """A pool that rounds sizes up, or a mean without the padding."""
     (_, height, width), own = o.output(s), (o.padding, o.padding)
     sizes = {"kernel": (o.kernel, o.kernel), "stride": (o.stride, o.stride)}
     around = ((0, 0), (0, 0), own, own)
-    beyond = ((0, 0), (0, 0), *((0, after - o.padding) for _, after in o.pads(s)))
+    beyond = ((0, 0), (0, 0), *((a - o.padding, b - o.padding) for a, b in o.pads(s)))
 
     def largest(functions: Any, x: Any) -> Any:
         y = functions.npx.pooling(x, pool_type="max", pooling_convention="full", pad=own, **sizes)
@@ -142,10 +165,12 @@ MODULES: dict[type[Layer], Callable[[Any, Shape, str], gluon.HybridBlock]] = {
     layers.GELU: lambda o, s, prefix: Function(_gelu),
     layers.Sigmoid: lambda o, s, prefix: nn.Activation("sigmoid", prefix=prefix),
     layers.MaxPool: lambda o, s, prefix: (
-        _rounded_up(o, s) if o.ceil else nn.MaxPool2D(o.kernel, o.stride, o.padding, prefix=prefix)
+        _cut(o, s) if o.ceil else nn.MaxPool2D(o.kernel, o.stride, o.padding, prefix=prefix)
     ),
     layers.AvgPool: lambda o, s, prefix: (
-        _rounded_up(o, s) if o.ceil else nn.AvgPool2D(o.kernel, o.stride, o.padding, prefix=prefix)
+        _cut(o, s)
+        if o.ceil or o.same
+        else nn.AvgPool2D(o.kernel, o.stride, o.padding, prefix=prefix)
     ),
     layers.GlobalAvgPool: lambda o, s, prefix: nn.GlobalAvgPool2D(prefix=prefix),
     layers.Dropout: lambda o, s, prefix: nn.Dropout(o.rate, prefix=prefix),

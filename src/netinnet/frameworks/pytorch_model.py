@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -18,6 +19,26 @@ from netinnet.weights import Array, Weights, shapes
 Table = Mapping[type[Layer], Callable[[Any, Shape], nn.Module]]
 """What makes the module of a layer (first argument) whose input is a shape (second)."""
 
+
+class Scaled(nn.Module):
+    """Each value times a factor of its place."""
+
+    factors: torch.Tensor
+
+    def __init__(self, factors: Any) -> None:
+        super().__init__()
+        self.register_buffer("factors", torch.tensor(factors), persistent=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * self.factors
+
+
+def _avg_pool(o: layers.AvgPool, s: Shape) -> nn.Module:
+    if not o.same:
+        return nn.AvgPool2d(o.kernel, o.stride, o.padding, o.ceil)
+    return nn.Sequential(nn.AvgPool2d(o.kernel, o.stride), Scaled(o.correction(s)))
+
+
 MODULES: Table = {
     layers.Conv: lambda o, s: nn.Conv2d(
         s.channels, o.channels, o.kernel, o.stride, o.padding, groups=o.groups, bias=o.bias
@@ -28,7 +49,7 @@ MODULES: Table = {
     layers.GELU: lambda o, s: nn.GELU("tanh"),
     layers.Sigmoid: lambda o, s: nn.Sigmoid(),
     layers.MaxPool: lambda o, s: nn.MaxPool2d(o.kernel, o.stride, o.padding, ceil_mode=o.ceil),
-    layers.AvgPool: lambda o, s: nn.AvgPool2d(o.kernel, o.stride, o.padding, o.ceil),
+    layers.AvgPool: _avg_pool,
     layers.GlobalAvgPool: lambda o, s: nn.AdaptiveAvgPool2d(1),
     layers.Dropout: lambda o, s: nn.Dropout(o.rate),
     layers.Flatten: lambda o, s: nn.Flatten(),
@@ -51,6 +72,8 @@ def assemble(network: Network, table: Table) -> nn.Sequential:
         modules, name = blocks[placed.block], placed.name.rpartition(".")[2]
         if turn := turned.get(placed.name):
             modules[f"{name}_{turn}"] = _turn(turn, placed.input)
+        if getattr(placed.layer, "same", False) and (pad := _pad(placed.layer, placed.input)):
+            modules[f"{name}_pad"] = pad
         modules[name] = maker(table, placed.layer, "PyTorch")(placed.layer, placed.input)
     if END in turned:
         modules["flat"] = nn.Flatten()
@@ -64,6 +87,14 @@ class Residual(nn.Sequential):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y: torch.Tensor = super().forward(x)  # type: ignore[no-untyped-call]
         return y + x.reshape(y.shape)
+
+
+def _pad(o: Any, s: Shape) -> nn.Module | None:
+    """Padding that differs from side to side, which PyTorch's layers have not."""
+    (top, bottom), (left, right) = o.pads(s)
+    value = -math.inf if isinstance(o, layers.MaxPool) else 0.0
+    sides = (left, right, top, bottom)
+    return nn.ConstantPad2d(sides, value) if any(sides) else None
 
 
 def _turn(turn: str, shape: Shape) -> nn.Module:

@@ -83,6 +83,8 @@ def is_same(layer: Layer) -> bool:
     With a stride that one pads by need, more at the end than at the start; and it leaves padding
     out of an average.
     """
+    if getattr(layer, "same", False):
+        return True
     return (
         isinstance(layer, layers.Conv | layers.MaxPool)
         and layer.stride == 1

@@ -129,15 +129,17 @@ def _padded(keras: Any, o: layers.Conv | layers.Pool, name: str, x: Any) -> Any:
 
 
 def _max_pool(keras: Any, o: layers.MaxPool, name: str, x: Any) -> Any:
-    same, pads = is_same(o), o.pads(shape_of(x))
-    if any(map(any, pads)) and not same:
+    padding = "same" if is_same(o) else "valid"
+    if padding == "valid" and any(map(any, pads := o.pads(shape_of(x)))):
         x = keras.ops.pad(x, [(0, 0), *pads, (0, 0)], constant_values=-np.inf)
-    padding = "same" if same else "valid"
     return keras.layers.MaxPooling2D(o.kernel, o.stride, padding, data_format=LAST, name=name)(x)
 
 
 def _avg_pool(keras: Any, o: layers.AvgPool, name: str, x: Any) -> Any:
-    pool = keras.layers.AveragePooling2D(o.kernel, o.stride, data_format=LAST, name=name)
+    padding = "same" if o.same else "valid"
+    pool = keras.layers.AveragePooling2D(o.kernel, o.stride, padding, data_format=LAST, name=name)
+    if o.same:
+        return pool(x)
     y, correction = pool(_padded(keras, o, name, x)), o.correction(shape_of(x))
     return y if correction is None else y * np.asarray(correction, np.float32)[..., None]
 

@@ -68,4 +68,5 @@ def _read_onnx(path: Path) -> weights.Model:
         ) from error
     checked = weights.check(network, tensors, str(path))
     calibration = weights.calibration_of(network, metadata, str(path))
-    return weights.Model(network, checked, calibration=calibration)
+    notes = {name: text for name, text in metadata.items() if name not in onnx_graph.NOT_NOTES}
+    return weights.Model(network, checked, notes, calibration)

@@ -43,6 +43,8 @@ LOGITS = "logits"
 PROBABILITIES = "probabilities"
 CLASS_MAPS = "class_maps"
 FEATURES = "features"
+NOT_NOTES = ("format", "classes", "network", "calibration")
+"""What a file's metadata says of the model itself."""
 SCALING = ("input.scale", "input.offset")
 """The float constants that are no weights."""
 
@@ -62,9 +64,9 @@ def to_onnx(model: Model, *, with_features: bool = False) -> bytes:
     `class_maps`: float32, n×classes×rows×columns. Where the model is calibrated, `probabilities`
     are so, and there are the `features` of its score (`features.of`): float32, n×features; also
     where they are asked for. Nodes have the layer names of the description; the metadata holds
-    `classes` (a JSON list), `network` and `calibration` (their JSON). Equal models give equal
-    bytes. Raises ModelError where a tensor is missing, a layer has no ONNX form or the weights are
-    too large for one file, and FrameworkError where onnx is not installed.
+    `classes` (a JSON list), `network` and `calibration` (their JSON), and the model's notes. Equal
+    models give equal bytes. Raises ModelError where a tensor is missing, a layer has no ONNX form
+    or the weights are too large for one file, and FrameworkError where onnx is not installed.
     """
     onnx = require("onnx", "the ONNX graph", "onnx>=1.21")
     if reason := too_large(model.network):
@@ -377,9 +379,11 @@ def _finish(graph: _Graph, model: Model, found: Features | None) -> ModelProto:
         producer_name="netinnet",
     )
     calibration = {"calibration": model.calibration.to_json()} if model.calibration else {}
+    notes = {name: text for name, text in sorted(model.notes.items()) if name not in NOT_NOTES}
     helper.set_model_props(
         proto,
         {
+            **notes,
             **calibration,
             "classes": json.dumps(list(network.classes), ensure_ascii=False),
             "network": json.dumps(network.to_dict(), ensure_ascii=False, separators=(",", ":")),

@@ -118,11 +118,23 @@ class Layer:
         return self.words or self.name
 
 
+def _check_same(layer: Conv | Pool) -> None:
+    if layer.same and (layer.padding or layer.ceil):
+        what = "padding" if layer.padding else "ceil"
+        raise NetworkError(f"{layer.name}: same decides the padding; leave out {what}")
+
+
+def _padding_words(layer: Conv | Pool) -> str:
+    return ", pad same" if layer.same else f", pad {layer.padding}" if layer.padding else ""
+
+
 @dataclass(frozen=True)
 class Conv(Sliding, Layer):
     """Square convolution (cross-correlation) with `channels` outputs, zero padding.
 
     With `groups`, inputs and outputs are in as many equal groups, each of which sees only its own.
+    With `same`, the padding is TensorFlow's "same": the output has size / stride pixels, rounded
+    up, and where the zeros that this takes are an odd number, there is one more at the end.
     """
 
     kind: ClassVar[str] = "conv"
@@ -133,6 +145,11 @@ class Conv(Sliding, Layer):
     padding: int = 0
     bias: bool = True
     groups: int = 1
+    same: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_same(self)
 
     def output(self, shape: Shape) -> Shape:
         if shape.channels % self.groups or self.channels % self.groups:
@@ -157,7 +174,7 @@ class Conv(Sliding, Layer):
 
     def describe(self) -> str:
         stride = f", stride {self.stride}" if self.stride != 1 else ""
-        padding = f", pad {self.padding}" if self.padding else ""
+        padding = _padding_words(self)
         size = f"{self.kernel}×{self.kernel}"
         groups = f" in {self.groups} groups" if self.groups != 1 else ""
         return f"conv {size}{stride}{padding}, {self.channels} channels{groups}"
@@ -249,7 +266,8 @@ class Pool(Sliding, Layer):
     """What the two pools share: a square window that slides.
 
     With `ceil`, sizes are rounded up, as Caffe does it: the last window may reach beyond the
-    picture and its padding, but must start before the padding behind the picture.
+    picture and its padding, but must start before the padding behind the picture. With `same`, the
+    padding is TensorFlow's: see `Conv`.
     """
 
     kind: ClassVar[str] = "pool"
@@ -258,9 +276,11 @@ class Pool(Sliding, Layer):
     stride: int
     padding: int = 0
     ceil: bool = False
+    same: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        _check_same(self)
         if 2 * self.padding > self.kernel:
             raise NetworkError(
                 f"{self.name}: padding must be at most half the kernel "
@@ -271,7 +291,7 @@ class Pool(Sliding, Layer):
         return Shape(shape.channels, *self.counts(shape))
 
     def describe(self) -> str:
-        padding = f", pad {self.padding}" if self.padding else ""
+        padding = _padding_words(self)
         word = "max" if isinstance(self, MaxPool) else "average"
         ceil = ", rounded up" if self.ceil else ""
         return f"{word} pool {self.kernel}×{self.kernel}, stride {self.stride}{padding}{ceil}"
@@ -289,7 +309,10 @@ class MaxPool(Pool):
 
 
 class AvgPool(Pool):
-    """Mean over a square window. Padding counts as zeros, what is beyond it not at all."""
+    """Mean over a square window.
+
+    Padding counts as zeros, what is beyond it not at all; with `same`, nor does the padding.
+    """
 
 
 @dataclass(frozen=True)

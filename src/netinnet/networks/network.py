@@ -374,6 +374,7 @@ def nin_block(
     last_relu: bool = True,
     inner: int = 1,
     residual: bool = False,
+    same: bool = False,
 ) -> Block:
     """The NiN block: a convolution, then `pointwise` 1×1 convolutions, ReLU after each.
 
@@ -392,6 +393,7 @@ def nin_block(
         last_relu: With False, nothing follows the last convolution: its outputs are logits.
         inner: The window of the convolutions behind the first, padded so that sizes stay.
         residual: Whether the block's input is added to its output.
+        same: Whether the first convolution is padded as TensorFlow's "same" does it.
 
     Raises:
         NetworkError: As many channel numbers as convolutions are needed.
@@ -407,7 +409,7 @@ def nin_block(
         raise NetworkError(
             f"nin_block: {1 + pointwise} convolutions need as many channel numbers, got {widths}"
         )
-    convs = [Conv(widths[0], kernel, stride, padding, bias)]
+    convs = [Conv(widths[0], kernel, stride, padding, bias, same=same)]
     convs += [Conv(width, inner, padding=inner // 2, bias=bias) for width in widths[1:]]
     made = conv_block(name, convs, norm=norm, last_relu=last_relu)
     return dataclasses.replace(made, residual=residual)

@@ -128,7 +128,7 @@ def fold_resize(network: Network, source: Shape) -> Network | None:
     enlarged = Shape(source.channels, source.height * factor, source.width * factor)
     if factor < 2 or enlarged != network.input or not isinstance(first, Conv):
         return None
-    if first.padding or first.groups != 1 or network.blocks[0].residual:
+    if first.padding or first.same or first.groups != 1 or network.blocks[0].residual:
         return None
     blocks = [list(block.layers) for block in network.blocks]
     blocks[0][0] = ResizedConv(first, factor)

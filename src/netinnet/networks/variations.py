@@ -96,7 +96,7 @@ def nin_arguments(block: Block) -> dict[str, Any] | None:
         "channels": tuple(conv.channels for conv in convs),
         **{"kernel": first.kernel, "stride": first.stride, "padding": first.padding},
         **{"pointwise": len(convs) - 1, "name": block.name, "norm": norm, "bias": first.bias},
-        **{"inner": inner, "residual": block.residual},
+        **{"inner": inner, "residual": block.residual, "same": first.same},
         "last_relu": not isinstance(block.layers[-1], Conv),
     }
     return arguments if nin_block(**arguments) == block else None

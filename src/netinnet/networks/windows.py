@@ -17,11 +17,21 @@ class Sliding:
     stride: int
     padding: int
     ceil: bool = False
+    same: bool = False
 
     def pads(self, shape: tuple[int, int, int]) -> Pads:
         """Padding with which whole windows only are left."""
+        _, height, width = shape
+        if self.same:
+            return self._tensorflows(height), self._tensorflows(width)
         plain = (self.padding, self.padding)
-        return (self._caffes(shape[1]), self._caffes(shape[2])) if self.ceil else (plain, plain)
+        return (self._caffes(height), self._caffes(width)) if self.ceil else (plain, plain)
+
+    def _tensorflows(self, size: int) -> tuple[int, int]:
+        """As many windows as strides begin in the map; an odd pixel is added at the end."""
+        last = (size - 1) // self.stride * self.stride
+        total = max(last + self.kernel - size, 0)
+        return total // 2, total - total // 2
 
     def _caffes(self, size: int) -> tuple[int, int]:
         """It rounds up, unless the last window would start in the padding behind the picture."""
@@ -43,13 +53,20 @@ class Sliding:
     def correction(self, shape: tuple[int, int, int]) -> tuple[tuple[float, ...], ...] | None:
         """Rows × columns of factors on means over whole windows; None where all are 1.
 
-        What of a window is beyond the padding does not count.
+        What of a window is beyond the padding does not count, and with `same` no padding does.
         """
-        if not self.ceil:
+        if not self.ceil and not self.same:
             return None
-        padded = (size + 2 * self.padding for size in shape[1:])
         rows, columns = (
-            [self.kernel / min(self.kernel, size - i * self.stride) for i in range(count)]
-            for size, count in zip(padded, self.counts(shape), strict=True)
+            self._factors(size, before if self.same else self.padding, count)
+            for size, (before, _), count in zip(
+                shape[1:], self.pads(shape), self.counts(shape), strict=True
+            )
         )
         return tuple(tuple(row * column for column in columns) for row in rows)
+
+    def _factors(self, size: int, before: int, count: int) -> list[float]:
+        """The kernel over how many of its pixels count, for each window of an axis."""
+        first, end = (0, size) if self.same else (-before, size + before)
+        starts = (i * self.stride - before for i in range(count))
+        return [self.kernel / (min(s + self.kernel, end) - max(s, first)) for s in starts]

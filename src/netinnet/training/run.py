@@ -162,6 +162,12 @@ class Run:
                 yield event
 
 
+OWN_FILES = frozenset(
+    {*(file.name for file in vars(Run).values() if isinstance(file, _File)), "pictures.csv"}
+)
+"""Names in a run's folder that are the run's own."""
+
+
 def create(
     recipe: Recipe,
     network: Network,
