@@ -46,17 +46,19 @@ function asksServer(model) {
   };
 }
 
-// The service's JSON as what `engine` answers.
-function served(model, { predictions, score, none_of_these: refused, class_maps: maps }, { width, height }) {
+// The service's JSON as what `engine` answers. A logit is the mean of its class's map.
+function served(model, { pictures: [answer] }, { width, height }) {
+  const { predictions, score, none_of_these: refused, class_maps: maps } = answer;
   const chances = new Map(predictions.map(({ name, probability }) => [name, probability]));
-  const logits = new Map(predictions.map(({ name, logit }) => [name, logit]));
+  const flat = maps && model.classes.map((name) => maps[name].flat());
+  const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
   const seen = spans([height, width], model.input.slice(1), model.preprocessing.fit);
   return {
     probabilities: model.classes.map((name) => chances.get(name)),
-    logits: model.classes.map((name) => logits.get(name)),
-    maps: maps && Float32Array.from(maps.flat(2)),
-    score: score ?? null,
-    refused: Boolean(refused),
+    logits: flat && flat.map(mean),
+    maps: flat && Float32Array.from(flat.flat()),
+    score,
+    refused,
     axes: model.maps && seen.map((span, i) => axis(model.maps.cells[i], span)),
   };
 }
