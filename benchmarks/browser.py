@@ -4,8 +4,8 @@
     python benchmarks/browser.py /tmp/peer/node_modules/onnxruntime-web/dist [MODEL]
 
 Both get the same prepared input and run on one thread; the exported graph is the one without
-preprocessing. Prints medians of a picture, their ratio by pairs of rounds, the bytes each needs, and
-how long after opening the page's first answer is there. Needs Chromium and Playwright.
+preprocessing. Prints medians of a picture, their ratio by pairs of rounds, the bytes that each
+needs, and how long after opening the page's first answer is there. Needs Chromium and Playwright.
 """
 
 from __future__ import annotations
@@ -44,9 +44,11 @@ async ([input, plain]) => {
   if (globalThis.ort) {
     ort.env.wasm.numThreads = 1;
     ort.env.wasm.wasmPaths = "/";
-    const session = await ort.InferenceSession.create("/plain.onnx", { executionProviders: ["wasm"] });
+    const providers = { executionProviders: ["wasm"] };
+    const session = await ort.InferenceSession.create("/plain.onnx", providers);
     const [c, h, w] = model.input, planes = new Float32Array(values.length);
-    for (let i = 0; i < h * w; i++) for (let k = 0; k < c; k++) planes[k * h * w + i] = values[i * c + k];
+    for (let i = 0; i < h * w; i++)
+      for (let k = 0; k < c; k++) planes[k * h * w + i] = values[i * c + k];
     const feed = { [session.inputNames[0]]: new ort.Tensor("float32", planes, [1, c, h, w]) };
     kinds["onnxruntime-web"] = async () => (await session.run(feed)).logits.data;
   }
@@ -140,8 +142,8 @@ def measure(port: int, folder: Path, model: netinnet.weights.Model, size: int, p
             firsts.append(fresh.evaluate(FIRST))
             fresh.close()
         print(
-            f"first answer {statistics.median(firsts):.0f} ({min(firsts):.0f}-{max(firsts):.0f}) ms "
-            f"after opening"
+            f"first answer {statistics.median(firsts):.0f} ms after opening "
+            f"({min(firsts):.0f}-{max(firsts):.0f})"
         )
         browser.close()
 

@@ -1,9 +1,14 @@
-"""The README's commands, as written. Only `make test` is left out: it is what runs this."""
+"""The commands and Python examples of README and docs, as written.
+
+Only `make test` is left out: it is what runs this.
+"""
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -11,15 +16,15 @@ from pathlib import Path
 import pytest
 
 from netinnet.data import datasets
-from tests.conftest import ROOT, SMALL, needs
+from tests.conftest import ROOT, SMALL, needs, nin
 
 BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
 PYTHON = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
-SHORTER = " ".join(SMALL)
+PAGES = ("README.md", "docs/training.md", "docs/studies.md", "docs/predict.md")
 
 
-def commands() -> list[str]:
-    text = (ROOT / "README.md").read_text("utf-8")
+def commands(page: str) -> list[str]:
+    text = (ROOT / page).read_text("utf-8")
     return [line for block in BLOCK.findall(text) for line in block.splitlines() if line.strip()]
 
 
@@ -32,58 +37,70 @@ def test_links_and_figures_are_there() -> None:
 
 
 def test_the_two_commands_are_there() -> None:
-    assert {"make train", "make test"} <= set(commands())
+    assert {"make train", "make test"} <= set(commands("README.md"))
+
+
+def test_the_readme_is_short() -> None:
+    text = (ROOT / "README.md").read_text("utf-8")
+    assert len(text.splitlines()) <= 90
+    assert len(text.split()) <= 600
 
 
 @needs("pytorch")
 @pytest.mark.skipif(not (ROOT / "Makefile").exists(), reason="needs the source tree")
-def test_commands_work(
-    fashion_mnist: datasets.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from PIL import Image
-
-    folder = tmp_path / "work"
-    folder.mkdir()
-    Image.fromarray(fashion_mnist.test.images[0, :, :, 0]).save(folder / "boot.png")
+def test_make_train_works(tmp_path: Path) -> None:
+    flags = " ".join([*SMALL, "--output", str(tmp_path / "made")])
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    env = {**os.environ, "PATH": path}
-    for command in commands():
-        if command in ("make test", "make test-slow") or command.startswith(("pip ", "git ")):
-            continue
-        shown = command
-        if command.startswith("make train"):
-            shown = f"make -C {ROOT} train TRAIN_FLAGS='{SHORTER} --output {folder}/made'"
-        elif command.startswith("nin train") and "--resume" not in command:
-            given = {w for w in command.split() if w.startswith("--")}
-            flags = [f"{n} {v}" for n, v in zip(SMALL[::2], SMALL[1::2], strict=True)]
-            shown += " " + " ".join(f for f in flags if f.split()[0] not in given)
-            if "book" in command:
-                shown = shown.replace("512", "64").replace("200", "32") + " --image-size 67"
-        elif "--recipe book" in command and "--dry-run" in command:
-            shown += " --image-size 67 --batch-size 16"
-        done = subprocess.run(
-            ["bash", "-c", shown],
-            cwd=folder,
-            env=env,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=300,
-        )
-        expected = 2 if "--resume" in command else 0
-        assert done.returncode == expected, f"{shown}\n{done.stdout}\n{done.stderr}"
-        if expected == 2:
-            # The run in the README's example is finished here: it was too short to interrupt.
-            assert "the run is finished" in done.stderr
+    done = subprocess.run(
+        ["make", "-C", str(ROOT), "train", f"TRAIN_FLAGS={flags}"],
+        env={**os.environ, "PATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @needs("pytorch")
+@needs("jax")
+@pytest.mark.parametrize("page", PAGES[1:])
+def test_commands_work(fashion_mnist: datasets.Dataset, tmp_path: Path, page: str) -> None:
+    from PIL import Image
+
+    Image.fromarray(fashion_mnist.test.images[0, :, :, 0]).save(tmp_path / "boot.png")
+    for command in commands(page):
+        words = shlex.split(command)
+        assert words[0] == "nin"
+        arguments = shortened(words[1:])
+        done = nin(*arguments, cwd=tmp_path)
+        # The run in the page's example is finished: it was too short to interrupt.
+        expected = 2 if "--resume" in words else 0
+        assert done.returncode == expected, f"{arguments}\n{done.stdout}\n{done.stderr}"
+        if expected == 2:
+            assert "the run is finished" in done.stderr
+
+
+def shortened(arguments: list[str]) -> list[str]:
+    """The same command with few pictures, and the chapter's network on small ones."""
+    is_book = "book" in arguments
+    if arguments[0] == "train" and "--resume" not in arguments:
+        few = ["64", "32", "16", "1"] if is_book else SMALL[1::2]
+        arguments = [*arguments, *itertools.chain(*zip(SMALL[::2], few, strict=True))]
+        return [*arguments, "--image-size", "67"] if is_book else arguments
+    if is_book and "--dry-run" in arguments:
+        return [*arguments, "--image-size", "67", "--batch-size", "16"]
+    return arguments
+
+
+@needs("pytorch")
+@pytest.mark.parametrize("page", ["README.md", "docs/predict.md"])
 def test_python_examples_work(
-    fashion_mnist: datasets.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fashion_mnist: datasets.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, page: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    examples = PYTHON.findall((ROOT / "README.md").read_text("utf-8"))
+    examples = PYTHON.findall((ROOT / page).read_text("utf-8"))
     assert examples
     for example in examples:
         short = example.replace("epochs=1", "epochs=1, train_examples=256, test_examples=100")
-        exec(compile(short, "README.md", "exec"), {"picture": fashion_mnist.test.images[0]})  # noqa: S102
+        exec(compile(short, page, "exec"), {"picture": fashion_mnist.test.images[0]})  # noqa: S102
