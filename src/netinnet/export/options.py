@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from netinnet.errors import NetinnetError, check_name
+from netinnet.training.run import Run
 
 PRECISIONS = ("float32", "float16", "int8")
 PICTURES = 500
@@ -32,7 +31,7 @@ class Options:
         licence: The model's licence, as it is to be written down.
         data_dir: The folder with the data set's files.
         force: Whether an existing file is written over.
-        metrics: What a run's metrics.json says, for the card; filled in for a run folder.
+        run: The run that the model is of, for the card; filled in where it is known.
 
     Raises:
         NetinnetError: For a precision that there is not, and counts below 1.
@@ -50,7 +49,7 @@ class Options:
     licence: str | None = None
     data_dir: Path | None = None
     force: bool = False
-    metrics: Mapping[str, Any] | None = None
+    run: Run | None = None
 
     def __post_init__(self) -> None:
         check_name("precision", self.precision, PRECISIONS)

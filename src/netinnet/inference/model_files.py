@@ -14,6 +14,8 @@ from netinnet.errors import ModelError
 from netinnet.inference import onnx_graph
 from netinnet.networks.network import Network
 
+WHOLE = "float32"
+"""What an ONNX file's metadata calls an export that holds all of the model."""
 SHIPPED = "nin-small-fashion-mnist.safetensors"
 
 
@@ -53,6 +55,8 @@ def _read_onnx(path: Path) -> weights.Model:
     try:
         proto = onnx.load_model_from_string(path.read_bytes())
         metadata = {entry.key: entry.value for entry in proto.metadata_props}
+        if (kind := metadata.get("export", WHOLE)) != WHOLE:
+            raise ModelError(f"a {kind} export, which is not read back: give the model it is of")
         network = Network.from_json(metadata.get("network", ""))
         if json.loads(metadata.get("classes", "0")) != list(network.classes):
             raise ModelError("its list of classes is not its network's")
