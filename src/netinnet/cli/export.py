@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-from cyclopts import Parameter
-
 from netinnet import units
 from netinnet.cli.console import Switch, WholeNumber, choice, console, print_json
 from netinnet.export.options import PICTURES, PRECISIONS, Exported, Options

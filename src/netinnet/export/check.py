@@ -48,10 +48,11 @@ def against_oracle(
         want.append(oracle.logits(model.network, model.weights, x.transpose(0, 3, 1, 2)))
     found = relative(np.concatenate(got), np.concatenate(want))
     if not found <= TOLERANCE[precision]:
+        cure = "; float16 may do, or other --calibrate pictures" if precision == "int8" else ""
         raise ModelError(
             f"{path}: not written: the export's logits are not the network's, they differ by "
-            f"{found:.2g} of the largest ({TOLERANCE[precision]:g} would be rounding in {precision})"
-            + ("; float16 may do, or other --calibrate pictures" if precision == "int8" else "")
+            f"{found:.2g} of the largest (rounding in {precision} is up to "
+            f"{TOLERANCE[precision]:g}){cure}"
         )
     return found
 

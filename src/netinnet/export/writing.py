@@ -111,9 +111,9 @@ def _check_place(source: Path | None, path: Path, force: bool) -> None:
         raise ModelError(f"{path}: the model itself; give the export another name")
     run = Run(folder)
     own = {run.onnx_file.name, run.report_file.name}
-    if run.recipe_file.exists() or (folder / STUDY_FILE).exists():
-        if path.resolve().name in own:
-            raise ModelError(f"{path}: a run's own file; give the export another name or folder")
+    is_run = run.recipe_file.exists() or (folder / STUDY_FILE).exists()
+    if is_run and path.resolve().name in own:
+        raise ModelError(f"{path}: a run's own file; give the export another name or folder")
     if path.exists() and not force:
         raise ModelError(f"{path}: there already; another name, or --force to write over it")
 
