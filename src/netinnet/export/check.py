@@ -81,6 +81,8 @@ def onnx_engine(content: bytes, network: Network, batch: int | None) -> Engine:
     onnxruntime = onnx_graph.require("onnxruntime", "checking an export", "onnxruntime>=1.19")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    # Threads that wait busily take what other processes need, and tiny graphs gain nothing by it.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime has no common class for its errors

@@ -32,7 +32,7 @@ def write(path: Path, model: Model, options: Options, on_progress: Progress) -> 
     pictures, notes = _pictures(model, options, on_progress)
     graph = float32
     if precision == "float16":
-        quantise.halve(graph)
+        quantise.halve(graph, network)
     elif precision == "int8":
         assert pictures is not None
         graph = _in_eight_bits(model, options, pictures)

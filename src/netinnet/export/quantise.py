@@ -14,29 +14,31 @@ import numpy.typing as npt
 from netinnet.errors import ModelError
 from netinnet.inference import onnx_graph
 from netinnet.networks.network import Network
+from netinnet.weights import shapes
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
 LARGEST = 65_504.0
 """The largest number of float16."""
-QUANTISED = ("Conv", "Gemm", "MaxPool", "AveragePool", "Add", "Reshape", "Flatten")
+QUANTISED = ("Conv", "Gemm", "MaxPool", "AveragePool", "Add")
 """What is computed in eight bits. Global average pooling stays in float32, as all that is before
 the first convolution: the mean of a class's map is its logit still."""
 
 
-def halve(proto: ModelProto) -> None:
-    """Store kernels and matrices in float16; they are computed with in float32.
+def halve(proto: ModelProto, network: Network) -> None:
+    """Store the network's kernels and matrices in float16; they are computed with in float32.
 
     A `Cast` behind each weight makes it float32 again, once, when a runtime loads the graph. So
     every runtime reads it, none computes more slowly, and only the weights are rounded. Vectors
-    (biases, batch norm) are few and stay. Raises ModelError for a weight that is too large.
+    (biases, batch norm) are few and stay, and so does the preprocessing. Raises ModelError for a
+    weight that is too large.
     """
     from onnx import TensorProto, helper, numpy_helper
 
-    casts = []
+    casts, kernels = [], {name for name, shape in shapes(network).items() if len(shape) > 1}
     for tensor in proto.graph.initializer:
-        if tensor.data_type != TensorProto.FLOAT or len(tensor.dims) < 2:
+        if tensor.name not in kernels:
             continue
         array = numpy_helper.to_array(tensor)
         if np.abs(array).max(initial=0) > LARGEST:
@@ -81,19 +83,22 @@ def in_eight_bits(
         "onnxruntime.quantization", "int8 quantisation", "onnxruntime>=1.19"
     )
     layers = [placed.name for placed in network.placed_layers()]
-    sums = [f"{block.name}.{part}" for block in network.blocks for part in ("input", "sum")]
+    sums = [f"{block.name}.sum" for block in network.blocks if block.residual]
     # It logs advice (a preprocessing step that the folded graph does not need) to the root logger.
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
         with tempfile.TemporaryDirectory(prefix="netinnet-") as folder:
-            target = Path(folder) / "int8.onnx"
+            # Given by its path: older versions fail with a graph in memory.
+            given, target = Path(folder) / "float32.onnx", Path(folder) / "int8.onnx"
+            given.write_bytes(proto.SerializeToString())
             quantization.quantize_static(
-                proto,
+                str(given),
                 str(target),
                 _Reader(proto.graph.input[0].name, batches),
                 quant_format=quantization.QuantFormat.QDQ,
-                op_types_to_quantize=list(QUANTISED),
+                # Of the softmax older versions want the range; it is no layer and stays as it is.
+                op_types_to_quantize=[*QUANTISED, "Softmax"],
                 per_channel=True,
                 activation_type=quantization.QuantType.QUInt8,
                 weight_type=quantization.QuantType.QInt8,

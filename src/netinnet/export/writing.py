@@ -27,7 +27,7 @@ STUDY_FILE = "study.toml"
 
 
 def export(
-    source: Path | None,
+    source: Path | Model | None,
     path: Path,
     options: Options | None = None,
     on_progress: Progress = silent,
@@ -38,7 +38,7 @@ def export(
     are compared with the NumPy oracle before they take their name.
 
     Args:
-        source: A run folder or model file; the model shipped with netinnet if None.
+        source: A model, a run folder or a model file; the model shipped with netinnet if None.
         path: The file to write.
         options: How; `Options()` if None.
         on_progress: Called with what happens, and how much of it is done.
@@ -55,9 +55,10 @@ def export(
         'ONNX, plain graph of 1, float32'
     """
     options = options or Options()
-    _check(source, path, options)
-    model = model_files.find(source)
-    options = dataclasses.replace(options, run=options.run or _run_of(source))
+    file = None if isinstance(source, Model) else source
+    _check(file, path, options)
+    model = source if isinstance(source, Model) else model_files.find(file)
+    options = dataclasses.replace(options, run=options.run or _run_of(file))
     match path.suffix.lower():
         case ".onnx":
             from netinnet.export import onnx_files
