@@ -6,6 +6,7 @@ logits should give the same up to rounding: at most 1e-5 of the largest logit.
 
     python benchmarks/pixels.py PICTURES              10,000 of Fashion-MNIST, and 500 odd ones
     python benchmarks/pixels.py PICTURES --few        100 and 50
+    python benchmarks/pixels.py PICTURES --only MXNet   in its own environment
 
 PICTURES is a folder, or a .tar(.gz), of photographs: of them the odd pictures are made. What is not
 installed is left out, and said.
@@ -230,6 +231,7 @@ def main() -> None:
     )
     parser.add_argument("pictures", type=Path)
     parser.add_argument("--few", action="store_true")
+    parser.add_argument("--only", choices=RUNTIMES, help="one runtime")
     asked = parser.parse_args()
     clothes, odd = (100, 50) if asked.few else (10_000, 500)
     test = datasets.load("fashion-mnist").test.pictures(np.arange(clothes))
@@ -237,6 +239,8 @@ def main() -> None:
     print("| runtime | model | pictures | largest difference | seconds |\n|---|---|---|---|---|")
     wrong = 0
     for name, runtime in RUNTIMES.items():
+        if asked.only not in (None, name):
+            continue
         if not runtime.is_there:
             print(f"| {name} | not installed | | | |")
             continue

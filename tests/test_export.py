@@ -270,6 +270,23 @@ def test_the_loss_on_fashion_mnist(
     assert 100 * (done.loss.accuracy[0] - done.loss.accuracy[1]) <= points
 
 
+def test_ranges_are_those_of_all_pictures() -> None:
+    """However they are handed over: onnxruntime's own merging of many lost some."""
+    flat, rng = folded(netinnet.load()), np.random.default_rng(4)
+    images = rng.integers(0, 256, (70, 28, 28, 1)) * np.linspace(0.2, 1, 70)[:, None, None, None]
+    graph = onnx_graph.to_onnx(flat)
+    found = []
+    for size in (1, 70):
+        batches = [images[i : i + size].astype(np.uint8) for i in range(0, 70, size)]
+        proto = onnx.load_model_from_string(graph)
+        proto = quantise.in_eight_bits(proto, flat.network, batches)
+        tensors = {t.name: onnx.numpy_helper.to_array(t) for t in proto.graph.initializer}
+        found.append({name: t for name, t in tensors.items() if name.endswith("_scale")})
+    assert found[0].keys() == found[1].keys()
+    for name, scale in found[0].items():
+        np.testing.assert_allclose(scale, found[1][name], rtol=1e-5)
+
+
 def test_quantising_is_reproducible(clothes_folder: Path, tmp_path: Path) -> None:
     options = Options(precision="int8", calibrate=str(clothes_folder), pictures=20, examples=5)
     for name in ("a.onnx", "b.onnx"):

@@ -103,7 +103,6 @@ def in_eight_bits(
                 activation_type=quantization.QuantType.QUInt8,
                 weight_type=quantization.QuantType.QInt8,
                 nodes_to_quantize=[*layers, *sums],
-                extra_options={"CalibMaxIntermediateOutputs": 32},
             )
             result: ModelProto = onnx.load_model_from_string(target.read_bytes())
     finally:
