@@ -379,7 +379,7 @@ def test_only_whole_float32_exports_are_read_back(clothes_folder: Path, tmp_path
         (Options(precision="int8", **more), "int8"),
     ):
         writing.export(None, tmp_path / "other.onnx", dataclasses.replace(options, force=True))
-        with pytest.raises(ModelError, match=f"a {kind} export, which is not read back"):
+        with pytest.raises(ModelError, match=rf"an export \({kind}\), which is not read back"):
             model_files.find(tmp_path / "other.onnx")
 
 
