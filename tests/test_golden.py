@@ -26,6 +26,7 @@ COMMANDS = {
     "summary-help": ["summary", "--help"],
     "data-help": ["data", "--help"],
     "convert-help": ["convert", "--help"],
+    "export-help": ["export", "--help"],
     "frameworks-help": ["frameworks", "--help"],
     "reliability-help": ["reliability", "--help"],
     "ablate-help": ["ablate", "--help"],

@@ -30,6 +30,9 @@ SCORE = "energy - distance"
 BINS = 15
 LOWEST, HIGHEST = 0.05, 20.0
 """Between these a temperature is looked for."""
+HALF = 65_504.0
+"""The largest number of float16."""
+_CODES = {"float32": "<f4", "float16": "<f2"}
 WEIGHTS = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 """Factors on the energy's weight that counter-examples choose from."""
 
@@ -100,11 +103,18 @@ class Calibration:
         more = self.counter_examples
         return {**values, "counter_examples": more and vars(more)}
 
-    def to_json(self) -> str:
-        """For a model's metadata: the arrays are base64 of little-endian float32."""
-        shape = {"shape": list(self.means.shape)}
-        arrays = {name: _packed(getattr(self, name)) for name in ("means", "whitening")}
-        return json.dumps({**self.to_dict(), **shape, **arrays}, separators=(",", ":"))
+    def to_json(self, halved: bool = False) -> str:
+        """For a model's metadata: the arrays are base64 of little-endian float32.
+
+        Or of float16, where `halved` and their values allow it; `numbers` then says so.
+        """
+        arrays = {name: getattr(self, name) for name in ("means", "whitening")}
+        shape: dict[str, Any] = {"shape": list(self.means.shape)}
+        if halved and all(np.abs(array).max() < HALF for array in arrays.values()):
+            shape["numbers"] = "float16"
+        code = _CODES[shape.get("numbers", "float32")]
+        packed = {name: _packed(array, code) for name, array in arrays.items()}
+        return json.dumps({**self.to_dict(), **shape, **packed}, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str, where: str) -> Calibration:
@@ -114,8 +124,9 @@ class Calibration:
             if values.pop("score") != SCORE:
                 raise ModelError("its score is one of another version of netinnet")
             classes, size = values.pop("shape")
-            values["means"] = _unpacked(values["means"], (classes, size))
-            values["whitening"] = _unpacked(values["whitening"], (size, size))
+            code = _CODES[values.pop("numbers", "float32")]
+            values["means"] = _unpacked(values["means"], (classes, size), code)
+            values["whitening"] = _unpacked(values["whitening"], (size, size), code)
             values["ece"] = (float(values["ece"][0]), float(values["ece"][1]))
             if (more := values.get("counter_examples")) is not None:
                 values["counter_examples"] = CounterExamples(**more)
@@ -288,12 +299,12 @@ def check_share(refuse: float) -> None:
         raise NetinnetError(f"refuse must be above 0 and below 1, as 0.01, got {refuse:g}")
 
 
-def _packed(array: Array) -> str:
-    return base64.b64encode(array.astype("<f4").tobytes()).decode()
+def _packed(array: Array, code: str) -> str:
+    return base64.b64encode(array.astype(code).tobytes()).decode()
 
 
-def _unpacked(text: str, shape: tuple[int, int]) -> Array:
-    array = np.frombuffer(base64.b64decode(text, validate=True), "<f4").reshape(shape)
+def _unpacked(text: str, shape: tuple[int, int], code: str) -> Array:
+    array = np.frombuffer(base64.b64decode(text, validate=True), code).reshape(shape)
     if not np.isfinite(array).all():
         raise ModelError("its numbers are not finite")
     return array.astype(np.float32)

@@ -20,8 +20,9 @@ from netinnet.errors import NetinnetError
 def replacing(path: Path) -> Iterator[IO[bytes]]:
     """Open a temporary file that takes the place of `path` when the block ends without an error.
 
-    The content is on the disk before the rename, so after a crash `path` is the old file or the
-    new one. Raises NetinnetError for a full disk or a folder that can't be written.
+    What was written can be read back before that (`seek`, `read`). The content is on the disk
+    before the rename, so after a crash `path` is the old file or the new one. Raises NetinnetError
+    for a full disk or a folder that can't be written.
     """
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -29,7 +30,7 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
             dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"
         )
         try:
-            with os.fdopen(handle, "wb") as file:
+            with os.fdopen(handle, "w+b") as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())

@@ -36,7 +36,10 @@ COMMANDS = {
         "tune": "Search for a better recipe, judged on a validation split.",
         "compare": "Compare networks: size, speed and accuracy.",
     },
-    "Convert": {"convert": "Convert a model between frameworks' own files."},
+    "Convert": {
+        "convert": "Convert a model between frameworks' own files.",
+        "export": "Write a model as a graph for other programs, small or plain, or its model card.",
+    },
 }
 """Every command and its line of help, by the group that it is shown in."""
 MODULES = {"resources": "summary"}

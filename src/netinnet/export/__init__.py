@@ -1,0 +1,1 @@
+"""Forms of a model that others read: ONNX graphs of several kinds, TFLite, a model card, a page."""

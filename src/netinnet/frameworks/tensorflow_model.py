@@ -15,6 +15,7 @@ from netinnet.networks import layers
 from netinnet.networks.layers import Layer, maker
 from netinnet.networks.network import Block, Network
 from netinnet.networks.ranks import END, turns
+from netinnet.networks.windows import Pads
 from netinnet.weights import Array, Weights
 
 LAST = "channels_last"
@@ -129,10 +130,27 @@ def _padded(keras: Any, o: layers.Conv | layers.Pool, name: str, x: Any) -> Any:
 
 
 def _max_pool(keras: Any, o: layers.MaxPool, name: str, x: Any) -> Any:
-    padding = "same" if is_same(o) else "valid"
-    if padding == "valid" and any(map(any, pads := o.pads(shape_of(x)))):
-        x = keras.ops.pad(x, [(0, 0), *pads, (0, 0)], constant_values=-np.inf)
+    same, pads = is_same(o), o.pads(shape_of(x))
+    if not same:
+        x = _repeated_border(keras, pads, x)
+    padding = "same" if same else "valid"
     return keras.layers.MaxPooling2D(o.kernel, o.stride, padding, data_format=LAST, name=name)(x)
+
+
+def _repeated_border(keras: Any, pads: Pads, x: Any) -> Any:
+    """A map with its border repeated around it, which changes no maximum.
+
+    A window that reaches beyond the border has seen the border's own pixel. Minus infinity would do
+    as well in floats, but it has no place among eight-bit numbers, and zeros only behind a ReLU:
+    a block may be put behind anything.
+    """
+    while any(map(any, pads)):
+        # A reflection of one pixel repeats it.
+        ones = [(min(before, 1), min(behind, 1)) for before, behind in pads]
+        x = keras.ops.pad(x, [(0, 0), *ones, (0, 0)], mode="symmetric")
+        (a, b), (c, d) = pads
+        pads = (max(a - 1, 0), max(b - 1, 0)), (max(c - 1, 0), max(d - 1, 0))
+    return x
 
 
 def _avg_pool(keras: Any, o: layers.AvgPool, name: str, x: Any) -> Any:

@@ -14,6 +14,8 @@ from netinnet.errors import ModelError
 from netinnet.inference import onnx_graph
 from netinnet.networks.network import Network
 
+WHOLE = "float32"
+"""What an ONNX file's metadata calls an export that holds all of the model."""
 SHIPPED = "nin-small-fashion-mnist.safetensors"
 
 
@@ -53,6 +55,12 @@ def _read_onnx(path: Path) -> weights.Model:
     try:
         proto = onnx.load_model_from_string(path.read_bytes())
         metadata = {entry.key: entry.value for entry in proto.metadata_props}
+    except Exception as error:  # a parser of foreign files can raise anything
+        raise _damaged(path, error) from error
+    if (kind := metadata.get("export", WHOLE)) != WHOLE:
+        cure = "give the model that it was made of"
+        raise ModelError(f"{path}: an export ({kind}), which is not read back: {cure}")
+    try:
         network = Network.from_json(metadata.get("network", ""))
         if json.loads(metadata.get("classes", "0")) != list(network.classes):
             raise ModelError("its list of classes is not its network's")
@@ -62,11 +70,13 @@ def _read_onnx(path: Path) -> weights.Model:
             for tensor in proto.graph.initializer
             if tensor.data_type == onnx.TensorProto.FLOAT and tensor.name not in onnx_graph.SCALING
         }
-    except Exception as error:  # a parser of foreign files can raise anything
-        raise ModelError(
-            f"{path}: not an ONNX file that nin wrote, or damaged ({error})"
-        ) from error
+    except Exception as error:  # as above
+        raise _damaged(path, error) from error
     checked = weights.check(network, tensors, str(path))
     calibration = weights.calibration_of(network, metadata, str(path))
     notes = {name: text for name, text in metadata.items() if name not in onnx_graph.NOT_NOTES}
     return weights.Model(network, checked, notes, calibration)
+
+
+def _damaged(path: Path, error: Exception) -> ModelError:
+    return ModelError(f"{path}: not an ONNX file that nin wrote, or damaged ({error})")

@@ -73,10 +73,11 @@ def to_onnx(model: Model, *, with_features: bool = False) -> bytes:
         cure = "use a smaller input or a network without large dense layers"
         raise ModelError(f"{model.network.name}: {reason}; {cure}")
     weights = check(model.network, model.weights, model.network.name)
-    graph = _Graph(weights)
+    graph = Graph(weights)
     _add_preprocessing(graph, model.network)
     found = features.of(model.network) if with_features or model.calibration else None
-    _add_layers(graph, model, found)
+    maps = class_maps.of(model.network)
+    add_layers(graph, model, found, maps)
     proto = _finish(graph, model, found)
     onnx.checker.check_model(proto)
     return bytes(proto.SerializeToString(deterministic=True))
@@ -97,7 +98,7 @@ def require(package: str, what: str, requirement: str) -> Any:
         raise FrameworkError(f"{what} needs {package}: pip install '{requirement}'") from error
 
 
-class _Graph:
+class Graph:
     """Nodes and constants of a graph that grows, and the value at its end.
 
     `end` is the name of the newest value of the main line.
@@ -143,7 +144,7 @@ class _Graph:
         return [self.constant(name, self.weights[name], np.float32) for name in full]
 
 
-def _add_preprocessing(graph: _Graph, network: Network) -> None:
+def _add_preprocessing(graph: Graph, network: Network) -> None:
     """Pictures to the network's input: the arithmetic of `preprocessing.prepare`, as nodes."""
     from onnx import TensorProto
 
@@ -180,7 +181,7 @@ def _add_preprocessing(graph: _Graph, network: Network) -> None:
         graph.then("Pad", "input.padded", [pads, "", axes])
 
 
-def _centred(graph: _Graph, frame: str, ratio: str) -> tuple[str, str]:
+def _centred(graph: Graph, frame: str, ratio: str) -> tuple[str, str]:
     """Nodes that compute `preprocessing.spans`: where a part starts, down and across, and its size.
 
     `frame` and `ratio` are (height, width).
@@ -204,7 +205,7 @@ def _centred(graph: _Graph, frame: str, ratio: str) -> tuple[str, str]:
 
 
 def _resize_matrix(
-    graph: _Graph, name: str, size: str, axis: int, target: int, place: str | None = None
+    graph: Graph, name: str, size: str, axis: int, target: int, place: str | None = None
 ) -> str:
     """Nodes that compute `preprocessing.resize_matrix(size[axis], target)`; returns its name.
 
@@ -244,10 +245,15 @@ def _resize_matrix(
     return graph.node("Div", name, [heights, total])
 
 
-def _add_layers(graph: _Graph, model: Model, found: Features | None) -> None:
-    """All layers in order, ending in `logits` and `probabilities`; the other outputs on the way."""
+def add_layers(
+    graph: Graph,
+    model: Model,
+    found: Features | None = None,
+    maps: class_maps.ClassMaps | None = None,
+) -> None:
+    """All layers in order, ending in `logits` and `probabilities`; `found` and `maps` are made
+    outputs on the way, if there are any."""
     network = model.network
-    maps = class_maps.of(network)
     turned = turns(network)
     start = graph.end
     for name, block, layer, shape, _, opens, closes in network.placed_layers():
@@ -286,12 +292,12 @@ def _add_layers(graph: _Graph, model: Model, found: Features | None) -> None:
         graph.node("Conv", CLASS_MAPS, [pooled, weight, *bias], kernel_shape=[1, 1])
 
 
-def _name_end(graph: _Graph, name: str) -> None:
+def _name_end(graph: Graph, name: str) -> None:
     """Call the value at the end `name`, as an output of the graph; the node keeps its own name."""
     graph.nodes[-1].output[0] = graph.end = name
 
 
-def _turn(graph: _Graph, name: str, turn: str) -> None:
+def _turn(graph: Graph, name: str, turn: str) -> None:
     """Make the value in front of a layer a vector or a map: see `networks/ranks.py`."""
     if turn == "flat":
         graph.then("Flatten", f"{name}.flat", axis=1)
@@ -305,14 +311,14 @@ def _window(layer: Any, shape: Shape) -> dict[str, Any]:
     return {"kernel_shape": size, "strides": stride, "pads": [top, left, bottom, right]}
 
 
-Maker = Callable[[_Graph, str, Any, Shape], None]
+Maker = Callable[[Graph, str, Any, Shape], None]
 """Adds one layer to the graph; it gets the layer's name, the layer and its input's shape."""
 
 AFFINE = ("weight", "bias")
 STATISTICS = (*AFFINE, "running_mean", "running_var")
 
 
-def _gelu(graph: _Graph, name: str, layer: layers.GELU, _: Shape) -> None:
+def _gelu(graph: Graph, name: str, layer: layers.GELU, _: Shape) -> None:
     """ONNX has it from opset 20 on."""
     x = graph.end
     slope = graph.number(f"{name}.slope", layer.slope)
@@ -325,7 +331,7 @@ def _gelu(graph: _Graph, name: str, layer: layers.GELU, _: Shape) -> None:
     graph.then("Mul", name, [x])
 
 
-def _avg_pool(graph: _Graph, name: str, layer: layers.AvgPool, shape: Shape) -> None:
+def _avg_pool(graph: Graph, name: str, layer: layers.AvgPool, shape: Shape) -> None:
     """Runtimes differ in what they divide by where they round up themselves."""
     graph.then("AveragePool", name, count_include_pad=1, **_window(layer, shape))
     if correction := layer.correction(shape):
@@ -353,7 +359,7 @@ MAKERS: dict[type[Layer], Maker] = {
 """The ONNX form of every layer, by its exact type."""
 
 
-def _finish(graph: _Graph, model: Model, found: Features | None) -> ModelProto:
+def _finish(graph: Graph, model: Model, found: Features | None) -> ModelProto:
     """The graph with its inputs, outputs and metadata, as a model."""
     from onnx import TensorProto, helper
 
