@@ -83,14 +83,16 @@ def main() -> None:
     model = model_files.find(Path(sys.argv[2]) if len(sys.argv) > 2 else None)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        size = page.write(folder / "page.html", model)
+        text = page.page(model)
+        (folder / "page.html").write_text(text)
+        size = len(text.encode())
         # The same page without its policy, so that the peer's code may run in it.
-        text = (folder / "page.html").read_text()
+
         start = text.index('<meta http-equiv="Content-Security-Policy"')
         text = text[:start] + text[text.index(">", start) + 1 :]
         text = text.replace("</body>", f'<script src="{PEER[0]}"></script></body>')
         (folder / "both.html").write_text(text)
-        (folder / "plain.onnx").write_bytes(plain.to_onnx(model, 1))
+        (folder / "plain.onnx").write_bytes(plain.graph(model, 1).SerializeToString())
         for file in PEER:
             shutil.copy(dist / file, folder)
         peer = sum((folder / file).stat().st_size for file in (*PEER, "plain.onnx"))

@@ -31,7 +31,7 @@ def main() -> None:
     Image.fromarray(picture).save(buffer, "PNG")
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as started:
         file = Path(folder) / "page.html"
-        page.write(file, netinnet.load(), title="What are you wearing?")
+        file.write_text(page.page(netinnet.load(), title="What are you wearing?"))
         browser = started.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox"]
         )

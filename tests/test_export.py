@@ -269,7 +269,7 @@ def test_sizes_and_losses(
 def test_the_loss_on_fashion_mnist(
     precision: str, points: float, count: int, tmp_path: Path
 ) -> None:
-    options = Options(precision=precision, examples=count)
+    options = Options(precision=precision, test_pictures=count)
     done = writing.export(None, tmp_path / "small.onnx", options)
     assert done.loss is not None
     assert done.loss.accuracy is not None
@@ -295,7 +295,7 @@ def test_ranges_are_those_of_all_pictures() -> None:
 
 
 def test_quantising_is_reproducible(clothes_folder: Path, tmp_path: Path) -> None:
-    options = Options(precision="int8", calibrate=str(clothes_folder), pictures=20, examples=5)
+    options = Options(precision="int8", calibrate=str(clothes_folder), pictures=20, test_pictures=5)
     for name in ("a.onnx", "b.onnx"):
         writing.export(None, tmp_path / name, options)
     assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
@@ -304,7 +304,7 @@ def test_quantising_is_reproducible(clothes_folder: Path, tmp_path: Path) -> Non
 def test_class_maps_keep_their_meaning_in_eight_bits(clothes_folder: Path, tmp_path: Path) -> None:
     """The mean of a class's map is its logit."""
     path = tmp_path / "small.onnx"
-    options = Options(precision="int8", calibrate=str(clothes_folder), examples=5)
+    options = Options(precision="int8", calibrate=str(clothes_folder), test_pictures=5)
     writing.export(None, path, options)
     images = np.random.default_rng(0).integers(0, 256, (2, 28, 28, 1), dtype=np.uint8)
     proto = onnx.load_model(path)
@@ -347,7 +347,7 @@ def test_the_seed_draws_the_pictures(clothes: datasets.Dataset, clothes_folder: 
 @pytest.mark.parametrize("is_plain", [False, True])
 def test_metadata(precision: str, is_plain: bool, clothes_folder: Path, tmp_path: Path) -> None:
     path, model = tmp_path / "small.onnx", netinnet.load()
-    more = {} if precision == "float32" else {"calibrate": str(clothes_folder), "examples": 5}
+    more = {} if precision == "float32" else {"calibrate": str(clothes_folder), "test_pictures": 5}
     options = Options(precision=precision, plain=is_plain, licence="Apache-2.0", **more)
     writing.export(None, path, options)
     said = metadata_of(path)
@@ -379,7 +379,7 @@ def test_only_whole_float32_exports_are_read_back(clothes_folder: Path, tmp_path
     back = model_files.find(tmp_path / "whole.onnx")
     for name, array in netinnet.load().weights.items():
         np.testing.assert_array_equal(back.weights[name], array)
-    more = {"calibrate": str(clothes_folder), "examples": 5}
+    more = {"calibrate": str(clothes_folder), "test_pictures": 5}
     for options, kind in (
         (Options(plain=True), "plain float32"),
         (Options(precision="float16", **more), "float16"),
@@ -419,7 +419,10 @@ def test_a_wrong_export_leaves_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path
     [
         (["a.txt"], "a.txt: no kind of export; the file's name says it: .onnx"),
         (["a.keras"], "nin convert writes frameworks' own files"),
-        (["a.html"], "writes no page"),
+        (["a.html", "--precision", "int8"], "a page's weights are float16 or float32, not int8"),
+        (["a.html", "--plain"], "--plain is not for .html files"),
+        (["a.html", "--examples", "."], "--examples: no picture in ."),
+        (["a.md", "--title", "Birds"], "--title is not for .md files"),
         (["a.md", "--plain"], "--plain is not for .md files"),
         (["a.tflite", "--plain"], "--plain is not for .tflite files"),
         (["a.onnx", "--batch", "2"], "--batch goes with --plain"),
@@ -531,7 +534,11 @@ def test_markdown_of_a_card_is_escaped() -> None:
 def test_from_python(tmp_path: Path, clothes_folder: Path) -> None:
     model = netinnet.load()
     done = netinnet.export_model(
-        model, tmp_path / "a.onnx", precision="float16", calibrate=str(clothes_folder), examples=5
+        model,
+        tmp_path / "a.onnx",
+        precision="float16",
+        calibrate=str(clothes_folder),
+        test_pictures=5,
     )
     assert isinstance(done, Exported)
     assert done.difference is not None

@@ -42,7 +42,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     picture = Image.fromarray(boot()[..., 0])
     picture.save(path.with_name("boot.png"))
     shown = examples.read([path.with_name("boot.png")], print)
-    page.write(path, netinnet.load(), precision="float32", examples=shown)
+    path.write_text(page.page(netinnet.load(), precision="float32", shown=shown))
     return path
 
 

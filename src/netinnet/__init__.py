@@ -275,6 +275,7 @@ def calibrate(
 def export_model(model: str | Path | Model | None, path: str | Path, **options: Any) -> Exported:
     """Write a model in a form that other programs read; the kind follows from the file's name.
 
+    `.html` is a page that shows the model and computes its answers in any browser;
     `.onnx` is a graph from uint8 pictures to probabilities, or with `plain` one of fixed size for
     preprocessed pictures; `.tflite` is TensorFlow Lite's, `.md` a model card. Every graph is
     compared with the network before it takes its name.
@@ -284,7 +285,8 @@ def export_model(model: str | Path | Model | None, path: str | Path, **options: 
             package if None.
         path: the file to write.
         options: those of `export.options.Options`: plain, batch, precision (`float32`, `float16`,
-            `int8`), calibrate, pictures, seed, examples, licence, data_dir, force.
+            `int8`), calibrate, pictures, seed, test_pictures, title, examples (paths), licence,
+            data_dir, force.
 
     Returns:
         What was written: `size` in bytes, `difference` from the network, `loss` (accuracy before

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
+from cyclopts import Parameter
+
 from netinnet import units
 from netinnet.cli.console import Switch, WholeNumber, choice, console, print_json
 from netinnet.export.options import PICTURES, PRECISIONS, Exported, Options
@@ -18,20 +20,24 @@ def export(
     plain: Switch = False,
     batch: WholeNumber = 1,
     precision: Annotated[
-        str, choice(PRECISIONS, "Of the weights, and with int8 of what is computed; float32.")
-    ] = "float32",
+        str | None,
+        choice(PRECISIONS, "Of the weights; a page has float16, others float32, if not given."),
+    ] = None,
     calibrate: str | None = None,
     pictures: WholeNumber = PICTURES,
     seed: WholeNumber = 0,
-    examples: WholeNumber | None = None,
+    test_pictures: WholeNumber | None = None,
+    title: str | None = None,
+    examples: Annotated[list[Path] | None, Parameter(negative=(), consume_multiple=True)] = None,
     data_dir: Path | None = None,
     licence: str | None = None,
     force: Switch = False,
     json: Switch = False,
 ) -> None:
-    """Write a model in a form that other programs read: a graph, a TFLite file, a model card.
+    """Write a model as a page, or in a form that other programs read: a graph, a model card.
 
-    The kind follows from the file's name: `.onnx` (a graph from uint8 pictures to probabilities),
+    The kind follows from the file's name: `.html` (one page that shows the model and computes its
+    answers itself, for any browser), `.onnx` (a graph from uint8 pictures to probabilities),
     `.tflite` (TensorFlow Lite; needs TensorFlow), `.md` (a model card). Every graph is compared
     with the network before it takes its name, and what a smaller precision changes is measured
     and said. An export is not read back, but for a whole `.onnx` in float32.
@@ -55,8 +61,13 @@ def export(
         Of them so many, drawn by the seed, for the ranges.
     seed
         Which ones.
-    examples
+    test_pictures
         Test pictures that the loss is measured on; all, 10,000 at most, if not given.
+    title
+        A page's heading; the network's name if not given.
+    examples
+        Picture files and folders that a page offers to try, 24 at most; nothing but their pixels
+        is kept.
     data_dir
         Folder with the data set's files.
     licence
@@ -77,7 +88,9 @@ def export(
         calibrate=calibrate,
         pictures=pictures,
         seed=seed,
-        examples=examples,
+        test_pictures=test_pictures,
+        title=title,
+        examples=tuple(examples or ()),
         licence=licence,
         data_dir=data_dir,
         force=force,

@@ -13,7 +13,7 @@ from netinnet.data import datasets, picture_folder, pictures
 from netinnet.data.folder import has_arrays
 from netinnet.data.source import Progress, Source, View
 from netinnet.errors import DataError
-from netinnet.export.options import MOST_EXAMPLES, Options
+from netinnet.export.options import MOST_TEST_PICTURES, Options
 from netinnet.training import learnt
 from netinnet.weights import Model
 
@@ -62,7 +62,7 @@ def find(model: Model, options: Options, on_progress: Progress) -> AtHand:
         for picture in data.train.pictures(chosen)
     ]
     same = data.facts.classes == model.network.classes and data.facts.channels == shape.channels
-    count = min(len(data.test), options.examples or MOST_EXAMPLES)
+    count = min(len(data.test), options.test_pictures or MOST_TEST_PICTURES)
     return AtHand(data.name, some, View(data.test, np.arange(count)) if same and count else None)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,9 @@ import numpy as np
 from netinnet.errors import ModelError, check_name
 from netinnet.inference import class_maps, explanation
 from netinnet.networks import features, layers
-from netinnet.networks.network import PlacedLayer
+from netinnet.networks.network import Network, PlacedLayer
 from netinnet.networks.windows import Sliding
-from netinnet.weights import Model, check
+from netinnet.weights import Model, Weights, check, shapes
 
 PRECISIONS = ("float16", "float32")
 FIELDS = ("stride", "kernel", "groups", "epsilon", "slope")
@@ -56,7 +57,7 @@ def data(model: Model, kernel: bytes, precision: str = "float16") -> dict[str, A
         "calibration": _calibration(model),
         "precision": precision,
         "tensors": [[name, int(array.size)] for name, array in weights.items()],
-        "weights": _base64(_packed(model, weights, precision)),
+        "weights": _base64(packed(model, precision)),
         "kernel": _base64(kernel),
     }
 
@@ -88,7 +89,9 @@ def _calibration(model: Model) -> dict[str, Any] | None:
     return {name: values[name] for name in kept}
 
 
-def _packed(model: Model, weights: dict[str, Any], precision: str) -> bytes:
+def packed(model: Model, precision: str) -> bytes:
+    """All weights in layer order. Raises ModelError where one is too large for float16."""
+    weights = check(model.network, model.weights, model.network.name)
     if precision == "float32":
         return b"".join(array.astype("<f4").tobytes() for array in weights.values())
     largest = np.finfo(np.float16).max
@@ -99,6 +102,17 @@ def _packed(model: Model, weights: dict[str, Any], precision: str) -> bytes:
                 f"use --precision float32"
             )
     return b"".join(array.astype("<f2").tobytes() for array in weights.values())
+
+
+def unpacked(network: Network, content: bytes, precision: str) -> Weights:
+    """The inverse of `packed`, as JavaScript does it."""
+    numbers = np.frombuffer(content, "<f2" if precision == "float16" else "<f4")
+    result, at = {}, 0
+    for name, shape in shapes(network).items():
+        size = math.prod(shape)
+        result[name] = numbers[at : at + size].astype(np.float32).reshape(shape)
+        at += size
+    return result
 
 
 def _base64(content: bytes) -> str:

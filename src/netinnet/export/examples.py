@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,7 +27,7 @@ class Example(NamedTuple):
     data: str
 
 
-def read(paths: Sequence[Path], note: pictures.Callable[[str], None]) -> list[Example]:
+def read(paths: Sequence[Path], note: Callable[[str], None]) -> list[Example]:
     """Examples of picture files and folders, of which nothing but the pixels is kept.
 
     Args:

@@ -49,7 +49,7 @@ def describe(proto: ModelProto, model: Model, options: Options) -> None:
     network, found = model.network, model.calibration
     texts = {
         "classes": json.dumps(list(network.classes), ensure_ascii=False),
-        "export": f"{'plain ' if options.plain else ''}{options.precision}",
+        "export": f"{'plain ' if options.plain else ''}{options.numbers}",
         "licence": options.licence or "none given",
         "netinnet": VERSION,
         "network": json.dumps(network.to_dict(), ensure_ascii=False, separators=(",", ":")),
@@ -60,7 +60,7 @@ def describe(proto: ModelProto, model: Model, options: Options) -> None:
     if found is not None:
         texts["temperature"] = f"{found.temperature:.9g}"
         if not options.plain:
-            texts["calibration"] = found.to_json(halved=options.precision != "float32")
+            texts["calibration"] = found.to_json(halved=options.numbers != "float32")
             texts["threshold"] = "none" if found.threshold is None else f"{found.threshold:.9g}"
     del proto.metadata_props[:]
     helper.set_model_props(proto, dict(sorted(texts.items())))

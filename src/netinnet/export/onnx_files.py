@@ -26,7 +26,7 @@ AXES = (0, 3, 1, 2)
 def write(path: Path, model: Model, options: Options, on_progress: Progress) -> Exported:
     """Write a model as an ONNX file: see `writing.export`."""
     batch = options.batch if options.plain else None
-    network, precision = model.network, options.precision
+    network, precision = model.network, options.numbers
     float32 = _float32(model, options)
     before = float32.SerializeToString(deterministic=True)
     pictures, notes = _pictures(model, options, on_progress)
@@ -69,12 +69,12 @@ def _pictures(
     model: Model, options: Options, on_progress: Progress
 ) -> tuple[at_hand.AtHand | None, tuple[str, ...]]:
     """What a smaller precision is measured on; int8 can't do without, float16 says so."""
-    if options.precision == "float32":
+    if options.numbers == "float32":
         return None, ()
     try:
         return at_hand.find(model, options, on_progress), ()
     except NetinnetError as error:
-        if options.precision == "int8":
+        if options.numbers == "int8":
             cure = "--calibrate names a data set or folder"
             raise NetinnetError(f"int8 needs pictures to measure ranges on; {cure}: {error}") from (
                 error
@@ -99,4 +99,4 @@ def _in_eight_bits(model: Model, options: Options, pictures: at_hand.AtHand) -> 
 
 def _kind(options: Options) -> str:
     form = f"plain graph of {options.batch}" if options.plain else "graph with preprocessing"
-    return f"ONNX, {form}, {options.precision}"
+    return f"ONNX, {form}, {options.numbers}"

@@ -11,7 +11,7 @@ from netinnet.training.run import Run
 PRECISIONS = ("float32", "float16", "int8")
 PICTURES = 500
 """Calibration pictures, if nothing else is asked for."""
-MOST_EXAMPLES = 10_000
+MOST_TEST_PICTURES = 10_000
 """Test pictures that a loss is measured on, if nothing else is asked for."""
 
 
@@ -22,12 +22,15 @@ class Options:
     Args:
         plain: A graph of fixed size and simple operators, without the preprocessing.
         batch: Pictures at a time, where the size is fixed.
-        precision: Of the weights (and, with int8, of what is computed): a name in `PRECISIONS`.
+        precision: Of the weights (and, with int8, of what is computed): a name in `PRECISIONS`;
+            None for the kind's own, float16 in a page and float32 elsewhere.
         calibrate: Data set or folder whose pictures int8's ranges are measured on, and the loss;
             None for what the model learnt.
         pictures: How many of them the ranges are measured on.
         seed: Decides which ones.
-        examples: Test pictures that the loss is measured on; None for all, `MOST_EXAMPLES` at most.
+        test_pictures: How many the loss is measured on; None for all, `MOST_TEST_PICTURES` at most.
+        title: A page's heading; the network's name if None.
+        examples: Picture files and folders that a page shows to try.
         licence: The model's licence, as it is to be written down.
         data_dir: The folder with the data set's files.
         force: Whether an existing file is written over.
@@ -41,24 +44,33 @@ class Options:
 
     plain: bool = False
     batch: int = 1
-    precision: str = "float32"
+    precision: str | None = None
     calibrate: str | None = None
     pictures: int = PICTURES
     seed: int = 0
-    examples: int | None = None
+    test_pictures: int | None = None
+    title: str | None = None
+    examples: tuple[Path, ...] = ()
     licence: str | None = None
     data_dir: Path | None = None
     force: bool = False
     run: Run | None = None
 
     def __post_init__(self) -> None:
-        check_name("precision", self.precision, PRECISIONS)
-        counts = {"batch": self.batch, "pictures": self.pictures, "examples": self.examples or 1}
+        if self.precision is not None:
+            check_name("precision", self.precision, PRECISIONS)
+        tested = 1 if self.test_pictures is None else self.test_pictures
+        counts = {"batch": self.batch, "pictures": self.pictures, "test-pictures": tested}
         for name, count in counts.items():
             if count < 1:
                 raise NetinnetError(f"--{name} must be at least 1, got {count}")
         if self.licence is not None and not self.licence.strip():
             raise NetinnetError("--licence is empty; leave it out if there is none")
+
+    @property
+    def numbers(self) -> str:
+        """The precision of a graph: float32 where nothing else is asked for."""
+        return self.precision or "float32"
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,16 @@ from pathlib import Path
 from typing import Any
 
 from netinnet.costs import counts
+from netinnet.data.source import Progress
 from netinnet.errors import ModelError
-from netinnet.export import browser_model
+from netinnet.export import browser_model, card, check, examples
+from netinnet.export.browser_model import PRECISIONS
+from netinnet.export.card import Section
 from netinnet.export.examples import Example
+from netinnet.export.options import Exported, Options
 from netinnet.files import write_text
+from netinnet.inference import oracle
+from netinnet.preprocessing import prepare
 from netinnet.version import VERSION
 from netinnet.weights import Model
 
@@ -26,6 +32,8 @@ ENGINE = ("pixels.js", "network.js", "engine.js")
 """What computes an answer; a worker runs the same text."""
 APP = ("words.js", "overlay.js", "asking.js", "sources.js", "app.js")
 CHANNELS = (1, 3)
+LARGE = 10_000_000
+"""Bytes of a page that takes long to send and to open."""
 
 
 def page(
@@ -33,8 +41,8 @@ def page(
     *,
     title: str | None = None,
     precision: str = "float16",
-    examples: Sequence[Example] = (),
-    card: Sequence[Any] = (),
+    shown: Sequence[Example] = (),
+    card: Sequence[Section] = (),
     remote: str | None = None,
 ) -> str:
     """The page of a model as HTML.
@@ -43,7 +51,7 @@ def page(
         model: Any model whose input is grey or colour.
         title: The page's heading; the network's name if not given.
         precision: Of the weights in the page: float16 (half the size) or float32.
-        examples: Pictures to try, shown below the stage.
+        shown: Example pictures, to try.
         card: Sections of the model's card.
         remote: Where a service answers, instead of the page itself: the page then has no weights.
 
@@ -72,9 +80,9 @@ def page(
         for row in counts.layer_costs(network)
     ]
     data["parameters"] = counts.total_cost(network).parameters
-    data["examples"] = [example._asdict() for example in examples]
+    data["examples"] = [example._asdict() for example in shown]
     style, engine, app = text("style.css"), *(script(names) for names in (ENGINE, APP))
-    return _template().render(
+    result: str = _template().render(
         title=title or network.name,
         policy=policy([engine, app], style, remote is not None),
         style=style,
@@ -85,13 +93,51 @@ def page(
         card=card,
         version=VERSION,
     )
+    return result
 
 
-def write(path: Path, model: Model, **options: Any) -> int:
-    """Write `page(model, …)`; the file appears whole or not at all. Returns its size in bytes."""
-    text = page(model, **options)
+def export(path: Path, model: Model, options: Options, on_progress: Progress) -> Exported:
+    """Write a model's page, once what it holds gives the network's logits: see `writing.export`.
+
+    Raises:
+        ModelError: For int8, which a page does not compute, and as `page` does.
+    """
+    if (precision := options.precision or PRECISIONS[0]) not in PRECISIONS:
+        known = " or ".join(PRECISIONS)
+        raise ModelError(f"{path}: a page's weights are {known}, not {precision}")
+    notes: list[str] = []
+    shown = examples.read(options.examples, notes.append) if options.examples else []
+    on_progress("checking the page's weights", 0, None)
+    packed = browser_model.packed(model, precision)
+    held = Model(model.network, browser_model.unpacked(model.network, packed, precision))
+    samples = check.samples(model.network)
+    difference = check.against_oracle(path, model, _numpy(held), precision, samples)
+    text = page(
+        model,
+        title=options.title,
+        precision=precision,
+        shown=shown,
+        card=card.card(model, options.run, options.licence).sections,
+    )
     write_text(path, text)
-    return len(text.encode())
+    size = len(text.encode())
+    kind = f"page, {precision} weights"
+    if size > LARGE:
+        notes.append("a large page: nin serve answers for large models without one")
+    if options.title is None:
+        notes.append(f"its heading is {model.network.name}; --title gives it another")
+    return Exported(path, kind, size, difference=difference, notes=tuple(notes))
+
+
+def _numpy(model: Model) -> check.Engine:
+    """Logits by NumPy: what the weights in a page amount to, wherever they are computed with."""
+
+    def logits(pictures: check.Pictures) -> check.Array:
+        x = prepare(pictures, model.network.input, model.network.preprocessing)
+        result: check.Array = oracle.logits(model.network, model.weights, x.transpose(0, 3, 1, 2))
+        return result
+
+    return logits
 
 
 def policy(scripts: Sequence[str], style: str, asks: bool) -> str:

@@ -26,7 +26,7 @@ def write(path: Path, model: Model, options: Options, on_progress: Progress) -> 
     framework TensorFlow.
     """
     adapter = frameworks.adapter("tensorflow")
-    network, precision = model.network, options.precision
+    network, precision = model.network, options.numbers
     pictures = at_hand.find(model, options, on_progress) if precision != "float32" else None
     on_progress("converting by TensorFlow", 0, None)
     native = adapter.build(network, model.weights)
@@ -64,7 +64,7 @@ def _converted(
     converter = tf.lite.TFLiteConverter.from_concrete_functions([frozen], native)
     if pictures is not None:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        if options.precision == "float16":
+        if options.numbers == "float16":
             converter.target_spec.supported_types = [tf.float16]
         else:
             converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]

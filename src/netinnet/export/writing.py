@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
-import importlib.util
 from pathlib import Path
 
 from netinnet.data.source import Progress, silent
@@ -15,12 +13,13 @@ from netinnet.training.run import Run
 from netinnet.weights import Model
 
 GRAPH = ("plain", "batch", "precision")
-MEASURED = ("calibrate", "pictures", "seed", "examples", "data_dir")
+MEASURED = ("calibrate", "pictures", "seed", "test_pictures", "data_dir")
+PAGE = ("title", "examples")
 TAKEN = {
     ".onnx": (*GRAPH, *MEASURED),
     ".tflite": ("batch", "precision", *MEASURED),
     ".md": (),
-    ".html": (*MEASURED, "precision"),
+    ".html": (*PAGE, "precision"),
 }
 """By its suffix what a file may be asked for, beside `licence` and `force`."""
 STUDY_FILE = "study.toml"
@@ -73,16 +72,9 @@ def export(
 
             card.write(path, model, options.run, options.licence)
             return Exported(path, "model card", path.stat().st_size)
-    return _page(path, model, options)
+    from netinnet.export import page
 
-
-def _page(path: Path, model: Model, options: Options) -> Exported:
-    if importlib.util.find_spec("netinnet.export.page") is None:
-        raise ModelError(
-            f"{path}: this version of netinnet writes no page; .onnx, .tflite and .md are known"
-        )
-    importlib.import_module("netinnet.export.page").write(path, model, options)
-    return Exported(path, "page", path.stat().st_size)
+    return page.export(path, model, options, on_progress)
 
 
 def _check(source: Path | None, path: Path, options: Options) -> None:
@@ -95,10 +87,10 @@ def _check(source: Path | None, path: Path, options: Options) -> None:
         )
     for field in dataclasses.fields(Options):
         given = getattr(options, field.name) != field.default
-        if given and field.name in (*GRAPH, *MEASURED) and field.name not in TAKEN[suffix]:
+        if given and field.name in (*GRAPH, *MEASURED, *PAGE) and field.name not in TAKEN[suffix]:
             flag = field.name.replace("_", "-")
             raise NetinnetError(f"--{flag} is not for {suffix} files; leave it out")
-        if given and field.name in MEASURED and options.precision == "float32":
+        if given and field.name in MEASURED and options.numbers == "float32":
             flag = field.name.replace("_", "-")
             raise NetinnetError(f"--{flag} goes with --precision float16 or int8")
     if options.batch != 1 and suffix == ".onnx" and not options.plain:
