@@ -7,7 +7,6 @@ computes. Weights are float16 or float32 in base64, in the order of `tensors`.
 from __future__ import annotations
 
 import base64
-import json
 import math
 from typing import Any
 
@@ -18,9 +17,12 @@ from netinnet.inference import class_maps, explanation
 from netinnet.networks import features, layers
 from netinnet.networks.network import Network, PlacedLayer
 from netinnet.networks.windows import Sliding
-from netinnet.weights import Model, Weights, check, shapes
+from netinnet.weights import Array, Model, Weights, check, shapes
 
-PRECISIONS = ("float16", "float32")
+TYPES = {"float16": "<f2", "float32": "<f4"}
+PRECISIONS = tuple(TYPES)
+ARRAYS = ("means", "whitening")
+"""Of a calibration."""
 FIELDS = ("stride", "kernel", "groups", "epsilon", "slope")
 """Of a layer, what its arithmetic depends on beside its windows."""
 
@@ -54,7 +56,7 @@ def data(model: Model, kernel: bytes, precision: str = "float16") -> dict[str, A
         "layers": [_layer(placed) for placed in network.placed_layers()],
         "maps": maps and {**_maps(maps), "cells": explanation.cells(network)},
         "features": found and {"layer": found.layer},
-        "calibration": _calibration(model),
+        "calibration": _calibration(model, precision),
         "precision": precision,
         "tensors": [[name, int(array.size)] for name, array in weights.items()],
         "weights": _base64(packed(model, precision)),
@@ -80,39 +82,40 @@ def _maps(maps: class_maps.ClassMaps) -> dict[str, Any]:
     return {"pool": maps.pool, "linear": maps.linear, "size": list(maps.input[1:])}
 
 
-def _calibration(model: Model) -> dict[str, Any] | None:
+def _calibration(model: Model, precision: str) -> dict[str, Any] | None:
     """Only what an answer needs: what it was found on is in the model's card."""
-    if model.calibration is None:
+    if (found := model.calibration) is None:
         return None
-    values = json.loads(model.calibration.to_json())
-    kept = ("temperature", "energy", "threshold", "shape", "means", "whitening")
-    return {name: values[name] for name in kept}
+    numbers = {name: getattr(found, name) for name in ("temperature", "energy", "threshold")}
+    arrays = {name: _base64(_numbers(getattr(found, name), precision, name)) for name in ARRAYS}
+    return {**numbers, **arrays, "shape": list(found.means.shape)}
 
 
 def packed(model: Model, precision: str) -> bytes:
     """All weights in layer order. Raises ModelError where one is too large for float16."""
     weights = check(model.network, model.weights, model.network.name)
-    if precision == "float32":
-        return b"".join(array.astype("<f4").tobytes() for array in weights.values())
-    largest = np.finfo(np.float16).max
-    for name, array in weights.items():
-        if np.abs(array).max(initial=0) > largest:
-            raise ModelError(
-                f"{model.network.name}: {name} has values above {largest:g}, float16's largest; "
-                f"use --precision float32"
-            )
-    return b"".join(array.astype("<f2").tobytes() for array in weights.values())
+    parts = (_numbers(array, precision, name) for name, array in weights.items())
+    return b"".join(parts)
 
 
 def unpacked(network: Network, content: bytes, precision: str) -> Weights:
     """The inverse of `packed`, as JavaScript does it."""
-    numbers = np.frombuffer(content, "<f2" if precision == "float16" else "<f4")
+    numbers = np.frombuffer(content, TYPES[precision])
     result, at = {}, 0
     for name, shape in shapes(network).items():
         size = math.prod(shape)
         result[name] = numbers[at : at + size].astype(np.float32).reshape(shape)
         at += size
     return result
+
+
+def _numbers(array: Array, precision: str, name: str) -> bytes:
+    largest = np.finfo(np.float16).max
+    if precision == "float16" and np.abs(array).max(initial=0) > largest:
+        raise ModelError(
+            f"{name} has values above {largest:g}, float16's largest; use --precision float32"
+        )
+    return array.astype(TYPES[precision]).tobytes()
 
 
 def _base64(content: bytes) -> str:

@@ -25,14 +25,15 @@ const singles = (bytes) => new Float32Array(bytes.buffer, bytes.byteOffset, byte
 
 // `model` is the page's data: see netinnet/export/page.py. Returns answer(rgba, width, height).
 function engine(model) {
-  const numbers = (model.precision === "float16" ? halves : singles)(bytesOf(model.weights));
+  const numbersOf = (text) => (model.precision === "float16" ? halves : singles)(bytesOf(text));
+  const numbers = numbersOf(model.weights);
   const tensors = {};
   let at = 0;
   for (const [name, size] of model.tensors) tensors[name] = numbers.subarray(at, (at += size));
   const kernel = bytesOf(model.kernel);
   const wasm = typeof WebAssembly === "object" && WebAssembly.validate(kernel) ? kernel : null;
   const run = prepared(model, tensors, wasm);
-  const score = model.calibration ? scorer(model.calibration) : null;
+  const score = model.calibration ? scorer(model.calibration, numbersOf) : null;
   const temperature = model.calibration ? model.calibration.temperature : 1;
   return (rgba, width, height) => {
     const started = performance.now();
@@ -67,8 +68,8 @@ function softmax(logits, temperature) {
 }
 
 // How much a picture is like those the model knows: netinnet/calibration.py.
-function scorer({ temperature, energy, means, whitening, shape: [classes, size] }) {
-  const [centres, matrix] = [means, whitening].map((text) => singles(bytesOf(text)));
+function scorer({ temperature, energy, means, whitening, shape: [classes, size] }, numbersOf) {
+  const [centres, matrix] = [means, whitening].map(numbersOf);
   return (logits, features) => {
     const highest = Math.max(...logits);
     const powers = Array.from(logits, (logit) => Math.exp((logit - highest) / temperature));
