@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import json
 import shutil
+import sys
+import types
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +41,9 @@ SIMPLE = {
     *("AveragePool", "GlobalAveragePool", "Flatten", "Gemm", "Softmax", "Constant"),
     *("Reshape", "Unsqueeze"),
 }
+without_page = pytest.mark.skipif(
+    importlib.util.find_spec("netinnet.export.page") is not None, reason="there are pages"
+)
 each_zoo_network = pytest.mark.parametrize(
     "name", [pytest.param(n, marks=pytest.mark.slow) if n in LARGE else n for n in zoo.ZOO]
 )
@@ -419,7 +425,7 @@ def test_a_wrong_export_leaves_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path
     [
         (["a.txt"], "a.txt: no kind of export; the file's name says it: .onnx"),
         (["a.keras"], "nin convert writes frameworks' own files"),
-        (["a.html"], "writes no page"),
+        pytest.param(["a.html"], "writes no page", marks=without_page),
         (["a.md", "--plain"], "--plain is not for .md files"),
         (["a.tflite", "--plain"], "--plain is not for .tflite files"),
         (["a.onnx", "--batch", "2"], "--batch goes with --plain"),
@@ -460,6 +466,21 @@ def test_a_runs_own_files_are_kept(small_run: Path, tmp_path: Path) -> None:
         assert (done.returncode, "a run's own file" in done.stderr) == (2, True)
         assert (run / name).read_bytes() == before
     assert nin("export", run, run / "plain.onnx", "--plain").returncode == 0
+
+
+def test_a_page_is_written_by_its_module(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    page = types.ModuleType("netinnet.export.page")
+    page.__spec__ = importlib.util.spec_from_loader(page.__name__, None)
+    given: list[Any] = []
+
+    def write(path: Path, model: Model, options: Options) -> None:
+        given.append((model.network.name, options.licence))
+        path.write_text("a page")
+
+    page.write = write  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, page.__name__, page)
+    done = writing.export(None, tmp_path / "a.html", Options(licence="MIT"))
+    assert (done.size, given) == (6, [("nin-small", "MIT")])
 
 
 # The model card
