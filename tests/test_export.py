@@ -465,6 +465,15 @@ def test_a_runs_own_files_are_kept(small_run: Path, tmp_path: Path) -> None:
     assert nin("export", run, run / "plain.onnx", "--plain").returncode == 0
 
 
+def test_a_page_has_the_models_card(tmp_path: Path) -> None:
+    done = writing.export(None, tmp_path / "a.html", Options(licence="MIT", title="Shoes & more"))
+    text = done.path.read_text("utf-8")
+    assert "<h1>Shoes &amp; more</h1>" in text
+    assert "MIT" in text
+    assert done.size == len(text.encode())
+    assert done.difference is not None
+
+
 # The model card
 
 

@@ -52,9 +52,11 @@ def test_odd_pictures(name: str, model: str) -> None:
     if not runtime.is_there:
         pytest.skip(f"{runtime.package} is not installed")
     found = pixels.models()[model]
-    sets = pixels.arrays(odd_ones(), found.network.input.channels)
+    # The evaluator takes 40 ms a picture; it is given those that reach every mode and format.
+    odd = odd_ones()[: 13 if runtime.most else None]
+    sets = pixels.arrays(odd, found.network.input.channels)
     difference, count = pixels.largest(found, sets, runtime)
-    assert count == len(odd_ones())
+    assert count == len(odd)
     assert difference <= pixels.TOLERANCE
 
 
