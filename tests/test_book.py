@@ -231,7 +231,8 @@ def test_weights_start_xavier_with_zero_biases() -> None:
 def batches(count: int, size: int, seed: Any = None) -> _common.Batches:
     images = np.arange(count, dtype=np.uint8)[:, None, None, None] * np.ones((28, 28, 1), np.uint8)
     split = Arrays(images, np.arange(count))
-    return _common.Batches(split, 4, size, lambda images, labels: (images, labels), seed)
+    examples = _common.Examples(split, (size, size), lambda images, labels: (images, labels))
+    return _common.Batches(examples, 4, seed)
 
 
 def test_batches_are_resized_and_complete() -> None:
@@ -259,6 +260,10 @@ def test_batches_come_in_a_new_order_with_their_own_labels() -> None:
 # ---------------------------------------------------------------------------- the loop
 
 
+def given(logits: Any, labels: Any) -> _loop.Answer:
+    return logits, labels, None
+
+
 class Fake:
     """A network of three classes whose logits are given; its batches are one or more."""
 
@@ -272,7 +277,7 @@ class Fake:
         return ((batch, np.zeros(len(batch), np.int64)) for batch in self.logits)
 
     def train(self, epochs: int) -> None:
-        _loop.train(lambda x, y: (x, y), lambda x, y: (x, y), self, self, epochs, 0.1, "nowhere")
+        _loop.train(given, given, self, self, epochs, 0.1, "nowhere")
 
 
 def test_figures_of_an_epoch(capsys: pytest.CaptureFixture[str]) -> None:

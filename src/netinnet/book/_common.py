@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import functools
 import math
+import operator
 import os
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from netinnet.data import fashion_mnist
-from netinnet.data.source import Source
+from netinnet.data.source import Indices, Source
 from netinnet.errors import NetinnetError
 from netinnet.networks.layers import Shape
 from netinnet.networks.network import LARGEST_INPUT, Preprocessing
@@ -23,8 +24,12 @@ from netinnet.preprocessing import prepare
 
 EPOCHS, EXAMPLES = "NETINNET_BOOK_EPOCHS", "NETINNET_BOOK_EXAMPLES"
 
+LARGEST_BATCH = 60_000
+
 Images = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
+Size = tuple[int, int]
+"""Height and width in pixels."""
 Convert = Callable[[Images, Labels], tuple[Any, Any]]
 """From NumPy (n×height×width×1 in 0…1, n) to a framework's tensors in its own layout."""
 Seed = Callable[[], int]
@@ -41,6 +46,37 @@ def limit(variable: str) -> int | None:
     return int(text)
 
 
+class Loader(Protocol):
+    """Batches that can be gone through again and again."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Any]: ...
+
+
+class Examples:
+    """A split picture by picture: `len()`, and (image, label) at an index from 0.
+
+    The image is a framework's tensor, resized to `size` (height, width); the label is an int.
+    """
+
+    def __init__(self, split: Source, size: Size, convert: Convert) -> None:
+        self.split, self.size, self.convert = split, size, convert
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    def __getitem__(self, index: int) -> tuple[Any, int]:
+        # range knows of negative indices, and raises IndexError, which ends an iteration.
+        images, labels = self.tensors(np.array([range(len(self))[operator.index(index)]]))
+        return images[0], int(labels[0])
+
+    def tensors(self, indices: Indices) -> tuple[Any, Any]:
+        """Images and labels of those pictures, in the framework's layout."""
+        images = prepare(self.split.pictures(indices), Shape(1, *self.size), Preprocessing())
+        return self.convert(np.ascontiguousarray(images), self.split.labels[indices])
+
+
 class Batches:
     """A split in batches: iterating gives pairs (images, labels) of a framework's tensors.
 
@@ -48,25 +84,19 @@ class Batches:
     new random order. Pictures are resized batch by batch, so only one enlarged batch is in memory.
     """
 
-    def __init__(
-        self, split: Source, batch_size: int, size: int, convert: Convert, seed: Seed | None = None
-    ) -> None:
-        self.split, self.batch_size, self.size = split, batch_size, size
-        self.convert, self.seed = convert, seed
+    def __init__(self, examples: Examples, batch_size: int, seed: Seed | None = None) -> None:
+        self.examples, self.batch_size, self.seed = examples, batch_size, seed
 
     def __len__(self) -> int:
-        return math.ceil(len(self.split) / self.batch_size)
+        return math.ceil(len(self.examples) / self.batch_size)
 
     def __iter__(self) -> Iterator[tuple[Any, Any]]:
-        count = len(self.split)
+        count = len(self.examples)
         order = np.arange(count)
         if self.seed is not None:
             order = np.random.default_rng(self.seed()).permutation(count)
-        shape, as_they_are = Shape(1, self.size, self.size), Preprocessing()
         for start in range(0, count, self.batch_size):
-            chosen = order[start : start + self.batch_size]
-            images = prepare(self.split.pictures(chosen), shape, as_they_are)
-            yield self.convert(np.ascontiguousarray(images), self.split.labels[chosen])
+            yield self.examples.tensors(order[start : start + self.batch_size])
 
 
 Loaders = tuple[Batches, Batches]
@@ -75,20 +105,26 @@ Loaders = tuple[Batches, Batches]
 def load_data(batch_size: int, resize: int | None, convert: Convert, seed: Seed) -> Loaders:
     """Fashion-MNIST's training and test batches, found or fetched. Raises NetinnetError."""
     size = 28 if resize is None else resize
-    _check_whole("batch_size", batch_size, 60_000)
-    _check_whole("resize", size, LARGEST_INPUT)
+    check_whole("batch_size", batch_size, LARGEST_BATCH)
+    check_whole("resize", size, LARGEST_INPUT)
+    train, test = load_examples((size, size), convert)
+    return Batches(train, batch_size, seed), Batches(test, batch_size)
+
+
+def load_examples(size: Size, convert: Convert) -> tuple[Examples, Examples]:
+    """Fashion-MNIST's training and test pictures, found or fetched. Raises NetinnetError."""
     examples = limit(EXAMPLES)
     print_once = functools.cache(functools.partial(print, flush=True))
     data = fashion_mnist.DATASET.load(on_progress=lambda text, *_: print_once(text))
     data = data.limited(examples, examples)
-    return (
-        Batches(data.train, batch_size, size, convert, seed),
-        Batches(data.test, batch_size, size, convert),
-    )
+    return Examples(data.train, size, convert), Examples(data.test, size, convert)
 
 
-def _check_whole(name: str, value: object, largest: int) -> None:
-    if not isinstance(value, int | np.integer) or not 1 <= value <= largest:
+def check_whole(name: str, value: object, largest: int | None = None, smallest: int = 1) -> None:
+    """Raise NetinnetError where the value is no whole number in that range."""
+    whole = isinstance(value, int | np.integer) and value >= smallest
+    if not whole or (largest is not None and value > largest):  # type: ignore[operator]
+        to = "" if largest is None else f" to {largest:,}"
         raise NetinnetError(
-            f"{name} is {value!r}; a whole number from 1 to {largest:,} would be right"
+            f"{name} is {value!r}; a whole number from {smallest}{to} would be right"
         )

@@ -54,6 +54,15 @@ def _in_notebook() -> bool:
     return shell is not None and type(shell).__name__ == "ZMQInteractiveShell"
 
 
+def show(picture: bytes) -> bool:
+    """Show an SVG picture where this is a notebook; whether it is one."""
+    if _in_notebook():
+        from IPython.display import SVG, display
+
+        display(SVG(data=picture.decode()))
+    return _in_notebook()
+
+
 class NotebookCurve:
     """Shows the learning curves of the events so far in one display that is replaced."""
 
