@@ -3,7 +3,8 @@
     python benchmarks/decoding.py PICTURES
 
 PICTURES is a folder or a .tar(.gz) of photographs, of which 500 odd pictures are made (sizes,
-modes, formats, EXIF orientations). The page's own `decoded` reads them. Needs Chromium and Playwright.
+modes, formats, EXIF orientations). The page's own `decoded` reads them. Needs Chromium and
+Playwright.
 """
 
 from __future__ import annotations
