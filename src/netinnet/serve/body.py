@@ -1,17 +1,22 @@
-"""Reading a request's body: bounded in bytes and time."""
+"""Reading a request's body: bounded in bytes; in time the protocol bounds it."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from netinnet.serve.decoding import FORM, KINDS, RAW, Part
 from netinnet.serve.limits import Limits
 from netinnet.serve.problems import Headers, Problem
 
+if TYPE_CHECKING:
+    from starlette.datastructures import UploadFile
+
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
+FILES = tuple(kind for kind in KINDS if kind not in (FORM, RAW))
+"""The content types of a form's files."""
 DRAIN_SECONDS = 1.0
 """How long a body that is refused is read and thrown away, so that its sender sees the answer."""
 
@@ -26,7 +31,7 @@ class Body:
     Args:
         receive: ASGI's.
         headers: The request's.
-        limits: How large it may be and how long it may take.
+        limits: How large it may be.
         hold: Called with the bytes of each chunk as they come; it raises Problem where all requests
             together hold too many.
     """
@@ -42,11 +47,10 @@ class Body:
     async def parts(self, shape: str) -> list[Part]:
         """The pictures in it; `shape` is of raw values.
 
-        Raises Problem: 400 for a form that can't be read, 408, 413 or 415.
+        Raises Problem: 400 for a form that can't be read, 413 or 415; Gone.
         """
         fields = dict(self._headers)
-        given = fields.get(b"content-type", b"").decode("latin-1")
-        kind = given.partition(";")[0].strip().lower()
+        kind = _kind(fields.get(b"content-type", b"").decode("latin-1"))
         if kind not in KINDS:
             raise Problem(415, f"the Content-Type must be one of {', '.join(KINDS)}")
         if b"content-encoding" in fields:
@@ -54,38 +58,37 @@ class Body:
         length = fields.get(b"content-length", b"")
         if length.isdigit() and int(length) > self._limits.max_body:
             raise self._too_large()
-        try:
-            async with asyncio.timeout(self._limits.body_seconds):
-                if kind == FORM:
-                    return await self._form()
-                content = b"".join([chunk async for chunk in self._chunks()])
-        except TimeoutError:
-            seconds = self._limits.body_seconds
-            raise Problem(408, f"the body has not come within {seconds:g} s") from None
+        if kind == FORM:
+            return await self._form()
+        content = await self._chunk()
+        if not self.complete:
+            content = b"".join([content, *[chunk async for chunk in self._chunks()]])
         if not content:
             raise Problem(400, "the body is empty; send a picture")
-        shape = shape or fields.get(b"x-shape", b"").decode("latin-1").replace(" ", "")
-        return [Part(kind, content, shape=shape if kind == RAW else "")]
+        if kind == RAW:
+            shape = shape or fields.get(b"x-shape", b"").decode("latin-1").replace(" ", "")
+        return [Part(kind, content, shape=shape)]
+
+    async def _chunk(self) -> bytes:
+        message = await self._receive()
+        if message["type"] == "http.disconnect":
+            raise Gone
+        chunk: bytes = message.get("body", b"")
+        self.size += len(chunk)
+        self.complete = not message.get("more_body", False)
+        if self.size > self._limits.max_body:
+            raise self._too_large()
+        self._hold(len(chunk))
+        self.held += len(chunk)
+        return chunk
 
     async def _chunks(self) -> AsyncGenerator[bytes, None]:
         while not self.complete:
-            message = await self._receive()
-            if message["type"] == "http.disconnect":
-                raise Gone
-            chunk = message.get("body", b"")
-            self.size += len(chunk)
-            self.complete = not message.get("more_body", False)
-            if self.size > self._limits.max_body:
-                raise self._too_large()
-            self._hold(len(chunk))
-            self.held += len(chunk)
-            if chunk:
-                yield chunk
+            yield await self._chunk()
 
     async def _form(self) -> list[Part]:
         """The files of a form, parsed while it comes; nothing is written to the disk."""
         from starlette.datastructures import Headers as FormHeaders
-        from starlette.datastructures import UploadFile
         from starlette.formparsers import MultiPartException, MultiPartParser
 
         most = self._limits.max_pictures
@@ -97,16 +100,12 @@ class Body:
             form = await parser.parse()
         except MultiPartException as error:
             raise Problem(400, f"the form can't be read: {error.message}") from error
-        parts: list[Part] = []
-        for _, file in form.multi_items():
-            assert isinstance(file, UploadFile)  # there are no other fields
-            kind = (file.content_type or "").partition(";")[0].strip().lower()
-            name = file.filename or f"picture {len(parts) + 1}"
-            if kind not in KINDS or kind in (FORM, RAW):
-                known = ", ".join(k for k in KINDS if k not in (FORM, RAW))
-                raise Problem(415, f"{name}: the Content-Type of a file must be one of {known}")
-            parts.append(Part(kind, await file.read(), name))
-            await file.close()
+        try:
+            parts = [
+                await _file(entry, place) for place, (_, entry) in enumerate(form.multi_items())
+            ]
+        finally:
+            await form.close()
         if not parts:
             raise Problem(400, "the form has no file; send a picture")
         return parts
@@ -133,3 +132,17 @@ class Body:
 
     def _too_large(self) -> Problem:
         return Problem(413, f"the body is larger than {self._limits.max_body:,} bytes")
+
+
+async def _file(entry: UploadFile | str, place: int) -> Part:
+    """A file of a form. Raises Problem for another kind of content."""
+    assert not isinstance(entry, str)  # there are no other fields
+    kind, name = _kind(entry.content_type or ""), entry.filename or f"picture {place + 1}"
+    if kind not in FILES:
+        raise Problem(415, f"{name}: the Content-Type of a file must be one of {', '.join(FILES)}")
+    return Part(kind, await entry.read(), name)
+
+
+def _kind(content_type: str) -> str:
+    """Without what stands behind it, as in `; boundary=…`."""
+    return content_type.partition(";")[0].strip().lower()

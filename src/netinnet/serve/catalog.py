@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,6 @@ from netinnet.inference import model_files
 from netinnet.inference.predictor import Predictor
 from netinnet.serve.engine import compute
 from netinnet.serve.problems import Problem
-from netinnet.weights import shapes
 
 if TYPE_CHECKING:
     from netinnet.serve.meters import Meters
@@ -54,7 +52,7 @@ class Served:
             "network": network.name,
             "classes": list(network.classes),
             "input": dict(zip(("channels", "height", "width"), network.input, strict=True)),
-            "parameters": sum(math.prod(shape) for shape in shapes(network).values()),
+            "parameters": sum(p.layer.parameters(p.input) for p in network.placed_layers()),
             "calibrated": calibration is not None,
             "class_maps": self.predictor.maps is not None,
         }

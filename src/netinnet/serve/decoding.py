@@ -133,8 +133,8 @@ def _npy(part: Part, limits: Limits) -> Pictures:
 
 def _batch(name: str, array: Pictures, limits: Limits) -> Pictures:
     """h×w, h×w×c or n×h×w×c to n×h×w×c."""
-    channels_of = {2: 1, 3: array.shape[-1], 4: array.shape[-1]}
-    if channels_of.get(array.ndim) not in (1, 3) or not array.size:
+    has_channels = array.ndim == 2 or (array.ndim in (3, 4) and array.shape[-1] in (1, 3))
+    if not has_channels or not array.size:
         sizes = "×".join(map(str, array.shape))
         raise Problem(
             400,

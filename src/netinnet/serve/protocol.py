@@ -1,6 +1,6 @@
-"""uvicorn's HTTP protocol with what it lacks: a limit on a request's head, in time and in size.
+"""uvicorn's HTTP protocol with what it lacks: how long a request's head and body may take.
 
-And a limit on connections, and errors in JSON.
+And limits on a head's size and on connections, and errors in JSON.
 """
 
 from __future__ import annotations
@@ -24,14 +24,20 @@ MAX_HEAD = 32_768
 
 
 class Protocol(HttpToolsProtocol):
-    """One connection."""
+    """One connection.
+
+    One timer runs while something is waited for: a request's head, from the connection's or the
+    last answer's on, then its body. In both the client decides how long it takes.
+    """
 
     def __init__(self, *arguments: Any, limits: Limits, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self.limits = limits
         self._head_size = 0
+        self._has_body = True
+        """Whether the newest request's body has come."""
         self._is_refused = False
-        self._head_timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._unsent = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -39,10 +45,10 @@ class Protocol(HttpToolsProtocol):
         if len(self.connections) > self.limits.max_connections:
             self._refuse(busy("too many connections; try again"))
         else:
-            self._expect_head()
+            self._expect("head", self.limits.head_seconds)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._head_came()
+        self._came()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -50,13 +56,16 @@ class Protocol(HttpToolsProtocol):
             return
         self._head_size += len(data)
         super().data_received(data)
-        if self._is_answering or self.transport.is_closing():
+        if self.transport.is_closing():
             return
-        # The head has not come, or not all of it; empty lines in front of it are none.
-        if self._head_size > MAX_HEAD:
-            self._refuse(_head_too_large())
-        else:
-            self._expect_head()
+        if not self._has_body:
+            self._expect("body", self.limits.body_seconds)
+        elif not self._is_answering:
+            # The head has not come, or not all of it; empty lines in front of it are none.
+            if self._head_size > MAX_HEAD:
+                self._refuse(_head_too_large())
+            else:
+                self._expect("head", self.limits.head_seconds)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -69,9 +78,14 @@ class Protocol(HttpToolsProtocol):
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        self._head_came()
+        self._came()
+        self._has_body = False
         super().on_headers_complete()
-        self._head_size = 0
+
+    def on_message_complete(self) -> None:
+        self._came()
+        self._has_body, self._head_size = True, 0
+        super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
         too_large = self._head_size > MAX_HEAD
@@ -94,24 +108,26 @@ class Protocol(HttpToolsProtocol):
     def _is_answering(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
 
-    def _expect_head(self) -> None:
-        if self._head_timer is None:
-            self._head_timer = self.loop.call_later(self.limits.head_seconds, self._head_is_late)
+    def _expect(self, what: str, seconds: float) -> None:
+        if self._timer is None:
+            self._timer = self.loop.call_later(seconds, self._is_late, what, seconds)
 
-    def _head_came(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
+    def _came(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
-    def _head_is_late(self) -> None:
-        self._head_timer = None
-        seconds = self.limits.head_seconds
-        self._refuse(Problem(408, f"the request's head has not come within {seconds:g} s"))
+    def _is_late(self, what: str, seconds: float) -> None:
+        self._timer = None
+        self._refuse(Problem(408, f"the request's {what} has not come within {seconds:g} s"))
 
     def _refuse(self, problem: Problem) -> None:
         """Answer without asking the application, and close."""
         self._is_refused = True
-        self._head_came()
+        self._came()
+        if self._is_answering and self.cycle.response_started:
+            self.transport.close()
+            return
         body = problem.body
         head = [STATUS_LINE[problem.status], b"content-type: application/json\r\n"]
         head += [b"%b: %b\r\n" % pair for pair in problem.headers]
