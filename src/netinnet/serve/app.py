@@ -21,7 +21,7 @@ from netinnet.serve.body import Body, Gone, Message, Receive
 from netinnet.serve.catalog import Catalog, Say, Served
 from netinnet.serve.decoding import RAW, Part, decode
 from netinnet.serve.engine import Engine, Outcome, Question
-from netinnet.serve.guard import NO_PAGE, SECURITY, Access
+from netinnet.serve.guard import NO_SNIFFING, NO_STORE, Access
 from netinnet.serve.limits import Limits
 from netinnet.serve.meters import CONTENT_TYPE, Meters
 from netinnet.serve.problems import Headers, Problem, busy, to_json
@@ -123,6 +123,7 @@ class App:
     """What answers, by path and method."""
 
     def __post_init__(self) -> None:
+        self.meters.under_way.set_function(lambda: self.under_way)
         gets = {
             "/": self.page,
             "/v1/model": self.model,
@@ -156,12 +157,12 @@ class App:
         if body.is_left:
             await body.drain()
         await self._send(request, answer, closes, send)
+        seconds = time.perf_counter() - began
         route = request.path if request.path in self.routes else "other"
-        self.meters.answered(route, answer.status)
+        self.meters.answered(route, answer.status, seconds)
         if self.log:
-            took = (time.perf_counter() - began) * 1000
             shown = request.method if request.method in METHODS else "other"
-            self.log(f"{shown} {route} {answer.status} {body.size} bytes, {took:.1f} ms")
+            self.log(f"{shown} {route} {answer.status} {body.size} bytes, {seconds * 1000:.1f} ms")
 
     def _handler(self, request: Request) -> Handler:
         """What answers. Raises Problem: 400, 401 or 421 by `Access`, 404, 405."""
@@ -179,12 +180,12 @@ class App:
         headers: Headers = [
             (b"content-type", answer.kind),
             (b"content-length", b"%d" % len(answer.body)),
-            *SECURITY,
+            *NO_SNIFFING,
             *answer.headers,
             *self.access.for_origin(request.headers),
         ]
         if answer.kind != HTML:
-            headers += NO_PAGE
+            headers += NO_STORE
         if closes:
             headers.append((b"connection", b"close"))
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
@@ -202,9 +203,7 @@ class App:
             raise busy("the service is stopping", code="stopping")
         if self.under_way >= self.limits.max_waiting:
             raise busy(f"{self.under_way} requests wait already; try again")
-        began = time.perf_counter()
         self.under_way += 1
-        self.meters.under_way.inc()
         try:
             wanted = options(request.query)
             served = self.catalog.get(wanted.model)
@@ -214,8 +213,6 @@ class App:
             return Answer(_predictions(served, outcomes, wanted))
         finally:
             self.under_way -= 1
-            self.meters.under_way.dec()
-            self.meters.request_seconds.observe(time.perf_counter() - began)
 
     async def _ask(self, served: Served, parts: Sequence[Part], maps: bool) -> list[Outcome]:
         """What the model says of the parts, each decoded in a thread unless it is a few values."""
@@ -260,12 +257,7 @@ class App:
             page = front.list_page([*models.values()])
         else:
             page = front.front_page(self.catalog.get(wanted.model))
-        headers = [
-            (b"content-security-policy", front.policy(page)),
-            (b"cache-control", b"no-cache"),
-            (b"x-frame-options", b"DENY"),
-        ]
-        return Answer(page, kind=HTML, headers=headers)
+        return Answer(page, kind=HTML, headers=front.headers(page))
 
     async def model(self, request: Request) -> Answer:
         """What is known of one model, or of all."""

@@ -119,9 +119,7 @@ class Engine:
         meters: Where sizes and times of batches are counted.
     """
 
-    def __init__(
-        self, loop: asyncio.AbstractEventLoop, limits: Limits, meters: Meters | None = None
-    ) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, limits: Limits, meters: Meters) -> None:
         self.loop, self.limits, self.meters = loop, limits, meters
         self._waiting: queue.SimpleQueue[Question | None] = queue.SimpleQueue()
         self._values, self._room = 0, threading.Condition()
@@ -181,15 +179,13 @@ class Engine:
         arrays = [question.arrays[place] for question, place in pieces]
         images = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
         predictor, maps = pieces[0][0].predictor, any(question.maps for question, _ in pieces)
-        outcomes = []
+        outcomes, took = [], []
         try:
             for start in range(0, len(images), self.limits.max_batch):
                 batch = images[start : start + self.limits.max_batch]
                 began = time.perf_counter()
                 outcomes.append(compute(predictor, batch, maps))
-                if self.meters:
-                    self.meters.batch_seconds.observe(time.perf_counter() - began)
-                    self.meters.batch_pictures.observe(len(batch))
+                took.append((len(batch), time.perf_counter() - began))
         except Exception as error:  # noqa: BLE001 - whatever it is, those who wait are told
             self._deliver(_failed, [question for question, _ in pieces], error)
             return
@@ -202,6 +198,9 @@ class Engine:
             if len(question.outcomes) == len(question.arrays):
                 done.append(question)
         self._deliver(_done, done)
+        for size, seconds in took:
+            self.meters.batch_pictures.observe(size)
+            self.meters.batch_seconds.observe(seconds)
 
     def _deliver(self, function: Callable[..., None], *arguments: object) -> None:
         """Once a batch, not once a question: waking the event loop costs more than all the rest."""

@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 
 from netinnet.serve.catalog import Served
+from netinnet.serve.problems import Headers
 
 _STYLE = (
     "body{font:1rem/1.5 system-ui,sans-serif;max-width:40rem;margin:2rem auto;padding:0 1rem;"
@@ -48,6 +49,16 @@ def list_page(models: Sequence[Served]) -> bytes:
 
 def _page(title: str, content: str) -> bytes:
     return _FRAME.format(title=html.escape(title), style=_STYLE, content=content).encode()
+
+
+def headers(page: bytes) -> Headers:
+    """What tells a browser to be careful with a page."""
+    return [
+        (b"content-security-policy", policy(page)),
+        (b"referrer-policy", b"no-referrer"),
+        (b"x-frame-options", b"DENY"),
+        (b"cache-control", b"no-cache"),
+    ]
 
 
 def policy(page: bytes) -> bytes:

@@ -20,16 +20,11 @@ EVERYWHERE = ("0.0.0.0", "::", "[::]")  # noqa: S104 - addresses that no Host he
 OPEN = ("/healthz", "/readyz")
 """What needs neither token nor name: probes ask by address, and learn one word."""
 
-SECURITY: Headers = [
-    (b"x-content-type-options", b"nosniff"),
-    (b"referrer-policy", b"no-referrer"),
-]
-_OWN_PAGES: Headers = [(b"cross-origin-resource-policy", b"same-origin")]
-NO_PAGE: Headers = [
-    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
-    (b"cache-control", b"no-store"),
-]
+NO_SNIFFING: Headers = [(b"x-content-type-options", b"nosniff")]
+"""For every answer: it is what its content type says."""
+NO_STORE: Headers = [(b"cache-control", b"no-store")]
 """For answers that are no page."""
+_OWN_PAGES: Headers = [(b"cross-origin-resource-policy", b"same-origin")]
 _CHALLENGE: Headers = [(b"www-authenticate", b'Basic realm="nin serve", charset="UTF-8"')]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
 from prometheus_client import (
@@ -25,9 +24,10 @@ class Meters:
         self.registry = CollectorRegistry(auto_describe=True)
         own: Any = {"registry": self.registry, "namespace": "nin"}
         self._requests = Counter("requests", "Requests answered.", ("route", "status"), **own)
-        self.request_seconds = Histogram(
+        self._seconds = Histogram(
             "request_seconds",
-            "From a prediction's head to its answer, reading the body included.",
+            "From a request's head to its answer, reading the body included.",
+            ("route",),
             buckets=SECONDS,
             **own,
         )
@@ -43,11 +43,17 @@ class Meters:
         self.under_way = Gauge("under_way", "Predictions asked for and not answered.", **own)
         self._models = Gauge("model", "Models that answer.", ("name", "version"), **own)
         self._loads = Counter("loads", "Models loaded again.", ("name", "outcome"), **own)
-        self._of = lru_cache(maxsize=256)(self._requests.labels)
+        self._of: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
 
-    def answered(self, route: str, status: int) -> None:
-        """Count a request by its route and its answer's status."""
-        self._of(route, str(status)).inc()
+    def answered(self, route: str, status: int, seconds: float) -> None:
+        """Count a request by its route and its answer's status, and how long it took."""
+        key = route, status
+        if key not in self._of:
+            found = self._requests.labels(route, str(status)), self._seconds.labels(route)
+            self._of[key] = found
+        count, histogram = self._of[key]
+        count.inc()
+        histogram.observe(seconds)
 
     def loaded(self, name: str, version: str, previous: str | None) -> None:
         """A model answers from now on; `previous` is the version that it replaces."""

@@ -52,8 +52,10 @@ def busy(message: str, seconds: int = 1, code: str = "") -> Problem:
     return Problem(503, message, [(b"retry-after", str(seconds).encode())], code)
 
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
 def to_json(value: Any) -> bytes:
     """JSON in UTF-8, on one line. Raises ValueError for numbers that JSON does not have."""
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     # What a file's name held that is no text must not stop the answer.
-    return text.encode("utf-8", errors="replace")
+    return _ENCODER.encode(value).encode("utf-8", errors="replace")

@@ -149,14 +149,14 @@ class _Server(Server):
 
 
 class _Lines(logging.Handler):
-    """Gives what is logged to a function, a line each."""
+    """Gives what is logged to a function, tracebacks too."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
         super().__init__()
         self.say = say
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.say(record.getMessage().strip())
+        self.say(self.format(record).strip())
 
 
 def server(app: Any, limits: Limits, say: Callable[[str], None]) -> Server:
@@ -168,6 +168,7 @@ def server(app: Any, limits: Limits, say: Callable[[str], None]) -> Server:
     config = Config(
         app,
         http=http,
+        interface="asgi3",
         ws="none",
         lifespan="off",
         log_config=None,
