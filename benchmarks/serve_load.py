@@ -169,7 +169,11 @@ def load(seconds: int, rounds: int, connections: int, peer: bool) -> None:
     with contextlib.ExitStack() as stack:
         stack.enter_context(running(service(port), port))
         if peer:
-            words = [sys.executable, __file__, "--peer", str(peer_port)]
+            words = [
+                sys.executable,
+                str(Path(__file__).parent / "plain/service.py"),
+                str(peer_port),
+            ]
             stack.enter_context(running(words, peer_port))
         url, peer_url = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{peer_port}/predict"
         show("GET /healthz", [wrk(f"{url}/healthz", connections, seconds, None)])
@@ -261,39 +265,6 @@ def start(rounds: int) -> None:
     print(f"start to first answer: {median(found):.3f} s ({min(found):.3f}–{max(found):.3f})")
 
 
-def peer(port: int) -> None:
-    """A service as one writes it in a few lines: FastAPI, PyTorch, a picture at a time."""
-    import torch
-    import uvicorn
-    from fastapi import FastAPI, Request
-
-    import netinnet
-    from netinnet.preprocessing import prepare
-
-    torch.set_num_threads(1)
-    model = model_files.find(None)
-    network = netinnet.load(None, framework="pytorch").eval()
-    app = FastAPI()
-
-    @app.post("/predict")
-    async def predict(request: Request) -> dict[str, Any]:
-        body = await request.body()
-        if request.headers["content-type"] == RAW:
-            picture = np.frombuffer(body, np.uint8).reshape(28, 28, 1)
-        else:
-            picture = np.asarray(Image.open(io.BytesIO(body)).convert("L"))[..., None]
-        shape, how = model.network.input, model.network.preprocessing
-        images = torch.from_numpy(prepare(picture[None], shape, how).transpose(0, 3, 1, 2).copy())
-        with torch.inference_mode():
-            probabilities = network(images).softmax(1)[0]
-        values, places = probabilities.topk(5)
-        names = [model.network.classes[i] for i in places.tolist()]
-        pairs = zip(names, values.tolist(), strict=True)
-        return {"predictions": [{"name": name, "probability": p} for name, p in pairs]}
-
-    uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning", access_log=False)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=int, default=4)
@@ -301,11 +272,7 @@ def main() -> None:
     parser.add_argument("--connections", type=int, default=64)
     parser.add_argument("--part", action="append", choices=("load", "single", "start"))
     parser.add_argument("--no-peer", action="store_true")
-    parser.add_argument("--peer", type=int, help=argparse.SUPPRESS)
     given = parser.parse_args()
-    if given.peer:
-        peer(given.peer)
-        return
     parts = given.part or ["start", "single", "load"]
     if "start" in parts:
         start(given.rounds)

@@ -223,12 +223,13 @@ def distance(features: Array, means: Array, whitening: Array) -> Exact:
     whitened = features.astype(np.float64) @ whitening
     exact = means.astype(np.float64)
     rows = max(1, _DIFFERENCES // exact.size)
-    squares = [
-        ((whitened[start : start + rows, None] - exact) ** 2).sum(axis=2).min(axis=1)
-        for start in range(0, len(whitened), rows)
-    ]
-    result: Exact = np.sqrt(np.concatenate([np.empty(0), *squares]))
-    return result
+    result = np.empty(len(whitened))
+    for start in range(0, len(whitened), rows):
+        part = slice(start, start + rows)
+        difference = whitened[part, None] - exact
+        np.square(difference, out=difference)
+        difference.sum(axis=2).min(axis=1, out=result[part])
+    return np.sqrt(result, out=result)
 
 
 def fit(
