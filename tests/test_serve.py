@@ -307,6 +307,22 @@ def test_what_comes_together_is_computed_together(shipped: Client, predictor: Pr
     assert batches < 20
 
 
+@pytest.mark.parametrize("quick", [True, False])
+def test_a_request_that_is_alone_wakes_no_thread_if_its_model_is_quick(
+    quick: bool, shipped: Client, predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("netinnet.serve.app.QUICK_SECONDS", 1e9 if quick else 0)
+    woken: list[Any] = []
+    real = shipped.engine.ask
+    monkeypatch.setattr(shipped.engine, "ask", lambda *a, **k: (woken.append(a), real(*a, **k)))
+    before = _samples(shipped)["batch_pictures_sum"]
+    body, kind, target = BODIES["raw"]
+    (found,) = shipped.post(target, body, kind).json["pictures"]
+    _same(found, _expected(predictor, PICTURE))
+    assert len(woken) == (not quick)
+    assert _samples(shipped)["batch_pictures_sum"] == before + 1
+
+
 def _samples(asked: Client) -> dict[str, float]:
     text = asked.get("/metrics").body.decode()
     found = re.findall(r"^nin_(\S+) (\S+)$", text, re.MULTILINE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,8 @@ class Served:
     sha256: str
     """Of the file's content."""
     predictor: Predictor
+    seconds: float
+    """What one picture took, of the input's size."""
 
     @property
     def version(self) -> str:
@@ -157,9 +160,12 @@ class Catalog:
         model = model_files.find(place)  # of an unfinished run it says what is missing
         predictor = Predictor(model, threads=self.threads)
         network = model.network
-        blank = np.zeros((1, network.input.height, network.input.width, network.input.channels))
-        compute(predictor, blank.astype(np.uint8), maps=False)  # so that the first answer is fast
-        return Served(name, file, digest, predictor)
+        size = network.input
+        blank = np.zeros((1, size.height, size.width, size.channels), np.uint8)
+        compute(predictor, blank, maps=False)  # so that the first answer is fast
+        began = time.perf_counter()
+        compute(predictor, blank, maps=False)
+        return Served(name, file, digest, predictor, time.perf_counter() - began)
 
     def _put(self, served: Served) -> None:
         old = self.models.get(served.name)
