@@ -343,6 +343,15 @@ def test_top_maps_and_none_of_these(shipped: Client, predictor: Predictor) -> No
         np.testing.assert_allclose(mapped["class_maps"][name], values, rtol=1e-4, atol=1e-4)
 
 
+def test_class_maps_have_a_limit(shipped: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("netinnet.serve.app.MAX_MAP_VALUES", 490 * 20)
+    for count, status in ((20, 200), (21, 413)):
+        target = f"/v1/predict?maps=1&shape={count},2,2,1"
+        reply = shipped.post(target, bytes(4 * count), RAW)
+        assert reply.status == status
+    assert "values of class maps; send fewer pictures" in reply.message
+
+
 def test_a_model_that_is_not_calibrated_refuses_nothing(tmp_path: Path) -> None:
     model = _other(tmp_path / "plain.safetensors", calibrated=False)
     with client(model) as asked:

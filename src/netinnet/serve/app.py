@@ -32,6 +32,9 @@ Send = Callable[[Message], Awaitable[None]]
 SMALL = 65_536
 """Bytes of raw values that are so few that a thread would take longer to wake than they take."""
 
+FEW = 8
+"""Pictures whose JSON is made in the event loop; that of more would hold others up."""
+MAX_MAP_VALUES = 1_000_000
 QUICK_SECONDS = 0.001
 """A model that takes less answers a request that is alone in the event loop: to wake the engine and
 to be woken by it would take a third of that time, and nobody waits."""
@@ -214,7 +217,10 @@ class App:
             if wanted.maps and not served.predictor.maps:
                 raise Problem(400, f"{served.name} has no class maps; leave out maps=1")
             outcomes = await self._ask(served, await request.body.parts(wanted.shape), wanted.maps)
-            return Answer(_predictions(served, outcomes, wanted))
+            if sum(len(outcome.probabilities) for outcome in outcomes) <= FEW:
+                return Answer(_predictions(served, outcomes, wanted))
+            work = self.decoders, _predictions, served, outcomes, wanted
+            return Answer(await asyncio.get_running_loop().run_in_executor(*work))
         finally:
             self.under_way -= 1
 
@@ -295,7 +301,15 @@ class App:
 
 
 def _predictions(served: Served, outcomes: Sequence[Outcome], wanted: Options) -> bytes:
-    """The JSON of all pictures. Raises ModelError where a network's numbers are not finite."""
+    """The JSON of all pictures.
+
+    Raises Problem for too many values of class maps, and ModelError where a network's numbers are
+    not finite.
+    """
+    if wanted.maps and sum(o.maps.size for o in outcomes if o.maps is not None) > MAX_MAP_VALUES:
+        raise Problem(
+            413, f"more than {MAX_MAP_VALUES:,} values of class maps; send fewer pictures"
+        )
     rows = []
     for outcome in outcomes:
         for i, probabilities in enumerate(outcome.probabilities):

@@ -194,11 +194,13 @@ class _Service:
         with self._signals(app) as asked:
             http = server(app, self.limits, self.say)
             serving = asyncio.create_task(http.serve(sockets=[listener]))
-            while not http.started and not serving.done():
+            serving.add_done_callback(lambda _: asked.set())  # where it fails, this ends too
+            while not http.started and not asked.is_set():
                 await asyncio.sleep(0)
             names = tuple((m.name, m.version) for m in catalog.models.values())
             is_open = who.token is None and not _is_local(host)
-            started(Started(host, listener.getsockname()[1], names, is_open))
+            if http.started:
+                started(Started(host, listener.getsockname()[1], names, is_open))
             watching = asyncio.create_task(self._watch(catalog))
             await asked.wait()
             await self._finish(app)
