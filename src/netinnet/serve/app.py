@@ -219,8 +219,11 @@ class App:
             outcomes = await self._ask(served, await request.body.parts(wanted.shape), wanted.maps)
             if sum(len(outcome.probabilities) for outcome in outcomes) <= FEW:
                 return Answer(_predictions(served, outcomes, wanted))
-            work = self.decoders, _predictions, served, outcomes, wanted
-            return Answer(await asyncio.get_running_loop().run_in_executor(*work))
+            return Answer(
+                await asyncio.get_running_loop().run_in_executor(
+                    self.decoders, _predictions, served, outcomes, wanted
+                )
+            )
         finally:
             self.under_way -= 1
 

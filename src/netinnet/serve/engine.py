@@ -144,7 +144,7 @@ class Engine:
         began = time.perf_counter()
         outcomes = [compute(question.predictor, a, question.maps) for a in question.arrays]
         took = [(question.pictures, time.perf_counter() - began)]
-        self.loop.call_soon(self._count, took)
+        self.loop.call_soon(self._count, took)  # the answer need not wait for it
         return outcomes
 
     def close(self) -> None:
@@ -205,11 +205,11 @@ class Engine:
             question.outcomes[place] = outcome.part(part)
             if len(question.outcomes) == len(question.arrays):
                 done.append(question)
-        self._deliver(_done, done)
         self._count(took)
+        self._deliver(_done, done)
 
     def _count(self, batches: list[tuple[int, float]]) -> None:
-        """Sizes and seconds: after the answers, which need not wait for it."""
+        """Sizes and seconds of batches."""
         for size, seconds in batches:
             self.meters.batch_pictures.observe(size)
             self.meters.batch_seconds.observe(seconds)
