@@ -893,6 +893,7 @@ def test_slow_large_and_odd_requests(
     received, seconds = _raw(port, *pieces)
     assert seconds < 3
     last = received[received.rindex(b"HTTP/1.1 ") :]
+    assert received.count(b"connection: close") == 1
     head, _, body = last.partition(b"\r\n\r\n")
     assert int(head.split()[1]) == status
     assert b"connection: close" in head

@@ -21,6 +21,8 @@ from netinnet.serve.problems import Problem, busy
 
 MAX_HEAD = 32_768
 """Most bytes of a request's head."""
+LINGER_SECONDS = 1.0
+"""How long what still comes is thrown away, for a client that is refused to read why."""
 
 
 class Protocol(HttpToolsProtocol):
@@ -56,7 +58,7 @@ class Protocol(HttpToolsProtocol):
             return
         self._head_size += len(data)
         super().data_received(data)
-        if self.transport.is_closing():
+        if self._is_refused or self.transport.is_closing():
             return
         if not self._has_body:
             self._expect("body", self.limits.body_seconds)
@@ -133,7 +135,13 @@ class Protocol(HttpToolsProtocol):
         head += [b"%b: %b\r\n" % pair for pair in problem.headers]
         head.append(b"content-length: %d\r\nconnection: close\r\n\r\n" % len(body))
         self.transport.write(b"".join([*head, body]))
-        self.transport.close()
+        if len(self.connections) > 2 * self.limits.max_connections:
+            self.transport.close()
+            return
+        # Closed with something unread, the system would tell the client so before it has read this.
+        self.transport.write_eof()
+        self.flow.resume_reading()
+        self._timer = self.loop.call_later(LINGER_SECONDS, self.transport.close)
 
 
 def _head_too_large() -> Problem:
