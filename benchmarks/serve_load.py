@@ -1,6 +1,6 @@
 """How fast `nin serve` answers, beside the bare session and a plain service of the same model.
 
-    python benchmarks/serve_load.py [--seconds 4] [--rounds 5] [--connections 64] [--part load]
+    python benchmarks/serve_load.py [--part load] [--rounds 5] [--seconds 4] [--body NAME] …
 
 Needs wrk (apt-get install wrk), the extra serve, and for the peer fastapi and torch. Everything
 runs on this machine, so client and service share its cores. What is compared alternates in one run,
@@ -135,6 +135,16 @@ def batches(port: int) -> tuple[float, float]:
     return count, total
 
 
+def engine_seconds(process: subprocess.Popen[bytes]) -> float:
+    """Processor time of the service's busiest thread but the first, which is the event loop."""
+    times = []
+    for task in Path(f"/proc/{process.pid}/task").iterdir():
+        fields = (task / "stat").read_text().rpartition(")")[2].split()
+        if task.name != str(process.pid):
+            times.append(sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK"))
+    return max(times, default=0.0)
+
+
 def bare_session() -> Callable[[int], Callable[[], Any]]:
     """Gives for a batch size what computes it on one thread: what the service asks of the model."""
     import onnxruntime
@@ -151,23 +161,23 @@ def bare_session() -> Callable[[int], Callable[[], Any]]:
     return of
 
 
-def rate_of(work: Callable[[], Any], seconds: float) -> float:
-    """How often a second."""
-    count, began = 0, time.perf_counter()
+def rate_of(work: Callable[[], Any], seconds: float) -> tuple[float, float]:
+    """How often a second, and how often a second of the processor."""
+    count, began, used = 0, time.perf_counter(), time.process_time()
     while (took := time.perf_counter() - began) < seconds:
         work()
         count += 1
-    return count / took
+    return count / took, count / (time.process_time() - used)
 
 
 def median(values: list[float]) -> float:
     return statistics.median(values)
 
 
-def load(seconds: int, rounds: int, connections: int, peer: bool) -> None:
+def load(seconds: int, rounds: int, connections: int, names: list[str], *, peer: bool) -> None:
     bare, port, peer_port = bare_session(), free_port(), free_port()
     with contextlib.ExitStack() as stack:
-        stack.enter_context(running(service(port), port))
+        process = stack.enter_context(running(service(port), port))
         if peer:
             words = [
                 sys.executable,
@@ -177,35 +187,38 @@ def load(seconds: int, rounds: int, connections: int, peer: bool) -> None:
             stack.enter_context(running(words, peer_port))
         url, peer_url = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{peer_port}/predict"
         show("GET /healthz", [wrk(f"{url}/healthz", connections, seconds, None)])
-        for name, body in bodies().items():
-            ours, theirs, shares, sizes, bares = [], [], [], [], []
+        for name in names:
+            body = bodies()[name]
+            target = f"{url}{SHAPE if body[0] == RAW else PATH}"
+            ours, theirs, shares, engine_shares, sizes, bares = [], [], [], [], [], []
             for _ in range(rounds):
-                before = batches(port)
-                ours.append(
-                    wrk(f"{url}{SHAPE if body[0] == RAW else PATH}", connections, seconds, body)
-                )
+                before, used = batches(port), engine_seconds(process)
+                ours.append(wrk(target, connections, seconds, body))
                 count, pictures = (b - a for a, b in zip(before, batches(port), strict=True))
+                used = engine_seconds(process) - used
                 sizes.append(pictures / count)
                 if "28×28" in name:
                     size = max(1, round(sizes[-1]))
-                    bares.append(size * rate_of(bare(size), seconds / 2))
+                    rate, processor_rate = rate_of(bare(size), seconds / 2)
+                    bares.append(size * rate)
                     shares.append(ours[-1].rate / bares[-1])
+                    engine_shares.append(pictures / used / (size * processor_rate))
                 if peer:
                     theirs.append(wrk(peer_url, connections, seconds, body))
             show(name, ours)
-            print(f"    {median(sizes):.1f} pictures a batch", end="")
+            print(f"    {median(sizes):.1f} pictures a batch")
             if shares:
-                print(
-                    f"; bare session.run at that size {median(bares):,.0f}/s, "
-                    f"the service has {median(shares):.0%} of it "
-                    f"({min(shares):.0%}–{max(shares):.0%})",
-                    end="",
-                )
-            print()
+                print(f"    bare session.run at that size: {median(bares):,.0f}/s")
+                print(f"    the service has {spread(shares, '.0%')} of it")
+                print(f"    by processor time its engine has {spread(engine_shares, '.0%')}")
             if theirs:
                 show("    FastAPI + PyTorch", theirs)
                 times = [a.rate / b.rate for a, b in zip(ours, theirs, strict=True)]
-                print(f"    {median(times):.1f} times its rate ({min(times):.1f}–{max(times):.1f})")
+                print(f"    the service has {spread(times, '.1f')} times its rate")
+
+
+def spread(values: list[float], form: str) -> str:
+    return f"{median(values):{form}} ({min(values):{form}}–{max(values):{form}})"
 
 
 def show(name: str, found: list[Load]) -> None:
@@ -272,6 +285,7 @@ def main() -> None:
     parser.add_argument("--connections", type=int, default=64)
     parser.add_argument("--part", action="append", choices=("load", "single", "start"))
     parser.add_argument("--no-peer", action="store_true")
+    parser.add_argument("--body", action="append", choices=[*bodies()])
     given = parser.parse_args()
     parts = given.part or ["start", "single", "load"]
     if "start" in parts:
@@ -279,7 +293,8 @@ def main() -> None:
     if "single" in parts:
         single(given.rounds)
     if "load" in parts:
-        load(given.seconds, given.rounds, given.connections, not given.no_peer)
+        names = given.body or [*bodies()]
+        load(given.seconds, given.rounds, given.connections, names, peer=not given.no_peer)
 
 
 if __name__ == "__main__":
