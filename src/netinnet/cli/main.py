@@ -29,6 +29,7 @@ COMMANDS = {
         "evaluate": "Measure a trained model on a data set.",
         "predict": "Say what is in pictures.",
         "explain": "Show where in pictures a model saw what it says.",
+        "serve": "Answer over HTTP what is in pictures.",
     },
     "Study": {
         "reliability": "Train a recipe over many seeds and say how often it learns.",
