@@ -47,6 +47,7 @@ from netinnet.serve.limits import Limits
 from netinnet.serve.problems import CODES
 from netinnet.serve.server import PACKAGES
 from netinnet.weights import Model
+from tests.browser import BROWSER, difference
 
 for package in PACKAGES:
     pytest.importorskip(package)
@@ -638,7 +639,38 @@ def test_the_page_may_run_its_own_scripts_only() -> None:
     for text in (b"a{}", b"run()"):
         digest = base64.b64encode(hashlib.sha256(text).digest()).decode()
         assert f"'sha256-{digest}'" in policy
-    assert "unsafe" not in policy
+    assert not re.search(r"unsafe-(inline|hashes)|[' ]unsafe-eval", policy)
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium")
+@pytest.mark.parametrize("most", [front.MOST_PARAMETERS, 0], ids=["in the page", "by the service"])
+def test_the_page_answers(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same page, whether it computes or asks; nothing goes wrong in it."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    monkeypatch.setattr(front, "MOST_PARAMETERS", most)
+    front._made.cache_clear()
+    array = np.zeros((28, 28), np.uint8)
+    array[8:24, 16:25] = array[18:24, 4:25] = 200
+    given = {"name": "boot.png", "mimeType": "image/png", "buffer": _file(array, "PNG")}
+    with listening(Limits()) as port, playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
+        tab, troubles, asked = browser.new_page(), [], []
+        tab.on("console", lambda message: troubles.append(message.text))
+        tab.on("pageerror", lambda error: troubles.append(str(error)))
+        tab.on("request", lambda request: asked.append(request.url))
+        tab.goto(f"http://127.0.0.1:{port}/")
+        tab.set_input_files("#file", given)
+        tab.wait_for_selector("#bars li")
+        answer = tab.evaluate(
+            "Object.fromEntries(['logits', 'maps'].map(k => [k, Array.from(state.answer[k])]))"
+        )
+        asked = [url for url in asked if not url.startswith(("data:", "blob:"))]
+        assert [("predict" in url) for url in asked] == ([False] if most else [False, True])
+        assert troubles == []
+        browser.close()
+    want = Predictor(model_files.find(None)).run(array[None, ..., None], ("logits", "class_maps"))
+    assert difference(answer["logits"], want["logits"]) < 5e-3
+    assert difference(answer["maps"], want["class_maps"]) < 5e-3
 
 
 # Models

@@ -67,9 +67,10 @@ def page(
             f"{network.name}: a page takes pictures, grey or colour, not {network.input.channels} "
             f"channels"
         )
-    data = browser_model.data(model, read("kernel.wasm"), precision)
-    if remote is not None:
-        data |= {"weights": "", "tensors": [], "kernel": "", "remote": remote}
+    if remote is None:
+        data = browser_model.data(model, read("kernel.wasm"), precision)
+    else:
+        data = {**browser_model.about(model, precision), "remote": remote}
     rows = [
         {
             "name": row.name,
