@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 import sys
+import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -387,6 +388,19 @@ def test_visualize(
     assert b"<svg" in shown[0]
     text = "pictures are shown in a notebook; here the axes are returned, and axes[0, 0]"
     assert capsys.readouterr().out.startswith(text) is not notebook
+
+
+def test_a_picture_is_shown_in_a_notebook_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert live.show(b"<svg/>") is False
+    shown: list[str] = []
+    display = types.ModuleType("IPython.display")
+    display.SVG = lambda data: data  # type: ignore[attr-defined]
+    display.display = shown.append  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "IPython", types.ModuleType("IPython"))
+    monkeypatch.setitem(sys.modules, "IPython.display", display)
+    monkeypatch.setattr(live, "_in_notebook", lambda: True)
+    assert live.show(b"<svg/>") is True
+    assert shown == ["<svg/>"]
 
 
 # ---------------------------------------------------------------------------- mistakes
