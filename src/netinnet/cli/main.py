@@ -39,7 +39,7 @@ COMMANDS = {
     },
     "Convert": {
         "convert": "Convert a model between frameworks' own files.",
-        "export": "Write a model as a graph for other programs, small or plain, or its model card.",
+        "export": "Write a model as a page, a graph for other programs, or a model card.",
     },
 }
 """Every command and its line of help, by the group that it is shown in."""
