@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from json import dumps
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
 from netinnet import units
-from netinnet.cli.console import Switch
+from netinnet.cli.console import Switch, json_text
 from netinnet.cli.pictures import Array, Images, each
 from netinnet.errors import NetinnetError
 
@@ -81,12 +80,12 @@ def explain(
             if folder:
                 folder.failed.append(error)
             if json:
-                print(dumps({"file": name, "error": error}, ensure_ascii=False))
+                print(json_text({"file": name, "error": error}))
             continue
         result, files = answer
         if json:
             row = {"file": name, **result.to_dict(), "overlays": [str(file) for file in files]}
-            print(dumps(row, ensure_ascii=False, allow_nan=False))
+            print(json_text(row))
             continue
         if result.refusal:
             print(f"{name}: {result.refusal}; what it would be:")

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import csv
 import sys
-from json import dumps
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
 from netinnet import units
-from netinnet.cli.console import Switch, WholeNumber, print_table
+from netinnet.cli.console import Switch, WholeNumber, json_text, print_table
 from netinnet.cli.pictures import Images, each
 from netinnet.errors import ImageError
 
@@ -76,7 +75,7 @@ def predict(
             known = {} if score is None else {"none_of_these": refused, "score": score}
             shown_ones = {"predictions": [vars(p) for p in predictions], **known}
             result = {"error": error} if error else shown_ones
-            print(dumps({"file": name, **result}, ensure_ascii=False, allow_nan=False))
+            print(json_text({"file": name, **result}))
         elif csv_:
             rows = [(name, p.name, p.probability, "", score) for p in predictions]
             nothing = NONE_OF_THESE if refused else ""

@@ -13,6 +13,7 @@ from netinnet.cli.recipe_flags import RecipeFlags
 from netinnet.errors import RecipeError
 
 if TYPE_CHECKING:
+    from netinnet.data.source import DatasetRecord
     from netinnet.training.prepared import Prepared
 
 
@@ -83,12 +84,13 @@ def train(
     with TrainingProgress(quiet=quiet, stderr=json) as progress:
         common: dict[str, Any] = {"data_dir": data_dir, "listener": progress, "report": html.write}
 
-        def checked(dataset: str) -> None:
+        def checked(dataset: str, before: DatasetRecord | None = None) -> None:
             if verify:
-                datasets.verify(dataset, data_dir, data_progress(progress))
+                datasets.verify(dataset, data_dir, data_progress(progress), before)
 
         if resume is not None:
-            checked(open_run(resume).recipe().dataset)
+            opened = open_run(resume)
+            checked(opened.recipe().dataset, opened.dataset())
         if resume is not None and more_epochs is not None:
             run = start.train_more(resume, more_epochs, output=output, **common)
         elif resume is not None:
