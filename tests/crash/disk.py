@@ -91,17 +91,30 @@ class Disk:
         self.durable = {n: f for n, f in self.durable.items() if not inside(n)}
         self.durable |= {n: f for n, f in self.names.items() if inside(n)}
 
-    def after(self, cut: Cut, folder: Path) -> None:
-        """Make in `folder` what the power cut left. A name whose folder is lost is lost too."""
-        names = self.durable if cut is Cut.NOTHING else self.names
+    def left(self, cut: Cut) -> dict[str, bytes | None]:
+        """What the power cut left: the content of files by path, None for a folder.
+
+        A name whose folder is lost is lost too.
+        """
+        names, left = self.durable if cut is Cut.NOTHING else self.names, {}
         for name in sorted(names, key=lambda name: name.count("/")):
-            file, path = names[name], folder / name.removeprefix(f"{self.root}/")
-            if not path.parent.is_dir():
+            file, (folder, _, _) = names[name], name.rpartition("/")
+            if folder != self.root and folder not in left:
                 continue
             if file is None:
-                path.mkdir()
+                left[name] = None
                 continue
             content = file.synced
             if cut is Cut.HALF and bytes(file.content) != content:
                 content = bytes(file.content[: (len(content) + len(file.content)) // 2])
-            path.write_bytes(content)
+            left[name] = content
+        return left
+
+    def after(self, cut: Cut, folder: Path) -> None:
+        """Make in an empty folder what the power cut left."""
+        for name, content in self.left(cut).items():
+            path = folder / name.removeprefix(f"{self.root}/")
+            if content is None:
+                path.mkdir()
+            else:
+                path.write_bytes(content)

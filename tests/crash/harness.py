@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import enum
+import io
 import json
 import os
 import shutil
@@ -139,17 +140,23 @@ def _child(request: dict[str, Any], library: ctypes.CDLL) -> int:
 
 def _import_everything() -> None:
     sys.modules["matplotlib"] = None  # type: ignore[assignment]  # figures take most of the time
-    import netinnet.cli.train
+    import PIL.Image
+    import safetensors.numpy  # noqa: F401
+    import torch
+
+    import netinnet.cli.progress
     import netinnet.frameworks.pytorch
     import netinnet.inference.predictor
     import netinnet.reports.html
     import netinnet.studies.worker  # noqa: F401
-
-    import onnx  # noqa: F401  isort: skip
-    import onnxruntime  # noqa: F401  isort: skip
-    import torch
+    from netinnet.cli import main
+    from netinnet.reports import template
 
     torch.set_num_threads(1)
+    PIL.Image.init()
+    template._environment().get_template("run.html")
+    with contextlib.redirect_stderr(io.StringIO()):
+        main.run(["train", "--resume", "/no run"])  # what parses the command
     assert threading.active_count() == 1, "a fork would lose threads"
 
 

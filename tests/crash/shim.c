@@ -158,6 +158,7 @@ static int synced(int fd, long call) {
         int wrong = begins(0);
         if (wrong > 0) FAIL(wrong);
         note("fsync", path, "", 0, 0, 0);
+        return 0; /* a kill loses nothing that the system has, and power cuts are made of the log */
     }
     return syscall(call, fd);
 }

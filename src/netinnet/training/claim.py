@@ -70,8 +70,9 @@ def claimed(folder: Path) -> Iterator[Claim]:
         is_elsewhere = bool(holder) and holder.get("host") != platform.node()
         if is_elsewhere and _age(file, folder) < ALIVE_SECONDS:
             raise _taken(folder, holder)
+        # Who holds it is a help; on a full disk the system's lock alone must do.
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        _write(file, json.dumps({"host": platform.node(), "process": os.getpid(), "since": now}))
+        _note(file, json.dumps({"host": platform.node(), "process": os.getpid(), "since": now}))
         ended = threading.Event()
         beat = threading.Thread(target=_beat, args=(file, ended), daemon=True, name="claim")
         beat.start()
@@ -80,8 +81,7 @@ def claimed(folder: Path) -> Iterator[Claim]:
         finally:
             ended.set()
             beat.join()
-            with contextlib.suppress(OSError):  # a full disk; the system's lock is freed anyway
-                _write(file, "")
+            _note(file, "")
 
 
 def _beat(file: IO[str], ended: threading.Event) -> None:
@@ -90,11 +90,10 @@ def _beat(file: IO[str], ended: threading.Event) -> None:
             os.utime(file.fileno())
 
 
-def _write(file: IO[str], text: str) -> None:
-    file.seek(0)
-    file.truncate()
-    file.write(text)
-    file.flush()
+def _note(file: IO[str], text: str) -> None:
+    with contextlib.suppress(OSError):
+        os.ftruncate(file.fileno(), 0)
+        os.write(file.fileno(), text.encode())  # at its end: it was opened to append
 
 
 def _holder(file: IO[str]) -> dict[str, Any]:

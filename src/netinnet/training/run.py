@@ -113,7 +113,10 @@ class Run:
     def log(self, event: Event) -> None:
         """Append one event as a line of JSON. A line that a crash cut off is closed first."""
         line = json.dumps(event.to_dict(), ensure_ascii=False).encode() + b"\n"
-        with writing(self.events_file), self.events_file.open("a+b") as file:
+        with (
+            writing(self.events_file, len(line)),
+            self.events_file.open("a+b", buffering=0) as file,
+        ):
             is_new = not file.seek(0, os.SEEK_END)
             if not is_new:
                 file.seek(-1, os.SEEK_END)
@@ -121,7 +124,6 @@ class Run:
                     line = b"\n" + line
             file.write(line)
             if not isinstance(event, Progress):
-                file.flush()
                 os.fsync(file.fileno())
                 if is_new:
                     sync_folder(self.folder)
