@@ -8,15 +8,22 @@ kind; `make crash-test` takes each (docs/reliability.md).
 from __future__ import annotations
 
 import hashlib
+import random
 import re
 import shutil
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+from PIL import Image
 
+from netinnet import weights
+from netinnet.inference import model_files
+from netinnet.training.events import Progress, of_kind
+from netinnet.training.run import Run
 from tests.conftest import needs
 from tests.crash import disk, training
 from tests.crash.disk import Cut, Disk, Operation
@@ -167,6 +174,33 @@ def test_killed_at_file_operations(ground: Ground) -> None:
     check_torn_writes(ground, 13)
 
 
+KILLS = 20
+
+
+def test_twenty_kills_in_a_row(ground: Ground) -> None:
+    """Killed again and again as it goes on: the same model, and a log that tells each step once."""
+    dice = random.Random(0)  # noqa: S311
+    start = [*ground.start]
+    start[start.index("--epochs") + 1] = "20"
+    root = ground.fresh()
+    assert ground.crashes.run(start, root).status == 0
+    whole = digest(root / "run/model.safetensors")
+    root, arguments, kills = ground.fresh(), start, 0
+    run = root / "run"
+    while not (run / "metrics.json").exists():
+        # A sitting needs a score of operations to begin.
+        at = dice.randrange(1, 60) if kills < KILLS else 0
+        ended = ground.crashes.run(arguments, root, at, Mode.KILL if at else Mode.NONE)
+        kills += ended.status == -signal.SIGKILL
+        if (run / "recipe.toml").exists():
+            arguments = ["train", "--resume", "run"]
+    assert kills == KILLS
+    assert digest(run / "model.safetensors") == whole
+    assert not list(root.rglob("*.tmp"))
+    steps = [event.step for event in of_kind(Run(run).events(), Progress)]
+    assert steps == list(range(1, 61))
+
+
 def test_power_cuts(ground: Ground) -> None:
     check_power_cuts(ground, 41)
 
@@ -177,6 +211,122 @@ def test_full_disk(ground: Ground) -> None:
 
 def test_signals(ground: Ground) -> None:
     check_signals(ground, SAMPLE, [signal.SIGHUP, signal.SIGTERM, signal.SIGINT])
+
+
+def made_of(crashes: Crashes, command: list[str], folder: Path, log: Path, **options: Any) -> int:
+    """The number of operations below a folder that a command does there."""
+    ended = crashes.run(command, folder, log=log, **options)
+    assert ended.status == 0, ended.said
+    return len(list(disk.read(log)))
+
+
+@pytest.mark.parametrize("mode", [Mode.KILL, Mode.FULL])
+def test_an_export(ground: Ground, tmp_path: Path, mode: Mode) -> None:
+    """A file is the old one or the new one, and the same command writes it."""
+    model, root = tmp_path / "model.safetensors", tmp_path / "exports"
+    weights.save(model, weights.load(model_files.shipped()))
+    root.mkdir()
+    command = ["convert", str(model), "new/net.onnx"]
+    count = made_of(ground.crashes, command, root, tmp_path / "log")
+    whole = digest(root / "new/net.onnx")
+    for n in range(1, count + 1):
+        shutil.rmtree(root / "new")
+        ended = ground.crashes.run(command, root, n, mode)
+        if (file := root / "new/net.onnx").exists():
+            assert digest(file) == whole
+        if mode is Mode.FULL:
+            assert ended.status == 2 or file.exists(), ended.said
+            assert not list(root.rglob("*.tmp"))
+        if not file.exists():
+            assert ground.crashes.run(command, root).status == 0
+        assert digest(file) == whole
+
+
+def photos(folder: Path) -> None:
+    for split, count in (("train", 6), ("test", 2)):
+        pictures, labels = training.arrays(2 * count, count)
+        for i, (picture, label) in enumerate(zip(pictures, labels, strict=True)):
+            file = folder / split / "ab"[label] / f"{i}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(picture[..., 0]).save(file)
+
+
+def check_picture_store(ground: Ground, tmp_path: Path, mode: Mode, every: int) -> None:
+    """What is kept of a folder of pictures is whole or made anew."""
+    photos(tmp_path / "photos")
+    cache = tmp_path / "cache"
+    flags = [*ground.flags]
+    flags[flags.index("--dataset") + 1] = str(tmp_path / "photos")
+    options: Any = {"cwd": tmp_path, "environment": {"NETINNET_CACHE": str(cache)}}
+
+    def command(run: str) -> list[str]:
+        return ["train", *flags, "--output", str(tmp_path / run), "--quiet"]
+
+    cache.mkdir()
+    count = made_of(ground.crashes, command("whole"), cache, tmp_path / "log", **options)
+    assert count > 10
+    whole = digest(tmp_path / "whole/model.safetensors")
+    for n in range(1, count + 1, every):
+        shutil.rmtree(cache)
+        cache.mkdir()
+        ended = ground.crashes.run(command(f"killed-{n}"), cache, n, mode, **options)
+        if ended.status == 0:  # all that needs space was written
+            assert mode is Mode.FULL
+            assert digest(tmp_path / f"killed-{n}/model.safetensors") == whole
+        else:
+            assert ended.status in (-signal.SIGKILL, 2), ended.said
+            assert not (tmp_path / f"killed-{n}").exists()
+        ended = ground.crashes.run(command(f"run-{n}"), cache, **options)
+        assert ended.status == 0, ended.said
+        assert digest(tmp_path / f"run-{n}/model.safetensors") == whole
+
+
+@pytest.mark.parametrize("mode", [Mode.KILL, Mode.FULL])
+def test_a_picture_store(ground: Ground, tmp_path: Path, mode: Mode) -> None:
+    check_picture_store(ground, tmp_path, mode, 5)
+
+
+def check_study(ground: Ground, tmp_path: Path, command: list[str], every: int) -> int:
+    """Killed at operations of the study's own process, its workers left alone; then gone on with.
+
+    Returns how often it was killed.
+    """
+    whole, log = tmp_path / "whole", tmp_path / "log"
+    whole.mkdir()
+    count = made_of(ground.crashes, [*command, "--output", "study"], whole, log)
+    models = "runs/*/seed-*/model.safetensors"
+    digests = {file.relative_to(whole): digest(file) for file in whole.rglob(models)}
+    kills = range(1, count + 1, every)
+    for n in kills:
+        root = tmp_path / f"killed-{n}"
+        root.mkdir()
+        start = [*command, "--output", "study"]
+        ended = ground.crashes.run(start, root, n, Mode.KILL)
+        assert ended.status in (-signal.SIGKILL, 0), (n, ended.said)
+        if (root / "study/study.toml").exists():
+            start = [command[0], "--resume", "study"]
+        ended = ground.crashes.run(start, root)
+        assert ended.status == 0, (n, ended.said)
+        found = {file.relative_to(root): digest(file) for file in root.rglob(models)}
+        assert found.keys() == digests.keys(), n
+        # A search's other trials have values that were drawn anew.
+        for name in digests if command[0] == "reliability" else list(digests)[:0]:
+            assert found[name] == digests[name], (n, name)
+        assert not list(root.rglob("*.tmp"))
+    return len(kills)
+
+
+@pytest.mark.slow
+def test_a_study(ground: Ground, tmp_path: Path) -> None:
+    command = ["reliability", *ground.flags, "--seeds", "2", "--workers", "2", "--quiet"]
+    assert check_study(ground, tmp_path, command, 4) > 5
+
+
+@pytest.mark.slow
+def test_a_search(ground: Ground, tmp_path: Path) -> None:
+    space = ["--search", "learning_rate=0.01..0.2:log", "--pruner", "none"]
+    command = ["tune", *ground.flags, *space, "--trials", "2", "--workers", "1", "--quiet"]
+    assert check_study(ground, tmp_path, command, 40) > 5
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Self
@@ -88,12 +88,14 @@ class Crashes:
         log: Path | None = None,
         number: int = 0,
         cwd: Path | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> Ended:
         """`nin ARGUMENTS`, with `mode` at the operation `at` below the folder `root`."""
         request = {
             "arguments": [str(argument) for argument in arguments],
             "arm": [str(root), at, int(mode), str(log or ""), number],
             "cwd": str(cwd or root),
+            "environment": dict(environment or {}),
         }
         assert self.process.stdin is not None
         assert self.process.stdout is not None
@@ -130,6 +132,7 @@ def _child(request: dict[str, Any], library: ctypes.CDLL) -> int:
 
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.chdir(request["cwd"])
+    os.environ.update(request["environment"])
     folder, at, mode, log, number = request["arm"]
     library.crash_arm(folder.encode(), at, mode, log.encode(), number)
     status = main.run(request["arguments"])

@@ -11,6 +11,8 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from netinnet.errors import printable
+
 
 def _whole_number(_kind: Any, tokens: Sequence[Any]) -> int:
     """Digits only: a fraction is a mistake, not something to round."""
@@ -47,6 +49,11 @@ def console(stderr: bool = False) -> Any:
         return Console(file=io.StringIO())
     width = None if stream.isatty() else WIDE
     return Console(stderr=stderr, width=width, highlight=False, emoji=False, markup=False)
+
+
+def say(text: str, end: str = "\n") -> None:
+    """A line on standard output, in which names may hold anything: see `errors.printable`."""
+    print(printable(text), end=end)
 
 
 def print_json(value: Any) -> None:
@@ -91,5 +98,7 @@ def print_table(
             overflow="fold",
         )
     for i, row in enumerate(rows):
-        table.add_row(*row, end_section=bool(totals) and i == len(rows) - totals - 1)
+        table.add_row(
+            *map(printable, row), end_section=bool(totals) and i == len(rows) - totals - 1
+        )
     console().print(table)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
-from cyclopts import App, CycloptsError, Group
+from cyclopts import App, CycloptsError, Group, Parameter
 
 from netinnet.errors import NetinnetError, RecipeWarning, printable
 from netinnet.version import VERSION
@@ -61,6 +61,8 @@ def _app(wanted: str) -> App:
         # Only a command's own help has Markdown; its reader takes a third of a start-up.
         help_format="markdown" if wanted in known else "plaintext",
         result_action="return_value",
+        # A picture's name may begin with a bracket.
+        default_parameter=Parameter(json_list=False, json_dict=False),
         group_commands=Group("Options", sort_key=len(COMMANDS)),
     )
     for place, (title, commands) in enumerate(COMMANDS.items()):

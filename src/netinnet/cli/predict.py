@@ -10,7 +10,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from netinnet import units
-from netinnet.cli.console import Switch, WholeNumber, json_text, print_table
+from netinnet.cli.console import Switch, WholeNumber, json_text, print_table, say
 from netinnet.cli.pictures import Images, each
 from netinnet.errors import ImageError
 
@@ -81,11 +81,11 @@ def predict(
             nothing = NONE_OF_THESE if refused else ""
             table.writerows(rows or [(name, nothing, "", error, score)])
         elif refused:
-            print(f"{name}: {predictor.refusal(score)}")
+            say(f"{name}: {predictor.refusal(score)}")
         elif shown and alone:
             lines = [(name if row is shown[0] else "", *row) for row in shown]
             print_table(("picture", "class", "probability"), lines, right=(2,))
         elif shown:
-            print(f"{name}: {', '.join(map(' '.join, shown))}")
+            say(f"{name}: {', '.join(map(' '.join, shown))}")
     if failed:
         raise SystemExit(2)

@@ -11,7 +11,7 @@ from typing import Any
 from cyclopts import Parameter
 
 from netinnet.cli import recipe_flags
-from netinnet.cli.console import Switch, WholeNumber, print_json, print_table
+from netinnet.cli.console import Switch, WholeNumber, print_json, print_table, say
 from netinnet.cli.recipe_flags import RecipeFlags
 from netinnet.cli.study_progress import StudyProgress
 from netinnet.errors import NetinnetError, nin
@@ -92,7 +92,7 @@ def run(
         [[text(row) for text in headers.values()] for row in table],
         right=right,
     )
-    print(f"study: {folder}  (report: {folder / 'report.html'})")
+    say(f"study: {folder}  (report: {folder / 'report.html'})")
 
 
 def options(flags: StudyFlags, progress: StudyProgress) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from netinnet import units
 from netinnet.cli import recipe_flags
 from netinnet.cli.calibrate import calibration_line
-from netinnet.cli.console import Switch, WholeNumber, print_json
+from netinnet.cli.console import Switch, WholeNumber, print_json, say
 from netinnet.cli.recipe_flags import RecipeFlags
 from netinnet.errors import RecipeError
 
@@ -122,7 +122,7 @@ def train(
         f"{units.rate(metrics['images_per_second'])} images/s on {metrics['device']}, "
         f"{units.duration(metrics['training_seconds'])} of training"
     )
-    print(f"run: {run.folder}  (report: {run.report_file})")
+    say(f"run: {run.folder}  (report: {run.report_file})")
 
 
 def _show(prepared: Prepared, json: bool) -> None:
@@ -146,7 +146,7 @@ def _show(prepared: Prepared, json: bool) -> None:
         )
         return
     counts_of = ", ".join(f"{count:,} {name}" for name, count in splits.items())
-    print(f"data: {prepared.data.name}, {len(network.classes)} classes, pictures: {counts_of}")
+    say(f"data: {prepared.data.name}, {len(network.classes)} classes, pictures: {counts_of}")
     print(
         f"network: {network.name} for {network.takes}, {cost.parameters:,} parameters, "
         f"{units.operations(cost.macs)} multiply-accumulates a picture"
