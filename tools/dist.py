@@ -2,9 +2,9 @@
 
     python tools/dist.py [--python PYTHON]
 
-Files of the same source and the same pinned tools are the same to the byte: times come from the last
-commit (or SOURCE_DATE_EPOCH), and the sdist is packed anew with its members in order and without the
-names of who built it. Exit status 1 says that something is wrong, in a line.
+The same source and the same pinned tools give the same bytes: times come from the last commit (or
+SOURCE_DATE_EPOCH), and the sdist is packed anew with its members in order and without the name of
+who built it. Exit status 1 says that something is wrong, in a line.
 """
 
 from __future__ import annotations
@@ -39,11 +39,22 @@ def epoch() -> int:
 
 
 def copied(folder: Path) -> Path:
-    """The source tree's files as git knows them, so that nothing else gets in; all of it without git."""
-    command = ["git", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    """A copy of the files that git would commit, or of all where there is no git."""
+    command = [
+        "git",
+        "-C",
+        str(ROOT),
+        "ls-files",
+        "-z",
+        "--cached",
+        "--others",
+        "--exclude-standard",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        hidden = shutil.ignore_patterns(".venv*", "dist", "build", "__pycache__", "*.egg-info", "runs")
+        hidden = shutil.ignore_patterns(
+            ".venv*", "dist", "build", "__pycache__", "*.egg-info", "runs"
+        )
         return Path(shutil.copytree(ROOT, folder, ignore=hidden))
     for name in filter(None, done.stdout.split("\0")):
         if (ROOT / name).is_file():  # else removed, and not committed yet
@@ -73,7 +84,15 @@ def built(kept: Path) -> list[Path]:
     with tempfile.TemporaryDirectory() as folder:
         source = copied(Path(folder) / "source")
         made = Path(folder) / "made"
-        command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(made), str(source)]
+        command = [
+            sys.executable,
+            "-m",
+            "build",
+            "--no-isolation",
+            "--outdir",
+            str(made),
+            str(source),
+        ]
         environment = {**os.environ, "SOURCE_DATE_EPOCH": str(epoch())}
         done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
         if done.returncode:
@@ -86,7 +105,9 @@ def built(kept: Path) -> list[Path]:
 def check_members(wheel: Path) -> None:
     """The wheel has every file of the package, and nothing that is none of it."""
     with zipfile.ZipFile(wheel) as archive:
-        inside = {name for name in archive.namelist() if not name.split("/")[0].endswith("dist-info")}
+        inside = {
+            name for name in archive.namelist() if not name.split("/")[0].endswith("dist-info")
+        }
     files = (path for path in PACKAGE.rglob("*") if path.is_file())
     wanted = {
         str(path.relative_to(PACKAGE.parent)) for path in files if "__pycache__" not in path.parts
@@ -141,7 +162,9 @@ def main() -> None:
         files = [Path(shutil.copy(path, DIST)) for path in first]
     (wheel,) = DIST.glob("*.whl")
     check_members(wheel)
-    subprocess.run([sys.executable, "-m", "twine", "check", "--strict", *map(str, files)], check=True)
+    subprocess.run(
+        [sys.executable, "-m", "twine", "check", "--strict", *map(str, files)], check=True
+    )
     for path in files:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         print(f"{path.relative_to(ROOT)}  {path.stat().st_size:,} bytes  sha256 {digest}")

@@ -2,8 +2,8 @@
 
     python tools/rooms_picture.py
 
-The rows are the layers of pyproject.toml, which `make lint` holds against the code; what is in a room
-is the first clause of docs/architecture.md.
+The rows are the layers of pyproject.toml, which `make lint` holds against the code. The words in a
+row are the first clause that docs/architecture.md has on that room.
 """
 
 from __future__ import annotations

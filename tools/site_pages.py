@@ -1,9 +1,10 @@
 """MkDocs' hook: the root's pages join the site, and links out of docs/ lead to the repository.
 
-Links in the Markdown files are relative to the file, as a forge reads them. Here each is resolved in
-the source tree: a page of the site stays a relative link, any other file becomes its address in the
-repository. A link to nothing is left as it is, so that MkDocs warns of it. The chapter folds its code
-(<details>) and says after its language which framework it is of; Python-Markdown must be told of both.
+Links in the Markdown files are relative to the file, as a forge reads them. Here each is resolved
+in the source tree: a page of the site stays a relative link, any other file becomes its address in
+the repository. A link to nothing is left as it is, so that MkDocs warns of it. The chapter folds
+its code (<details>) and names a framework behind the language of a block; Python-Markdown
+understands neither as it stands.
 """
 
 from __future__ import annotations
@@ -36,7 +37,9 @@ def linked(markdown: str, source: str, repository: str) -> str:
             return link[0]
         place = _place(path)
         on_site = path in PAGES or path.startswith("docs/")
-        shown = posixpath.relpath(place, here or ".") if on_site else f"{repository}/blob/main/{path}"
+        shown = (
+            posixpath.relpath(place, here or ".") if on_site else f"{repository}/blob/main/{path}"
+        )
         return f"{link[1]}{shown}{link[3]}"
 
     return LINK.sub(target, markdown)
@@ -53,11 +56,13 @@ def on_files(files: Any, config: Any) -> Any:
 
     for source, place in PAGES.items():
         text = (ROOT / source).read_text("utf-8")
-        files.append(File.generated(config, place, content=linked(text, source, config.extra["repository"])))
+        files.append(
+            File.generated(config, place, content=linked(text, source, config.extra["repository"]))
+        )
     return files
 
 
-def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:  # noqa: ARG001
+def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
     """Make the links of a page in docs/; the root's pages have theirs already."""
     place = page.file.src_uri
     if place in PAGES.values():

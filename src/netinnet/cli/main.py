@@ -71,6 +71,10 @@ def _app(wanted: str) -> App:
                 group=group,
                 sort_key=order,
             )
+    if wanted not in known:
+        app.register_install_completion_command(
+            help="Let the Tab key complete commands and flags in your shell."
+        )
     return app
 
 
