@@ -156,7 +156,7 @@ class TrainingProgress(Progress):
         self.start, self.pace = event, Pace(event)
         self._say(
             f"{event.network} ({event.parameters:,} parameters), {event.framework} on "
-            f"{event.device}, {event.epochs} epochs of {event.steps_per_epoch:,} steps"
+            f"{event.device}, {units.counted(event.epochs, 'epoch')} of {event.steps_per_epoch:,} steps"
         )
         self._say(f"run: {event.run}")
         self.shown = time.monotonic()
