@@ -36,6 +36,7 @@ DIST_PYTHON ?= $(PYTHON)
 
 train: $(STAMP)-train
 	$(BIN)/nin train $(TRAIN_FLAGS)
+	@echo "The command is $(BIN)/nin; after 'source $(BIN)/activate' it is nin."
 
 # Both environments first: the first one's tests also ask MXNet's for its numbers.
 test: $(STAMP)-test
@@ -111,11 +112,13 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(STAMP)-train: $(BIN)/python
+	@echo "Installing into $(VENV): pip prints nothing for a minute or more."
 	$(BIN)/python $(PIP_INSTALL) -r requirements/train.txt
 	$(BIN)/python $(PIP_INSTALL) --no-deps --editable .
 	touch $@
 
 $(STAMP)-test: $(STAMP)-train
+	@echo "Installing what the tests need: pip prints nothing for some minutes."
 	$(BIN)/python $(PIP_INSTALL) -r requirements/test.txt -r requirements/frameworks.txt
 	touch $@
 

@@ -117,7 +117,7 @@ def lines(done: Exported) -> list[str]:
     said = [text]
     if done.difference is not None:
         said.append(
-            f"checked: no logit differs from NumPy's by more than {done.difference:.2g} of the largest"
+            f"checked: logits differ from NumPy's by at most {done.difference:.2g} of the largest"
         )
     if done.loss is not None:
         said.append(str(done.loss))
