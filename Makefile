@@ -27,10 +27,16 @@ LOWEST_BIN := $(LOWEST_VENV)/bin
 # These start processes that train.
 LOWEST_WITHOUT := $(patsubst %,--ignore tests/test_%.py,agreement studies training tuning readme chapter_docs)
 
-.PHONY: train test test-mxnet test-slow test-lowest lint types golden docs-tables page-kernel shipped-model clean
+DOCS_VENV := .venv-docs
+DIST_VENV := .venv-dist
+# What the built wheel is tried with.
+DIST_PYTHON ?= $(PYTHON)
+
+.PHONY: train test test-mxnet test-slow test-lowest lint types golden docs docs-serve docs-tables dist page-kernel shipped-model clean
 
 train: $(STAMP)-train
 	$(BIN)/nin train $(TRAIN_FLAGS)
+	@echo "The command is $(BIN)/nin; after 'source $(BIN)/activate' it is nin."
 
 # Both environments first: the first one's tests also ask MXNet's for its numbers.
 test: $(STAMP)-test
@@ -73,9 +79,22 @@ page-kernel:
 	chmod 644 $(KERNEL)
 	rm $(KERNEL).o
 
-# The tables in docs/architecture.md that the code's docstrings say.
+# The documentation as a site, in build/site. mkdocs.yml makes every warning an error. Material for
+# MkDocs has security updates until May 2027; its successor Zensical reads the same mkdocs.yml.
+docs: $(DOCS_VENV)/.installed-$(STATE)
+	NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/mkdocs build --clean
+
+docs-serve: $(DOCS_VENV)/.installed-$(STATE)
+	$(DOCS_VENV)/bin/mkdocs serve --dev-addr 127.0.0.1:8001
+
+# What docs/architecture.md shows of the code: the tables of events, the picture of the rooms.
 docs-tables: $(STAMP)-test
 	$(BIN)/python tools/docs_tables.py
+	$(BIN)/python tools/rooms_picture.py
+
+# Wheel and sdist in dist/: built twice to the same bytes, checked, installed and tried.
+dist: $(DIST_VENV)/.installed-$(STATE)
+	$(DIST_VENV)/bin/python tools/dist.py --python $(DIST_PYTHON)
 
 # The model in src/netinnet/models, made again from its recipe and seed. It learns all pictures; what
 # its numbers are worth is found on a second model, which learns nine tenths of them.
@@ -87,17 +106,19 @@ shipped-model: $(STAMP)-train
 	cp runs/shipped-model/model.safetensors src/netinnet/models/nin-small-fashion-mnist.safetensors
 
 clean:
-	rm -rf $(VENV) $(MXNET_VENV) $(LOWEST_VENV) build src/*.egg-info
+	rm -rf $(VENV) $(MXNET_VENV) $(LOWEST_VENV) $(DOCS_VENV) $(DIST_VENV) build dist src/*.egg-info
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(STAMP)-train: $(BIN)/python
+	@echo "Installing into $(VENV): pip prints nothing for a minute or more."
 	$(BIN)/python $(PIP_INSTALL) -r requirements/train.txt
 	$(BIN)/python $(PIP_INSTALL) --no-deps --editable .
 	touch $@
 
 $(STAMP)-test: $(STAMP)-train
+	@echo "Installing what the tests need: pip prints nothing for some minutes."
 	$(BIN)/python $(PIP_INSTALL) -r requirements/test.txt -r requirements/frameworks.txt
 	touch $@
 
@@ -115,4 +136,9 @@ $(LOWEST_VENV)/.installed-$(STATE):
 	$(LOWEST_BIN)/python tools/lowest.py > $(LOWEST_VENV)/lowest.txt
 	$(LOWEST_BIN)/python $(PIP_INSTALL) -r $(LOWEST_VENV)/lowest.txt
 	$(LOWEST_BIN)/python $(PIP_INSTALL) --no-deps --editable .
+	touch $@
+
+$(DOCS_VENV)/.installed-$(STATE) $(DIST_VENV)/.installed-$(STATE): .venv-%/.installed-$(STATE):
+	$(PYTHON) -m venv .venv-$*
+	.venv-$*/bin/python $(PIP_INSTALL) -r requirements/$*.txt
 	touch $@

@@ -22,8 +22,8 @@ def ablate(
     """Change one thing of a NiN at a time and compare over the same seeds.
 
     The baseline is the recipe as it is. Each arm's accuracy is compared with the baseline's seed by
-    seed; the interval is Student's, 95 %. Ctrl-C saves all; `--resume`, or the same command with
-    the same `--output`, goes on, and more seeds may be added.
+    seed; the interval is Student's, 95 %. Ctrl-C saves all runs; `--resume`, or the same command
+    with the same `--output`, continues, and more seeds may be added.
 
     Parameters
     ----------

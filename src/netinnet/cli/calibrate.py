@@ -22,28 +22,28 @@ def calibrate(
     framework: str | None = None,
     json: Switch = False,
 ) -> None:
-    """Make a model's probabilities hold, and let it refuse pictures of other things.
+    """Calibrate a model's probabilities, and let it refuse pictures of other things.
 
-    A run that holds pictures out (`nin train --validation 0.1`, or a folder with a validation
-    split) is calibrated at its end. This does it again, otherwise, or for a model file: on its
-    validation pictures, never on the test split. What is found is stored in the model: its
-    weights stay as they are.
+    Training does this at its end where pictures are held out (`nin train --validation 0.1`, or a
+    folder with a validation split). This command does it again with other settings, or for a model
+    file. It uses validation pictures, never the test split. The result is stored in the model,
+    whose weights do not change.
 
     Parameters
     ----------
     model
         A run folder or a model file that `nin` wrote (.safetensors or .onnx).
     dataset
-        Take training and validation pictures from this data set, a name or the path of a folder;
-        those of the model's own training if not given.
+        Data set, a name or the path of a folder, that training and validation pictures are taken
+        from; the one that the model was trained on if not given.
     refuse
-        The share of good pictures that may be refused, from above 0 to below 1.
+        The share of good pictures that may be refused, above 0 and below 1.
     none_of_these
-        A folder with pictures of other things: they choose the score, and it is said how many of
-        them are refused.
+        A folder with pictures of other things. They are used to choose the score, and the share of
+        them that is refused is printed.
     like
-        Take temperature and threshold from this calibrated run: trained the same way, but with
-        pictures held out. For a model that learnt all pictures.
+        Take temperature and threshold from this calibrated run, which was trained the same way but
+        with pictures held out. For a model that was trained on all pictures.
     data_dir
         Folder with the data set's files.
     framework
@@ -88,5 +88,5 @@ def calibration_line(values: Mapping[str, Any] | None, reason: str = "") -> str:
     text += f", expected calibration error {before:.4f} → {after:.4f}, "
     share = units.percent(values["refuse"])
     if values["threshold"] is None:
-        return f"{text}too few to refuse at most {share} of good ones: none is refused"
-    return f"{text}none of these below {values['threshold']:.2f} ({share} of good ones)"
+        return f"{text}too few for a threshold that refuses {share} of good ones: none is refused"
+    return f"{text}none of these below score {values['threshold']:.2f} ({share} of good ones)"

@@ -21,9 +21,9 @@ def compare(
 
     Each network is trained by its own recipe: the book's for `nin`, `lenet`, `alexnet` and
     `vgg11-quarter`, `fashion` for `nin-small`. The budget is the same for all where it is given:
-    `--epochs`, `--train-examples`, `--image-size` or any other field. Ctrl-C saves all; `--resume`,
-    or the same command with the same `--output`, goes on, and more seeds may be added. For speeds
-    to be compared, `--workers 1`.
+    `--epochs`, `--train-examples`, `--image-size` or any other field. Ctrl-C saves all runs;
+    `--resume`, or the same command with the same `--output`, continues, and more seeds may be
+    added. To compare speeds, add `--workers 1`.
 
     Parameters
     ----------

@@ -46,11 +46,12 @@ def convert(
     state dict or a Flax state), `.keras`, `.h5` and `.weights.h5` (Keras), `.params` (MXNet, with
     its `-symbol.json` beside it), `.onnx`.
 
-    `.keras`, `.h5`, `.onnx` and `.params` with a symbol say what they compute: it is read layer by
-    layer, and what no network here can compute is refused by name. All other files are arrays alone
-    and need `--network`: layers are taken in the order of their names, each one's shape is checked,
-    the pairs are shown, and so is what is assumed of pools, epsilon, activation, scaling and head.
-    `--check` proves it. Nothing is ever unpickled or run, nothing written over without `--force`.
+    `.keras`, `.h5`, `.onnx` and `.params` with a symbol describe their layers. These are read one
+    by one, and a layer that netinnet does not have is refused by name. All other files hold arrays
+    alone and need `--network`: layers are paired in the order of their names and each shape is
+    checked. The pairs are shown, and so is what is assumed about pools, epsilon, activation,
+    scaling and head. `--check` tests the result. Nothing is ever unpickled or run, and nothing is
+    written over without `--force`.
 
     Parameters
     ----------
@@ -59,8 +60,8 @@ def convert(
     target
         The file to write.
     network
-        What a framework's own file belongs to: a network of the zoo, the path of a description
-        (.toml, .json), or a run folder or model file whose network it is.
+        The network that a framework's own file belongs to: one of the zoo, the path of a
+        description (.toml, .json), or a run folder or model file whose network it is.
     dataset
         Take the class names and channels from this data set (not with a run or model).
     image_size
@@ -70,10 +71,10 @@ def convert(
     classes
         Number of classes (not with a run or model).
     mean
-        What is subtracted from values that 0…255 became 0…1: a number, or one a channel with commas
-        between.
+        Mean that is subtracted from pictures after 0…255 was scaled to 0…1: one number, or one for
+        each channel, separated by commas.
     std
-        What they are divided by after that, written alike.
+        Standard deviation that they are divided by after that, in the same form.
     logits_relu
         Whether an activation follows the last convolution of `--network`.
     head
@@ -85,19 +86,20 @@ def convert(
     epsilon
         Epsilon of batch norm in `--network`: PyTorch's is 1e-5, Keras's 1e-3.
     map
-        THEIRS=OURS: the file's name for a layer of `--network`, where their order says another; may
-        be given several times.
+        THEIRS=OURS: pair the file's layer THEIRS with the layer OURS of `--network`, where the
+        order of the names would give another pair; may be repeated.
     check
         INPUTS.npy OUTPUTS.npy: inputs as the network takes them (or uint8 pictures), and the logits
-        that the original computes for them. Where the converted model's differ, nothing is written.
+        that the original computes for them. If the converted model's logits differ, nothing is
+        written.
     tolerance
         Largest difference that `--check` allows, as a share of the largest logit.
     source_format
-        Format of the source, where its name leaves it open.
+        Format of the source, if the file's name does not say it.
     target_format
-        Format of the target, where its name leaves it open.
+        Format of the target, if the file's name does not say it.
     force
-        Replace a file that is there, but never one of a run's own.
+        Replace an existing file, but never one of a run's own files.
     json
         Print JSON.
     """

@@ -26,12 +26,12 @@ def data(
     clean: Switch = False,
     json: Switch = False,
 ) -> None:
-    """List the data sets and check every file's SHA-256, or look at a folder of your own pictures.
+    """List the data sets and check every file's SHA-256, or inspect a folder of your own pictures.
 
     `nin data cifar10 --fetch` fetches one of the data sets.
 
-    Of a folder, every picture is opened: what cannot be read, what is there twice, what else should
-    be known before it is learnt, is said.
+    Of a folder, every picture is opened. Pictures that cannot be read, copies, and whatever else
+    one should know before training on it are reported.
 
     Parameters
     ----------
@@ -39,26 +39,29 @@ def data(
         A data set's name; or a folder of pictures (FOLDER/train/CLASS and FOLDER/test/CLASS,
         FOLDER/CLASS, or FOLDER/labels.csv), or of .npy or IDX files.
     skip_bad
-        Pictures that cannot be read are no error.
+        Leave out pictures that cannot be read, instead of failing.
     group_by
-        A regular expression: pictures in whose paths it finds the same stay on one side of a split.
+        A regular expression for the pictures' paths: pictures in which it matches the same text
+        stay on one side of a split.
     split
-        Per cent for training, test and perhaps validation, as in 80/10/10, of a folder that is not
-        split; 70/15/15 if not given.
+        Percentages for training, test and, if wanted, validation, as in 80/10/10, for a folder that
+        is not split; 70/15/15 if not given.
     verify
-        Compare every picture's SHA-256 with the last look, instead of trusting size and time.
+        Compare every picture's SHA-256 with that of the last inspection, instead of trusting its
+        size and time.
     model
-        A run folder or model file: also rank the labels that it doubts.
+        A run folder or model file: also list the labels that this model doubts, the least believed
+        first.
     output
         Also write an HTML page of the folder, with sample pictures, to this file.
     force
         Write over the page.
     fetch
-        Fetch the data set that is named first, where it is missing.
+        Fetch the named data set if it is missing.
     data_dir
         Look only in this folder.
     clean
-        Remove from the cache what was kept of folders that are gone, and of pictures that have
+        Remove from the cache what belongs to folders that no longer exist and to pictures that have
         changed.
     json
         Print JSON.

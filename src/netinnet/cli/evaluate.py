@@ -30,12 +30,12 @@ def evaluate(
     model
         A run folder or model file; the model shipped with netinnet if not given.
     dataset
-        Data set to measure on, a name (`nin data` lists them) or the path of a folder; the one
-        that the model learnt if not given.
+        Data set to measure on, a name (`nin data` lists them) or the path of a folder; the one that
+        the model was trained on if not given.
     split
         Which pictures.
     examples
-        Only the first so many pictures.
+        Use only this many pictures, from the first on.
     data_dir
         Folder with the data set's files.
     framework

@@ -26,11 +26,11 @@ def explain(
     force: Switch = False,
     framework: str | None = None,
 ) -> None:
-    """Show where in pictures a model saw what it says.
+    """Show which places of a picture decided a model's answer.
 
-    A class's map says how much each place of a picture added to the class's logit or took from it:
-    the logit is its mean. A folder is written with the maps drawn over the pictures, their peaks
-    and the boxes around them, and a page, index.html.
+    A class map says how much each place of a picture added to the class's logit or took from it;
+    the logit is the map's mean. A folder is written: the maps drawn over the pictures, with their
+    peaks and the boxes around these, and a page, index.html.
 
     Parameters
     ----------
@@ -38,20 +38,21 @@ def explain(
         Picture files (PNG, JPEG, WebP, BMP, GIF or TIFF), folders of them, or - for one on standard
         input.
     model
-        A run folder or model file; the model shipped with netinnet if not given. Global average
-        pooling must make its logits, alone or with one Linear behind it.
+        A run folder or model file; the model shipped with netinnet if not given. Its logits must
+        come from global average pooling, alone or followed by one Linear layer.
     classes
-        A class to show; give it again for more. The most probable one of each picture if not given.
+        A class to show; repeat the flag for more. The most probable class of each picture if not
+        given.
     output
-        The folder; `explained` if not given, and none then with --json.
+        The folder to write. If not given: `explained`, or with --json no folder.
     grid
-        Write a contact sheet too, sheet.png.
+        Also write a contact sheet, sheet.png.
     npy
-        Write the maps of all classes too, as NumPy arrays classes × rows × columns.
+        Also write the maps of all classes, as NumPy arrays classes × rows × columns.
     json
-        Print JSON Lines: an object a picture, with its maps as numbers or its error.
+        Print JSON Lines: one object for each picture, with its maps as numbers or its error.
     force
-        Write over files that are in the folder.
+        Write over files that are already in the folder.
     framework
         Compute with this framework (`nin frameworks` lists them) instead of onnxruntime.
     """

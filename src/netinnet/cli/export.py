@@ -21,7 +21,10 @@ def export(
     batch: WholeNumber = 1,
     precision: Annotated[
         str | None,
-        choice(PRECISIONS, "Of the weights; a page has float16, others float32, if not given."),
+        choice(
+            PRECISIONS,
+            "Precision of the weights; if not given, float16 for a page, else float32.",
+        ),
     ] = None,
     calibrate: str | None = None,
     pictures: WholeNumber = PICTURES,
@@ -34,44 +37,45 @@ def export(
     force: Switch = False,
     json: Switch = False,
 ) -> None:
-    """Write a model as a page, or in a form that other programs read: a graph, a model card.
+    """Write a model as a page, as a graph for other programs, or as a model card.
 
     The kind follows from the file's name: `.html` (one page that shows the model and computes its
     answers itself, for any browser), `.onnx` (a graph from uint8 pictures to probabilities),
     `.tflite` (TensorFlow Lite; needs TensorFlow), `.md` (a model card). Every graph is compared
-    with the network before it takes its name, and what a smaller precision changes is measured
-    and said. An export is not read back, but for a whole `.onnx` in float32.
+    with the network before the file is put in its place, and the effect of a smaller precision is
+    measured and printed. Of these files, `nin` reads back only a whole `.onnx` in float32.
 
     Parameters
     ----------
     model
-        A run folder or model file. With one argument it is the file, of the model shipped with
-        netinnet.
+        A run folder or model file. A single argument is FILE, and the model shipped with netinnet
+        is exported.
     file
         The file to write.
     plain
         For .onnx: a graph of fixed size and simple operators that takes preprocessed pictures,
         batch×channels×height×width in float32, for OpenCV, TensorRT and the like.
     batch
-        Pictures at a time, with --plain and for .tflite.
+        Pictures in a batch, with --plain and for .tflite.
     calibrate
-        Data set or folder whose pictures int8's ranges are measured on, and the loss; what the
-        model learnt if not given.
+        Data set or folder on whose pictures the ranges of int8 and the loss of accuracy are
+        measured; the one that the model was trained on if not given.
     pictures
-        Of them so many, drawn by the seed, for the ranges.
+        How many of them, drawn by --seed, measure the ranges.
     seed
-        Which ones.
+        Decides which pictures these are.
     test_pictures
-        Test pictures that the loss is measured on; all, 10,000 at most, if not given.
+        Number of test pictures for measuring the loss of accuracy; all, but at most 10,000, if not
+        given.
     title
         A page's heading; the network's name if not given.
     examples
-        Picture files and folders that a page offers to try, 24 at most; nothing but their pixels
-        is kept.
+        Picture files and folders that a page offers to try, at most 24 pictures; only their pixels
+        are kept.
     data_dir
         Folder with the data set's files.
     licence
-        The model's licence, to be written into the file; an SPDX name for instance.
+        The model's licence, which is written into the file; for instance an SPDX name.
     force
         Write over the file.
     json
@@ -112,7 +116,9 @@ def lines(done: Exported) -> list[str]:
         text += f", {share} of float32's {done.float32_size:,}"
     said = [text]
     if done.difference is not None:
-        said.append(f"checked: logits within {done.difference:.2g} of the largest from NumPy's")
+        said.append(
+            f"checked: logits differ from NumPy's by at most {done.difference:.2g} of the largest"
+        )
     if done.loss is not None:
         said.append(str(done.loss))
     return [*said, *done.notes]

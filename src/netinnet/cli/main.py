@@ -25,15 +25,15 @@ COMMANDS = {
     },
     "Look": {
         "zoo": "List the networks.",
-        "summary": "Show what a network is and what it costs, layer by layer.",
-        "resources": "The same with a batch: computation and memory, computed and measured.",
-        "data": "List the data sets, or look at a folder of pictures of your own.",
+        "summary": "Show a network's layers and what they cost.",
+        "resources": "Show the computation and memory of a batch, computed and measured.",
+        "data": "List the data sets, or inspect a folder of your own pictures.",
     },
     "Use": {
-        "calibrate": "Make a model's probabilities hold, and let it say none of these.",
+        "calibrate": "Calibrate a model's probabilities, and let it answer none of these.",
         "evaluate": "Measure a trained model on a data set.",
-        "predict": "Say what is in pictures.",
-        "explain": "Show where in pictures a model saw what it says.",
+        "predict": "Classify pictures.",
+        "explain": "Show which places of a picture decided a model's answer.",
         "serve": "Answer over HTTP what is in pictures.",
     },
     "Study": {
@@ -44,7 +44,7 @@ COMMANDS = {
     },
     "Convert": {
         "convert": "Convert a model between frameworks' own files.",
-        "export": "Write a model as a page, a graph for other programs, or a model card.",
+        "export": "Write a model as a page, as a graph for other programs, or as a model card.",
     },
 }
 """Every command and its line of help, by the group that it is shown in."""
@@ -79,6 +79,10 @@ def _app(wanted: str) -> App:
                 group=group,
                 sort_key=order,
             )
+    if wanted not in known:
+        app.register_install_completion_command(
+            help="Let the Tab key complete commands and flags in your shell."
+        )
     return app
 
 

@@ -26,18 +26,17 @@ def predict(
     csv_: Annotated[bool, Parameter(name="--csv", negative=())] = False,
     always_answer: Switch = False,
 ) -> None:
-    """Say what is in pictures: the most probable classes, from a trained model.
+    """Classify pictures: print the most probable classes according to a trained model.
 
     The model converts a picture to what it was trained on (grey or colour, size, values). The
-    shipped model knows Fashion-MNIST: a single piece of clothing, light on a dark ground. A model
-    that is calibrated says "none of these" of a picture that is unlike all that it learnt.
+    shipped model knows Fashion-MNIST: a single piece of clothing, light on a dark ground. A
+    calibrated model answers "none of these" for a picture that is unlike all it was trained on.
 
     Parameters
     ----------
     images
         Picture files (PNG, JPEG, WebP, BMP, GIF or TIFF), folders of them, or - for one on standard
-        input. Of
-        an animation the first frame counts; transparent places become white.
+        input. Of an animation, the first frame is used; transparent parts become white.
     model
         A run folder or model file; the model shipped with netinnet if not given.
     top
@@ -45,12 +44,12 @@ def predict(
     framework
         Compute with this framework (`nin frameworks` lists them) instead of onnxruntime.
     json
-        Print JSON Lines: an object a picture, with its predictions or its error; where the model
-        is calibrated, with its score, and whether it is none of these.
+        Print JSON Lines: one object for each picture, with its predictions or its error. For a
+        calibrated model also with its score, and whether it is none of these.
     csv_
-        Print CSV: a line a class.
+        Print CSV: one line for each class.
     always_answer
-        Name classes also for pictures that the model would refuse.
+        Name classes even for pictures that the model would refuse.
     """
     from netinnet.inference import model_files
     from netinnet.inference.predictor import NONE_OF_THESE, Predictor

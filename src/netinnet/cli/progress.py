@@ -159,9 +159,10 @@ class TrainingProgress(Progress):
     def _start(self, event: events.Start) -> None:
         self.data.close()
         self.start, self.pace = event, Pace(event)
+        epochs = units.counted(event.epochs, "epoch")
         self._say(
             f"{event.network} ({event.parameters:,} parameters), {event.framework} on "
-            f"{event.device}, {event.epochs} epochs of {event.steps_per_epoch:,} steps"
+            f"{event.device}, {epochs} of {event.steps_per_epoch:,} steps"
         )
         self._say(f"run: {event.run}")
         self.shown = time.monotonic()

@@ -28,18 +28,18 @@ def reliability(
 ) -> None:
     """Train a recipe over many seeds and say how often it learns.
 
-    A run has converged when its accuracy is at least the threshold and no class is dead (its logit
-    0 for every picture that judges). Runs are ordinary run folders in the study's folder. Ctrl-C
-    saves all; `--resume`, or the same command with the same `--output`, goes on, and more seeds may
-    be added.
+    A run has converged when its accuracy is at least the threshold and no class is dead. A class is
+    dead when its logit is 0 for every evaluated picture. Runs are ordinary run folders in the
+    study's folder. Ctrl-C saves all runs; `--resume`, or the same command with the same `--output`,
+    continues, and more seeds may be added.
 
     Parameters
     ----------
     recipe
         A shipped recipe (`fashion` if not given) or the path of a TOML file.
     vary
-        A field and its values, as in logits_relu=true,false: an arm for each. Given more than once,
-        every combination is an arm.
+        A field and its values, as in logits_relu=true,false; each value is an arm. If repeated,
+        each combination of values is an arm.
     seeds
         Number of seeds, 10 if not given.
     first_seed

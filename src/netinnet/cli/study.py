@@ -30,12 +30,12 @@ class StudyFlags:
     """The flags of every study."""
 
     workers: WholeNumber | None = None
-    """Runs at a time; cores divided by threads of a run (1 unless --threads says more) if not
-    given."""
+    """Number of runs at a time; if not given, the number of cores divided by the threads of a run
+    (1, or --threads)."""
     output: Path | None = None
     """Folder of the study; studies/DATE-COMMAND if not given."""
     resume: Path | None = None
-    """Go on with the study in this folder."""
+    """Continue the study in this folder."""
     data_dir: Path | None = None
     """Folder with the data set's files; found or fetched if not given."""
     dry_run: Switch = False

@@ -52,10 +52,10 @@ def summary(
     """Show what a network is and what it costs: layers, shapes, parameters, computation, memory.
 
     Everything is computed from the description; no framework is needed. The first table is for one
-    picture: multiply-accumulates (MACs) are those of convolutions and fully connected layers, one
-    is two FLOPs; activations are float32. With `--batch`, a table of computation and memory in
-    training and in prediction follows: "stored" is what a layer makes and leaves for the backward
-    pass, "live" is everything in memory while it runs. `nin resources NETWORK` is `nin summary
+    picture. Multiply-accumulates (MACs) are those of convolutions and fully connected layers; one
+    MAC is two FLOPs. Activations are float32. With `--batch`, a second table shows computation and
+    memory in training and in prediction: "stored" is what a layer keeps for the backward pass,
+    "live" is everything in memory while the layer runs. `nin resources NETWORK` is `nin summary
     NETWORK --batch 128`.
 
     Parameters
@@ -76,15 +76,16 @@ def summary(
     dropout
         Dropout rate.
     batch
-        Pictures in a batch, already of the input's size; 128 if not given where a flag below is.
-        Memory is that of the step of `nin train` in PyTorch on a CPU: activations run behind max
-        pools, ReLU in place.
+        Pictures in a batch, already of the input's size; 128 if it is not given but a flag below
+        is. Memory is that of a step of `nin train` in PyTorch on a CPU, where activations run
+        behind max pools and ReLU works in place.
     momentum
-        Momentum of SGD, and of what Muon leaves to SGD; 0 if not given.
+        Momentum of SGD, also for the tensors that Muon leaves to SGD; 0 if not given.
     measure
-        Let a fresh process predict and train on the CPU, and show its figures beside the computed
-        ones: FLOPs as PyTorch counts them, the peak of live bytes in PyTorch's allocator and the
-        batch, pictures a second; with other frameworks speed and the process's peak alone.
+        Predict and train in a fresh process on the CPU, and show the measured figures beside the
+        computed ones: FLOPs as PyTorch counts them, the peak of live bytes in PyTorch's allocator
+        plus the batch, and pictures a second. With other frameworks, only speed and the process's
+        peak memory are measured.
     figure
         Write a figure of memory and MACs by layer to this .svg or .png file.
     json

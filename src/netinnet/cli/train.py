@@ -34,10 +34,10 @@ def train(
     """Train a network and watch it learn.
 
     A recipe decides everything: `fashion` (the default) trains a small network on Fashion-MNIST in
-    a few minutes, `book` is the chapter to the letter. `--dataset ./photos` learns a folder of your
-    own pictures: network, size and width are chosen for them. Any field can be given as a flag. The
-    run's folder gets the model, its figures and report.html, which can be read while it trains.
-    Ctrl-C saves; `--resume` goes on.
+    a few minutes, `book` follows the chapter exactly. `--dataset ./photos` trains on a folder of
+    your own pictures; network, input size and width are chosen to suit them. Each field of a recipe
+    is also a flag. The run's folder gets the model, its figures and report.html, which can be read
+    while it trains. Ctrl-C saves and stops; `--resume` continues.
 
     Parameters
     ----------
@@ -47,19 +47,19 @@ def train(
     output
         Folder of the run; runs/DATE-NETWORK-FRAMEWORK if not given.
     resume
-        Go on with the interrupted run in this folder.
+        Continue the interrupted run in this folder.
     more_epochs
-        With --resume of a finished run: train so many epochs more, as a new run.
+        With --resume of a finished run: train this many more epochs, as a new run.
     time
-        Time for the training, as in 90s, 10m, 1.5h: epochs (and of one's own pictures network, size
-        and width) are chosen to fit, by timing a few steps.
+        Time for the training, as in 90s, 10m, 1.5h. The number of epochs (for a folder of pictures
+        also network, size and width) is chosen to fit, by timing a few steps.
     dry_run
         Only say what would be trained, and how long it will take here.
     data_dir
         Folder with the data set's files; found or fetched if not given.
     verify
-        Compare the SHA-256 of a folder's pictures with the last look, instead of trusting size and
-        time.
+        Compare the SHA-256 of a folder's pictures with that of the last inspection, instead of
+        trusting size and time.
     quiet
         No progress, only the result.
     json

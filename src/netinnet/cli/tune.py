@@ -41,8 +41,8 @@ def tune(
     The recipe as given is the first trial; then Optuna's TPE sampler proposes others, and trials
     that fall behind are stopped early. The best one is written to best.toml, which
     `nin train --recipe` takes. Ctrl-C or a kill loses no finished trial: `--resume`, or the same
-    command with the same `--output`, goes on. Searches on many machines that name one `--storage`
-    share their trials.
+    command with the same `--output`, continues. Searches on several machines that use the same
+    `--storage` share their trials.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ def tune(
         Trials in all, those of other searchers and earlier sittings included; 20 if neither this
         nor --minutes is given.
     minutes
-        No trial is started when this sitting has lasted so long.
+        Start no new trial after this many minutes.
     pruner
         Which trials are stopped early: `median` (worse than half of the others at that epoch; if
         not given), `hyperband` or `none`.
