@@ -401,3 +401,43 @@ def test_closed_streams() -> None:
     assert "Traceback" not in done.stderr
     full = in_a_shell("nin zoo > /dev/full")
     assert (full.returncode, full.stderr.count("\n")) == (2, 1), full.stderr
+
+
+# What a process or a library has set
+
+
+@needs("pytorch")
+def test_pytorchs_other_defaults(made: tuple[Path, list[str]], tmp_path: Path) -> None:
+    """Refused, or of no effect (benchmarks/settings.py tries more)."""
+    import torch
+
+    run = [*made[1], "--quiet", "--output"]
+    assert run_nin(*run, tmp_path / "whole").returncode == 0
+    try:
+        torch.set_default_dtype(torch.float64)
+        done = run_nin(*run, tmp_path / "run")
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert done.returncode == 2
+    assert "PyTorch's default dtype is torch.float64 here, netinnet needs torch.float32" in (
+        done.stderr
+    )
+    assert not (tmp_path / "run").exists()
+    with torch.no_grad():
+        assert run_nin(*run, tmp_path / "run").returncode == 0
+    models = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("run", "whole")]
+    assert models[0] == models[1]
+
+
+@needs("tensorflow")
+def test_keras_other_defaults() -> None:
+    import keras
+
+    import netinnet
+
+    try:
+        keras.config.set_image_data_format("channels_first")
+        with pytest.raises(NetinnetError, match="image_data_format is channels_first here"):
+            netinnet.build("lenet", framework="tensorflow")
+    finally:
+        keras.config.set_image_data_format("channels_last")
