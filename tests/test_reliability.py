@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import platform
+import pty
+import select
 import shlex
 import signal
 import subprocess
 import sys
+import termios
 import threading
 import time
 from pathlib import Path
@@ -26,7 +30,7 @@ from netinnet.frameworks import FRAMEWORKS
 from netinnet.studies import tuning
 from netinnet.training import claim
 from netinnet.training.claim import LOCK_FILE, claimed
-from netinnet.training.events import Interrupted, Start, of_kind
+from netinnet.training.events import Evaluation, Interrupted, Start, of_kind
 from netinnet.training.run import Run
 from tests.conftest import FRAMEWORK, needs
 from tests.conftest import nin as run_nin
@@ -246,6 +250,31 @@ def test_an_evaluation_is_abandoned_and_done_again(
     assert figures[0] == figures[1]
 
 
+def test_a_closed_terminal(made: tuple[Path, list[str]], tmp_path: Path) -> None:
+    """With the bar that is drawn there: what is written to it fails, and the run is saved."""
+    flags, run = [*made[1]], Run(tmp_path / "run")
+    flags[flags.index("--epochs") + 1] = "100000"
+    flags[flags.index("--checkpoint-seconds") + 1] = "1000"
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "netinnet", *flags, "--output", run.folder],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509
+    )
+    os.close(theirs)
+    deadline = time.monotonic() + 120
+    while not of_kind(run.events(), Evaluation) and time.monotonic() < deadline:
+        select.select([ours], [], [], 0.1)
+        os.read(ours, 65536)
+    os.close(ours)
+    assert process.wait(timeout=60) == 129
+    assert isinstance(run.events()[-1], Interrupted)
+    assert len(list(run.checkpoints.iterdir())) == 1
+
+
 def test_nohup_is_heard(made: tuple[Path, list[str]], tmp_path: Path) -> None:
     """A signal that is ignored when the command starts stays ignored."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -441,3 +470,26 @@ def test_keras_other_defaults() -> None:
             netinnet.build("lenet", framework="tensorflow")
     finally:
         keras.config.set_image_data_format("channels_last")
+
+
+@needs("jax")
+def test_jaxs_other_defaults(made: tuple[Path, list[str]], tmp_path: Path) -> None:
+    """Each of them gave another model."""
+    import jax
+
+    from netinnet.frameworks.jax import USUAL
+
+    flags = [*made[1][:-1], "jax"]
+    del flags[(at := flags.index("--threads")) : at + 2]
+    others = {**dict.fromkeys(USUAL, True), "jax_default_prng_impl": "rbg"}
+    others["jax_threefry_partitionable"] = False
+    for name, other in others.items():
+        usual = getattr(jax.config, name)
+        assert usual == USUAL[name]
+        try:
+            jax.config.update(name, other)
+            done = run_nin(*flags, "--output", tmp_path / "run")
+        finally:
+            jax.config.update(name, usual)
+        assert done.returncode == 2
+        assert f"{name} is {other} here, netinnet needs {usual}" in done.stderr
