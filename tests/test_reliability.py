@@ -36,6 +36,8 @@ from tests.conftest import FRAMEWORK, needs
 from tests.conftest import nin as run_nin
 from tests.crash import training
 
+pytestmark = pytest.mark.usefixtures("without_matplotlib")  # figures take most of the time
+
 # Files
 
 
