@@ -287,5 +287,5 @@ def test_what_is_no_split(folder: Path, text: str) -> None:
 def test_a_folder_that_is_split_already(folder: Path, tmp_path: Path) -> None:
     for name in ("train", "test"):
         shutil.copytree(folder, tmp_path / "split" / name)
-    with pytest.raises(DataError, match="it is split already, so --split 90/10 can't be had"):
+    with pytest.raises(DataError, match="it is split already; leave out --split 90/10"):
         data.load(str(tmp_path / "split"), split="90/10")

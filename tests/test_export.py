@@ -417,7 +417,7 @@ def test_a_wrong_export_leaves_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["a.txt"], "a.txt: no kind of export; the file's name says it: .onnx"),
+        (["a.txt"], "a.txt: its name must end in .onnx"),
         (["a.keras"], "nin convert writes frameworks' own files"),
         (["a.html", "--precision", "int8"], "a page's weights are float16 or float32, not int8"),
         (["a.html", "--plain"], "--plain is not for .html files"),

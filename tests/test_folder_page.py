@@ -122,7 +122,10 @@ def test_a_name_that_is_no_utf8(photos: Path, tmp_path: Path) -> None:
     ("words", "message"),
     [
         (["photos", "--force"], "--force is about the page: name the --output for it"),
-        (["arrays", "--output", "p.html"], "arrays is no folder of pictures; leave out --output"),
+        (
+            ["arrays", "--output", "p.html"],
+            "arrays is not a folder of pictures; leave out --output",
+        ),
         (["mnist", "--model", "run", "--verify"], "--verify, --model: for a folder of pictures"),
         (["--output", "p.html"], "--output: for a folder of pictures; name it"),
         (["photos", "--clean"], "nin data --clean goes through the whole cache: give it alone"),

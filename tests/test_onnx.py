@@ -546,7 +546,7 @@ CHANGES: dict[str, tuple[Callable[[onnx.ModelProto], object], str]] = {
     ),
     "NaN": (
         lambda p: setattr(_tensor(p, "block1.norm1.bias"), "raw_data", b"\xff" * 192),
-        "tensor block1.norm1.bias has values that are no float32 numbers",
+        "tensor block1.norm1.bias has values that are not float32 numbers",
     ),
 }
 

@@ -118,7 +118,7 @@ def test_a_field_and_its_values(text: str, found: Range | Choices) -> None:
         (["dropout=0..2"], "dropout must be between 0 and 1"),
         (["batch_size=1.5..3"], "must be of type int, got '1.5'"),
         (["batch_size=64,64"], "has a value twice"),
-        (["initialisation=he..xavier"], "initialisation is no number; list its values"),
+        (["initialisation=he..xavier"], "initialisation is not a number; list its values"),
         (["initialisation=he,xavie"], "unknown initialisation 'xavie'"),
         (["dropout=0..0.5", "dropout=0,0.1"], "dropout is given twice"),
         ([], "needs a field to search"),

@@ -94,7 +94,7 @@ def check(network: Network, weights: Mapping[str, Array], where: str) -> Weights
         checked = {name: np.ascontiguousarray(weights[name], np.float32) for name in expected}
     for name, array in checked.items():
         if not np.isfinite(array).all():
-            raise ModelError(f"{where}: tensor {name} has values that are no float32 numbers")
+            raise ModelError(f"{where}: tensor {name} has values that are not float32 numbers")
     return checked
 
 

@@ -49,7 +49,7 @@ def show(folder: Path, options: Options, json: bool) -> None:
     with show_data_progress(console(stderr=True)) as on_progress:
         if not picture_folder.is_one(folder):
             if given := options.given():
-                raise DataError(f"{folder} is no folder of pictures; leave out {given}")
+                raise DataError(f"{folder} is not a folder of pictures; leave out {given}")
             print_json(folders.load(folder, on_progress).record.to_dict())
             return
         look = picture_look.look(

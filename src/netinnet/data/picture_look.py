@@ -363,7 +363,7 @@ def look(
     """
     listing = picture_folder.scan(path)
     if split is not None and listing.is_split:
-        raise DataError(f"{path}: it is split already, so --split {split} can't be had")
+        raise DataError(f"{path}: it is split already; leave out --split {split}")
     shares = SHARES if split is None else parse_split(split)
     splitting: dict[str, Any] = {"shares": shares, "group_by": group_by}
     # One for each folder, wherever the working folder is.

@@ -82,7 +82,7 @@ def _check(source: Path | None, path: Path, options: Options) -> None:
     suffix = path.suffix.lower()
     if suffix not in TAKEN or path.is_dir():
         raise ModelError(
-            f"{path}: no kind of export; the file's name says it: .onnx (graph), .tflite, "
+            f"{path}: its name must end in .onnx (graph), .tflite, "
             f".md (model card) or .html (page); nin convert writes frameworks' own files"
         )
     for field in dataclasses.fields(Options):
@@ -108,7 +108,9 @@ def _check_place(source: Path | None, path: Path, force: bool) -> None:
     if is_run and path.resolve().name in own:
         raise ModelError(f"{path}: a run's own file; give the export another name or folder")
     if path.exists() and not force:
-        raise ModelError(f"{path}: there already; another name, or --force to write over it")
+        raise ModelError(
+            f"{path}: is there already; give another name, or --force to write over it"
+        )
 
 
 def _run_of(source: Path | None) -> Run | None:

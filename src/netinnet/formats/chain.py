@@ -283,7 +283,9 @@ class Chain:
         blocks = self._blocks()
         classes = self.shape.channels
         if self.shape.height * self.shape.width > 1:
-            raise ModelError(f"{self.where}: its output is {self.shape}, no value for each class")
+            raise ModelError(
+                f"{self.where}: its output is {self.shape}, not a value for each class"
+            )
         if isinstance(self._placed[-1].layer, Sigmoid):
             self.said.append(
                 "it ends in a sigmoid, which stays: its outputs count as logits, and the "

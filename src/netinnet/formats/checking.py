@@ -73,7 +73,7 @@ def check(model: Model, inputs: Path, outputs: Path, tolerance: float = TOLERANC
     checked = Checked(len(ready), difference, "probabilities" if is_probable else "logits")
     if not difference <= tolerance:
         raise ModelError(
-            f"not the same function: {checked}, more than the {tolerance:g} that rounding may do "
+            f"not the same function: {checked}, more than the {tolerance:g} allowed for rounding "
             f"(--tolerance); nothing is written"
         )
     return checked
@@ -85,7 +85,7 @@ def _load(path: Path) -> npt.NDArray[Any]:
     except (OSError, ValueError, EOFError) as error:
         raise ModelError(f"{path}: cannot be read as .npy ({error})") from error
     if not isinstance(array, np.ndarray) or not array.size or array.dtype.kind not in "fiu":
-        raise ModelError(f"{path}: no .npy file of numbers")
+        raise ModelError(f"{path}: not a .npy file of numbers")
     return array
 
 

@@ -75,8 +75,8 @@ def _model(
     kind, inner = config["class_name"], config["config"]
     if kind not in CONTAINERS:
         raise ModelError(
-            f"{where}: a model of the class {kind}, whose code the file has not; only Sequential "
-            f"and functional models say what they compute"
+            f"{where}: a model of the class {kind}, whose code is not in the file; only "
+            f"Sequential and functional models describe their layers"
         )
     layers = inner["layers"] if isinstance(inner, dict) else inner
     if kind == "Sequential":

@@ -89,7 +89,7 @@ def to_canonical(
             canonical = tensor.to_canonical(array.astype(np.float32))
         if not np.isfinite(canonical).all():
             raise ModelError(
-                f"{where}: {tensor.name} of layer {theirs} has values that are no float32 numbers"
+                f"{where}: {tensor.name} of layer {theirs} has values that are not float32 numbers"
             )
         result[name] = np.ascontiguousarray(canonical)
     _nothing_left(tensors, pairs, layers, where)

@@ -68,7 +68,7 @@ class Scaling:
         factors, offsets = np.asarray(self.factor), np.asarray(self.offset)
         names = " and ".join(self.layers) or "its input"
         if factors.min() <= 0:
-            raise ModelError(f"{where}: {names} turns values round (factor {factors.min():g})")
+            raise ModelError(f"{where}: {names} inverts pictures (factor {factors.min():g})")
         is_bytes = self.takes_bytes or 255 * factors.max() <= WIDEST
         stds = 1 / (factors * (255 if is_bytes else 1))
         own = preprocessing(_rounded(-offsets * stds), _rounded(stds))

@@ -34,7 +34,9 @@ def asked_for(live: bool, other: Listener | None) -> Listener:
     Raises NetinnetError where a live curve is wanted and this is no notebook.
     """
     if live and not _in_notebook():
-        raise NetinnetError("live=True draws in a Jupyter notebook, and this is none; leave it out")
+        raise NetinnetError(
+            "live=True draws in a Jupyter notebook, which this is not; leave it out"
+        )
     if live:
         figures.require()
     curve = NotebookCurve() if live else None

@@ -91,7 +91,7 @@ def plan(
     base, facts, arms = baseline.recipe, baseline.facts, [baseline]
     own = baseline.network
     if not is_nin(own.blocks, len(own.classes)):
-        raise NetinnetError(f"{own.name} is no NiN: it has none of what is left out here")
+        raise NetinnetError(f"{own.name} is not a NiN: it has nothing that an ablation changes")
     for name in dict.fromkeys(questions or QUESTIONS):
         check_name("question", name, QUESTIONS)
         question = QUESTIONS[name]

@@ -146,7 +146,7 @@ def _range(name: str, text: str) -> Range:
     if scale not in ("", "log"):
         raise RecipeError(f"--search: {name}: only ':log' may follow a range, got ':{scale}'")
     if not {int, float} & set(recipes.field_kinds(name)):
-        raise RecipeError(f"--search: {name} is no number; list its values, as in {name}=a,b")
+        raise RecipeError(f"--search: {name} is not a number; list its values, as in {name}=a,b")
     low = field_value("--search", name, low_text.strip())
     high = field_value("--search", name, high_text.strip())
     if low is None or high is None or not low < high:
