@@ -219,7 +219,7 @@ def test_weights_start_xavier_with_zero_biases() -> None:
             seen.setdefault("bias", net[0].bias.detach().clone())
             yield torch.zeros(2, 3, 5, 5), torch.zeros(2, dtype=torch.int64)
 
-    d2l.train_ch6(net, Batches(), Batches(), 1, 0.1, d2l.try_gpu())
+    d2l.train_ch6(net, Batches(), Batches(), 1, 0.1)
     bound = (6 / (75 + 50 * 25)) ** 0.5
     assert 0.99 * bound < seen["weight"].abs().max() <= bound
     assert not seen["bias"].any()

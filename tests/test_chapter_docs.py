@@ -68,8 +68,8 @@ def test_code_prints_what_the_page_says(
 def test_every_block_is_there_in_every_framework() -> None:
     page = text("en")
     assert page.count("```python ") == page.count("```text ") == len(CODE.findall(page))
-    assert {len(blocks(framework)) for framework in PACKAGES} == {5}
-    assert len(CODE.findall(page)) == 5 * len(PACKAGES)
+    assert {len(blocks(framework)) for framework in PACKAGES} == {6}
+    assert len(CODE.findall(page)) == 6 * len(PACKAGES)
 
 
 def test_both_pages_have_the_same_code_and_commands() -> None:

@@ -22,6 +22,7 @@ COMMANDS = {
     "predict-help": ["predict", "--help"],
     "calibrate-help": ["calibrate", "--help"],
     "explain-help": ["explain", "--help"],
+    "serve-help": ["serve", "--help"],
     "evaluate-help": ["evaluate", "--help"],
     "summary-help": ["summary", "--help"],
     "data-help": ["data", "--help"],

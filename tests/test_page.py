@@ -263,7 +263,7 @@ def test_size_of_the_shipped_models_page() -> None:
 
 
 EXACT = ("png-rgb", "png-grey", "png-palette", "png-1", "jpeg-rgb", "jpeg-grey", "jpeg-exif")
-EXACT = (*EXACT, "jpeg-subsampled", "bmp", "gif")
+EXACT = (*EXACT, "jpeg-subsampled", "webp", "webp-exif", "bmp", "gif")
 LEVELS = {**dict.fromkeys(EXACT, 0), "png-alpha": 1, "png-grey-alpha": 1, "png-16": 1}
 """The largest difference between what the browser decodes and what `pictures.read` does."""
 
@@ -291,6 +291,8 @@ def odd_picture(kind: str) -> bytes:
         "png-16": lambda: encoded(
             Image.fromarray(rng.integers(0, 2**16, (61, 83), dtype=np.uint16))
         ),
+        "webp": lambda: encoded(smooth, "WEBP", lossless=True),
+        "webp-exif": lambda: encoded(smooth, "WEBP", lossless=True, exif=exif),
         "bmp": lambda: encoded(smooth, "BMP"),
         "gif": lambda: encoded(smooth.convert("P"), "GIF"),
     }

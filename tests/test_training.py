@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -18,7 +16,6 @@ import numpy as np
 import pytest
 
 from netinnet import weights
-from netinnet.cli import main
 from netinnet.data import datasets
 from netinnet.errors import ModelError, NetinnetError
 from netinnet.networks import zoo
@@ -39,7 +36,6 @@ from netinnet.training.parts import network_for
 from netinnet.training.schedule import learning_rate
 from tests.conftest import FRAMEWORK, QUICK, needs, nin
 
-KILLS = 20
 RECORD = datasets.find("fashion-mnist").record()
 DROPOUT_RUN = [
     *("--framework", FRAMEWORK),
@@ -124,43 +120,7 @@ def wait_for_step(is_alive: Callable[[], bool], run: Path, step: int) -> None:
         time.sleep(0.002)
 
 
-@needs("pytorch")  # of the others test_frameworks.py kills each once
-@pytest.mark.usefixtures("fashion_mnist")
-def test_twenty_kills_leave_the_model_unchanged(tmp_path: Path) -> None:
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    done = nin("train", *THREE_EPOCHS, "--output", whole, "--quiet")
-    assert done.returncode == 0, done.stderr
-    dice = random.Random(0)  # noqa: S311
-    steps = sorted(dice.sample(range(27), KILLS))
-    arguments = [*THREE_EPOCHS, "--output", str(killed), "--quiet"]
-    # Forked from a process that has imported everything: twenty imports take a minute.
-    forks = multiprocessing.get_context("forkserver")
-    forks.set_forkserver_preload(
-        ["netinnet.cli.train", "netinnet.training.start", f"netinnet.frameworks.{FRAMEWORK}"]
-    )
-    kills = 0
-    for step in steps:
-        process = forks.Process(target=main.main, args=(["train", *arguments],))
-        process.start()
-        wait_for_step(process.is_alive, killed, step)
-        time.sleep(dice.random() * 0.03)
-        process.kill()
-        process.join()
-        if process.exitcode == -signal.SIGKILL:
-            kills += 1
-        if (killed / "recipe.toml").exists():
-            arguments = ["--resume", str(killed), "--quiet"]
-    if not (killed / "metrics.json").exists():
-        done = nin("train", "--resume", killed, "--quiet")
-        assert done.returncode == 0, done.stderr
-    assert kills >= KILLS - 2
-    assert digest(killed / "model.safetensors") == digest(whole / "model.safetensors")
-    assert not list(killed.rglob(".*.tmp"))
-    steps_logged = [event.step for event in of_kind(runs.Run(killed).events(), Progress)]
-    assert steps_logged == sorted(set(steps_logged)) == list(range(1, 28))
-
-
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGHUP, 129)])
 @pytest.mark.usefixtures("fashion_mnist")
 def test_interrupt_saves_and_says_how_to_go_on(
     tmp_path: Path, number: signal.Signals, status: int

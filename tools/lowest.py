@@ -16,7 +16,7 @@ RUNS_TESTS = ("pytest", "hypothesis")
 
 def lowest(requirement: str) -> str:
     """`name>=1.2` as `name==1.2`. Raises ValueError for one without a lower bound."""
-    bound = re.fullmatch(r"([\w.-]+)>=([\d.]+)(?:,.*)?", requirement)
+    bound = re.fullmatch(r"([\w.-]+)>=([\d.]+)(?:[,;].*)?", requirement)
     if bound is None:
         raise ValueError(f"pyproject.toml: {requirement} names no lowest version")
     return f"{bound[1]}=={bound[2]}"

@@ -7,7 +7,11 @@ mistake of their own.
 from __future__ import annotations
 
 import difflib
+import os
+import re
+import shlex
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class NetinnetError(Exception):
@@ -44,6 +48,44 @@ class FrameworkError(NetinnetError):
 
 class Diverged(NetinnetError):
     """A training whose numbers are no longer finite."""
+
+
+def printable(text: str) -> str:
+    """The text as one line that any terminal and file can show: what can't be shown is escaped.
+
+    A name may hold anything: control characters, and bytes that are no UTF-8. Those become \\x1b
+    and the like. Line ends and the space around them become one space.
+    """
+    line = re.sub(r"\s*[\r\n\v\f\u2028\u2029]\s*", " ", text.strip())
+    return "".join(c if c.isprintable() else _escaped(c) for c in line)
+
+
+def _escaped(character: str) -> str:
+    if "\udc80" <= character <= "\udcff":  # a byte of a name that is no UTF-8
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode()
+
+
+def nin(*words: str | Path) -> str:
+    """A command of ours as a message prints it: it works as it stands, from any folder.
+
+    Paths become absolute. Words are quoted for a shell; what can't be shown is escaped as bash and
+    zsh read it.
+
+    Example: `nin("train", "--resume", Path("my run"))` is "nin train --resume '/home/me/my run'".
+    """
+    texts = [str(word.absolute()) if isinstance(word, Path) else word for word in words]
+    return " ".join(["nin", *map(_quoted, texts)])
+
+
+def _quoted(word: str) -> str:
+    if word.isprintable():
+        return shlex.quote(word)
+    escaped = (
+        chr(byte) if 32 <= byte < 127 and chr(byte) not in "\\'" else f"\\x{byte:02x}"
+        for byte in os.fsencode(word)
+    )
+    return f"$'{''.join(escaped)}'"
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -8,6 +8,7 @@ import errno
 import itertools
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,7 +26,7 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     for a full disk or a folder that can't be written.
     """
     with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         handle, temporary = tempfile.mkstemp(
             dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"
         )
@@ -38,14 +39,14 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
                 Path(temporary).chmod(0o666 & ~_umask())
             os.replace(temporary, path)
         finally:
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(OSError):  # what went wrong is said, not that it stays
                 os.unlink(temporary)
-    _sync_folder(path.parent)
+        sync_folder(path.parent)
 
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a whole file, atomically: see `replacing`."""
-    with replacing(path) as file:
+    with writing(path, len(content)), replacing(path) as file:
         file.write(content)
 
 
@@ -54,27 +55,66 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode())
 
 
+class CannotWrite(NetinnetError):
+    """A file could not be written; `error` is the system's."""
+
+    def __init__(self, message: str, error: OSError) -> None:
+        super().__init__(message)
+        self.error = error
+
+
 @contextlib.contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Turn an OSError of the block, which writes `path`, into NetinnetError of one line."""
+def writing(path: Path, size: int | None = None) -> Iterator[None]:
+    """Turn an OSError of the block, which writes `path`, into CannotWrite, one line.
+
+    `size` is what is written, in bytes, if that is known.
+    """
     try:
         yield
     except OSError as error:
-        raise cannot_write(path, error) from error
+        raise cannot_write(path, error, size) from error
+    except CannotWrite as failed:
+        if size is None:
+            raise
+        raise cannot_write(path, failed.error, size) from failed.error
 
 
-def cannot_write(path: Path, error: OSError) -> NetinnetError:
+def cannot_write(path: Path, error: OSError, size: int | None = None) -> CannotWrite:
     """One line for a write that failed: what, where, and what would be right."""
     reason = error.strerror or str(error)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT) and size is not None:
+        free = free_bytes(path.parent)
+        reason += f": it needs {size:,} bytes" + ("" if free is None else f", {free:,} are free")
     cure = {
         errno.ENOSPC: "free some space",
         errno.EDQUOT: "free some space",
+        errno.ENOENT: "its folder is gone: put it back",
         errno.EACCES: "choose a folder you may write to",
         errno.EROFS: "choose a folder you may write to",
         errno.ENOTDIR: "choose another place",
         errno.EISDIR: "choose another name",
     }.get(error.errno or 0)
-    return NetinnetError(f"{path}: cannot be written ({reason})" + (f"; {cure}" if cure else ""))
+    text = f"{path}: cannot be written ({reason})" + (f"; {cure}" if cure else "")
+    return CannotWrite(text, error)
+
+
+def free_bytes(folder: Path) -> int | None:
+    """Bytes that can be written into a folder that is there or will be made, if known."""
+    there = next((f for f in (folder, *folder.absolute().parents) if f.is_dir()), Path())
+    try:
+        return shutil.disk_usage(there).free
+    except OSError:
+        return None
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it where they are missing, and their names durable."""
+    if folder.is_dir():
+        return
+    if folder.parent != folder:
+        make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    sync_folder(folder.parent)
 
 
 def _umask() -> int:
@@ -83,14 +123,27 @@ def _umask() -> int:
     return mask
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make a rename durable, where the system can sync a folder (Windows and some mounts can't)."""
-    with contextlib.suppress(OSError):
+_NO_SYNC = (errno.EACCES, errno.EPERM, errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EISDIR)
+"""What systems say that can't sync a folder: Windows and some mounts."""
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable, as after a rename, where the system can do that."""
+    try:
         handle = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(handle)
         finally:
             os.close(handle)
+    except OSError as error:
+        if error.errno not in _NO_SYNC:
+            raise
+
+
+def remove_temporary(folder: Path) -> None:
+    """Remove the half-written files that a kill left in a folder that no other process writes."""
+    for path in folder.glob(".*.tmp"):
+        path.unlink(missing_ok=True)
 
 
 def cache_root() -> Path:
@@ -115,6 +168,8 @@ def new_dated_folder(parent: Path, name: str) -> Path:
     for n in itertools.count(1):
         folder = parent / f"{stamp}-{name}{'' if n == 1 else f'-{n}'}"
         with writing(folder), contextlib.suppress(FileExistsError):
-            folder.mkdir(parents=True)
+            make_folder(parent)
+            folder.mkdir()
+            sync_folder(parent)
             return folder
     raise AssertionError("unreachable")

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from netinnet.data import fashion_mnist
-from netinnet.data.source import Indices, Source
+from netinnet.data.source import Dataset, Indices, Source
 from netinnet.errors import NetinnetError
 from netinnet.networks.layers import Shape
 from netinnet.networks.network import LARGEST_INPUT, Preprocessing
@@ -114,10 +114,14 @@ def load_data(batch_size: int, resize: int | None, convert: Convert, seed: Seed)
 def load_examples(size: Size, convert: Convert) -> tuple[Examples, Examples]:
     """Fashion-MNIST's training and test pictures, found or fetched. Raises NetinnetError."""
     examples = limit(EXAMPLES)
-    print_once = functools.cache(functools.partial(print, flush=True))
-    data = fashion_mnist.DATASET.load(on_progress=lambda text, *_: print_once(text))
-    data = data.limited(examples, examples)
+    data = _fashion_mnist().limited(examples, examples)
     return Examples(data.train, size, convert), Examples(data.test, size, convert)
+
+
+@functools.cache  # a notebook asks for it again for every network; to read and check it takes .5 s
+def _fashion_mnist() -> Dataset:
+    print_once = functools.cache(functools.partial(print, flush=True))
+    return fashion_mnist.DATASET.load(on_progress=lambda text, *_: print_once(text))
 
 
 def check_whole(name: str, value: object, largest: int | None = None, smallest: int = 1) -> None:

@@ -47,9 +47,12 @@ ELSEWHERE = {
 """Names of either edition that are not here: which has them, and what is close."""
 
 OF_SOME = {
-    "get_key": ("JAX", "this framework has a generator of its own, which its seed function sets"),
+    "get_key": (
+        "JAX has",
+        "this framework has a generator of its own, which its seed function sets",
+    ),
     "init_cnn": (
-        "PyTorch, TensorFlow and MXNet",
+        "PyTorch, TensorFlow and MXNet have",
         "a Flax layer takes kernel_init=nn.initializers.xavier_uniform()",
     ),
 }
@@ -61,7 +64,7 @@ def unknown(module: str, name: str, offered: Collection[str]) -> AttributeError:
     start = f"netinnet.book.{module} has no '{name}'"
     if name in OF_SOME:
         frameworks, instead = OF_SOME[name]
-        return AttributeError(f"{start}; {frameworks} has it here, {instead}")
+        return AttributeError(f"{start}; {frameworks} it here, {instead}")
     if name in ELSEWHERE:
         edition, instead = ELSEWHERE[name]
         return AttributeError(f"{start}; {edition} has it, {instead}")

@@ -75,13 +75,14 @@ def try_all_gpus() -> list[Any]:
 
 def get_key() -> Any:
     """A new random key. It comes from NumPy's generator: `numpy.random.seed` repeats it."""
-    return jax.random.key(_seed())
+    # The compiler's own generator: JAX's default one takes seconds to compile for each network.
+    return jax.random.key(_seed(), impl="rbg")
 
 
 # ---------------------------------------------------------------------------- edition 1.0
 
 
-class Module(linen.Module, _edition1.Parts):  # type: ignore[misc]
+class Module(linen.Module, _edition1.Parts):
     """A network that `setup` puts in `self.net`, with its loss and how it is trained.
 
     A subclass is a dataclass, as all of Linen: what its body sets, such as `lr: float = 0.1`, its
@@ -101,7 +102,7 @@ class Module(linen.Module, _edition1.Parts):  # type: ignore[misc]
         super().__init_subclass__(**options)
 
     @property
-    def hparams(self) -> dict[str, Any]:
+    def hparams(self) -> dict[str, Any]:  # type: ignore[override]
         """The constructor's arguments."""
         own = self.__dataclass_fields__
         names = [k for k, f in own.items() if f.init and k not in ("parent", "name")]
@@ -135,7 +136,7 @@ class Module(linen.Module, _edition1.Parts):  # type: ignore[misc]
 
     def apply_init(self, dummy_input: Sequence[Any], key: Any = None) -> Any:
         """New variables, `{"params": …}`, for inputs of those shapes."""
-        return self.init(_keys(key), *dummy_input)
+        return jax.jit(self.init)(_keys(key), *dummy_input)
 
 
 class Classifier(Module):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any
 
 from cyclopts import Parameter
+
+from netinnet.errors import printable
 
 
 def _whole_number(_kind: Any, tokens: Sequence[Any]) -> int:
@@ -42,14 +45,27 @@ def console(stderr: bool = False) -> Any:
     from rich.console import Console
 
     stream = sys.stderr if stderr else sys.stdout
+    if stream is None:  # closed, as by >&-
+        return Console(file=io.StringIO())
     width = None if stream.isatty() else WIDE
     return Console(stderr=stderr, width=width, highlight=False, emoji=False, markup=False)
 
 
+def say(text: str, end: str = "\n") -> None:
+    """A line on standard output, in which names may hold anything: see `errors.printable`."""
+    print(printable(text), end=end)
+
+
 def print_json(value: Any) -> None:
     """One JSON document on standard output; dataclasses and paths may be in it."""
-    text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False, default=_plain)
-    print(text)
+    print(json_text(value, indent=1))
+
+
+def json_text(value: Any, indent: int | None = None) -> str:
+    """JSON for standard output: escaped where its encoding has not all characters."""
+    encoding = (getattr(sys.stdout, "encoding", None) or "utf-8").lower()
+    is_ascii = not encoding.startswith("utf")
+    return json.dumps(value, indent=indent, ensure_ascii=is_ascii, allow_nan=False, default=_plain)
 
 
 def _plain(value: Any) -> Any:
@@ -82,5 +98,7 @@ def print_table(
             overflow="fold",
         )
     for i, row in enumerate(rows):
-        table.add_row(*row, end_section=bool(totals) and i == len(rows) - totals - 1)
+        table.add_row(
+            *map(printable, row), end_section=bool(totals) and i == len(rows) - totals - 1
+        )
     console().print(table)

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from netinnet.cli.console import Switch, WholeNumber, print_json, print_table
+from netinnet.cli.console import Switch, WholeNumber, print_json, print_table, say
 from netinnet.cli.networks import described, is_model
 from netinnet.errors import ModelError
 from netinnet.networks.network import Network
@@ -145,8 +145,8 @@ def convert(
         print_table(headers3, [tuple(row) for row in reading.assumed])
     for line in (*reading.said, checked, lost):
         if line:
-            print(line)
-    print(f"{target}: {model.network.name}, {count:,} parameters, {written}")
+            say(str(line))
+    say(f"{target}: {model.network.name}, {count:,} parameters, {written}")
 
 
 def _pair(text: str) -> tuple[str, str]:

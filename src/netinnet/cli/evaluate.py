@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 
 from netinnet import units
-from netinnet.cli.console import WholeNumber, console, print_json, print_table
+from netinnet.cli.console import WholeNumber, console, print_json, print_table, say
 from netinnet.errors import ModelError
 
 
@@ -78,7 +78,7 @@ def evaluate(
             | ({"calibration": calibrated} if calibrated else {})
         )
         return
-    print(f"{trained.network.name} on {data.name}, {split}: {result.count:,} pictures")
+    say(f"{trained.network.name} on {data.name}, {split}: {result.count:,} pictures")
     low, high = result.accuracy_interval
     print(f"accuracy {result.accuracy:.4f} ({low:.4f} to {high:.4f}: 95 %, Wilson)", end="")
     print(f", loss {result.loss:.4f}")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from json import dumps
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
 from netinnet import units
-from netinnet.cli.console import Switch
+from netinnet.cli.console import Switch, json_text, say
 from netinnet.cli.pictures import Array, Images, each
 from netinnet.errors import NetinnetError
 
@@ -82,21 +81,21 @@ def explain(
             if folder:
                 folder.failed.append(error)
             if json:
-                print(dumps({"file": name, "error": error}, ensure_ascii=False))
+                print(json_text({"file": name, "error": error}))
             continue
         result, files = answer
         if json:
             row = {"file": name, **result.to_dict(), "overlays": [str(file) for file in files]}
-            print(dumps(row, ensure_ascii=False, allow_nan=False))
+            print(json_text(row))
             continue
         if result.refusal:
-            print(f"{name}: {result.refusal}; what it would be:")
+            say(f"{name}: {result.refusal}; what it would be:")
         for shown, file in zip(result.classes, files, strict=True):
             (x, y), box = shown.peak, ", ".join(map(str, shown.box))
-            print(f"{name}: {shown.name} {units.percent(shown.probability)}, logit", end=" ")
-            print(f"{shown.logit:.3f}, peak {x:.1f}, {y:.1f}, box {box}: {file}")
+            say(f"{name}: {shown.name} {units.percent(shown.probability)}, logit", end=" ")
+            say(f"{shown.logit:.3f}, peak {x:.1f}, {y:.1f}, box {box}: {file}")
     page = folder.close() if folder else None
     if page and not json:
-        print(f"page: {page}")
+        say(f"page: {page}")
     if failed:
         raise SystemExit(2)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from netinnet import units
-from netinnet.cli.console import console, print_json, print_table
+from netinnet.cli.console import console, print_json, print_table, say
 from netinnet.data import folder as folders
 from netinnet.data import picture_cache, picture_folder, picture_look, picture_store
 from netinnet.errors import DataError, NetinnetError
@@ -78,7 +78,7 @@ def show(folder: Path, options: Options, json: bool) -> None:
         if found is not None:
             _print_suspected(found, note)
         if options.output is not None:
-            print(f"page: {options.output}")
+            say(f"page: {options.output}")
     if problem is not None:
         raise problem
 
@@ -107,9 +107,9 @@ def _print(look: dict[str, Any], facts: list[tuple[str, str]]) -> None:
         )
     print_table(("what", "how many"), facts)
     for picture in look["damaged"]:
-        print(f"can't be used: {picture['reason']}")
+        say(f"can't be used: {picture['reason']}")
     for caution in look["cautions"]:
-        print(f"caution: {caution}")
+        say(f"caution: {caution}")
 
 
 def _print_suspected(found: list[Suspected], note: str) -> None:
@@ -143,7 +143,7 @@ def clean(json: bool) -> None:
         print_json({"cache": cache, **rows, **{f"{k}_bytes": n for k, n in sizes.items()}})
         return
     for file in removed:
-        print(f"removed {file.file.name}: {units.size(file.bytes)}, {file.reason}")
+        say(f"removed {file.file.name}: {units.size(file.bytes)}, {file.reason}")
     counts = {"removed": len(removed), "kept": len(kept)}
     told = (f"{units.counted(n, 'file')} {k} ({units.size(sizes[k])})" for k, n in counts.items())
-    print(f"{cache}: {', '.join(told)}")
+    say(f"{cache}: {', '.join(told)}")

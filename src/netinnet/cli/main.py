@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import io
+import os
+import signal
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import Any
 
-from cyclopts import App, CycloptsError, Group
+from cyclopts import App, CycloptsError, Group, Parameter
 
-from netinnet.errors import NetinnetError, RecipeWarning
+from netinnet.errors import NetinnetError, RecipeWarning, printable
 from netinnet.version import VERSION
 
 COMMANDS = {
@@ -29,6 +34,7 @@ COMMANDS = {
         "evaluate": "Measure a trained model on a data set.",
         "predict": "Classify pictures.",
         "explain": "Show which places of a picture decided a model's answer.",
+        "serve": "Answer over HTTP what is in pictures.",
     },
     "Study": {
         "reliability": "Train a recipe over many seeds and say how often it learns.",
@@ -59,6 +65,8 @@ def _app(wanted: str) -> App:
         # Only a command's own help has Markdown; its reader takes a third of a start-up.
         help_format="markdown" if wanted in known else "plaintext",
         result_action="return_value",
+        # A picture's name may begin with a bracket.
+        default_parameter=Parameter(json_list=False, json_dict=False),
         group_commands=Group("Options", sort_key=len(COMMANDS)),
     )
     for place, (title, commands) in enumerate(COMMANDS.items()):
@@ -79,8 +87,20 @@ def _app(wanted: str) -> App:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run one command and exit: 0, 2 for a user's mistake, 130 or 143 when interrupted."""
-    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+    """Run one command and exit: 0, 2 for a user's mistake, 128 and the signal when interrupted."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # What an encoding hasn't is escaped, as are bytes of names that are no UTF-8.
+            stream.reconfigure(errors="backslashreplace")
+    status = run(sys.argv[1:] if arguments is None else arguments)
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:
+        # The reader or the terminal has gone; Python would say so once more at its end.
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(status)
 
 
 def run(arguments: list[str]) -> int:
@@ -88,7 +108,37 @@ def run(arguments: list[str]) -> int:
     with warnings.catch_warnings():
         warnings.filterwarnings("always", category=RecipeWarning)
         warnings.showwarning = functools.partial(_show_warning, warnings.showwarning)
-        return _run(arguments)
+        with _stopped_in_order():
+            return _run(arguments)
+
+
+class _Stopped(BaseException):
+    """A signal other than Ctrl-C's ended the command."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+
+@contextlib.contextmanager
+def _stopped_in_order() -> Iterator[None]:
+    """SIGTERM and SIGHUP end the block as Ctrl-C does, so that what is half done is cleaned up."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise _Stopped(number)
+
+    previous: dict[int, Any] = {}
+    try:
+        for name in ("SIGTERM", "SIGHUP"):
+            number = getattr(signal, name, None)
+            # One that is ignored stays ignored, as under nohup; only the main thread may ask.
+            if number is not None and signal.getsignal(number) == signal.SIG_DFL:
+                with contextlib.suppress(ValueError):
+                    previous[number] = signal.signal(number, stop)
+        yield
+    finally:
+        for number, before in previous.items():
+            signal.signal(number, before)
 
 
 def _show_warning(
@@ -110,6 +160,8 @@ def _run(arguments: list[str]) -> int:
         return _fail(str(error), getattr(error, "status", 2))
     except KeyboardInterrupt:
         return _fail("stopped", 130)
+    except _Stopped as stopped:
+        return _fail("stopped", 128 + stopped.number)
     except BrokenPipeError:
         # The reader (head, less) has gone; nothing more can be said to it.
         sys.stdout = None
@@ -123,8 +175,9 @@ def _run(arguments: list[str]) -> int:
 
 
 def _fail(message: str, status: int = 2) -> int:
-    # One line, whatever stands in a name or a library's own message.
-    print(f"nin: {' '.join(message.split())}", file=sys.stderr)
+    # One line, whatever stands in a name or a library's own message. A closed terminal hears none.
+    with contextlib.suppress(OSError):
+        print(f"nin: {printable(message)}", file=sys.stderr)
     return status
 
 

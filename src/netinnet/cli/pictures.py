@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import sys
@@ -13,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from cyclopts import Parameter
 
-from netinnet.errors import ImageError, NetinnetError
+from netinnet.errors import ImageError, NetinnetError, printable
 
 T = TypeVar("T")
 Images = Annotated[list[Path], Parameter(negative=(), allow_leading_hyphen=True)]
@@ -74,4 +75,5 @@ def _outside(output: Path, images: Sequence[Path], paths: Iterable[Path]) -> Ite
 
 
 def warn(text: str) -> None:
-    print(f"nin: {' '.join(text.split())}", file=sys.stderr)
+    with contextlib.suppress(OSError):
+        print(f"nin: {printable(text)}", file=sys.stderr)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import csv
 import sys
-from json import dumps
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
 from netinnet import units
-from netinnet.cli.console import Switch, WholeNumber, print_table
+from netinnet.cli.console import Switch, WholeNumber, json_text, print_table, say
 from netinnet.cli.pictures import Images, each
 from netinnet.errors import ImageError
 
@@ -75,17 +74,17 @@ def predict(
             known = {} if score is None else {"none_of_these": refused, "score": score}
             shown_ones = {"predictions": [vars(p) for p in predictions], **known}
             result = {"error": error} if error else shown_ones
-            print(dumps({"file": name, **result}, ensure_ascii=False, allow_nan=False))
+            print(json_text({"file": name, **result}))
         elif csv_:
             rows = [(name, p.name, p.probability, "", score) for p in predictions]
             nothing = NONE_OF_THESE if refused else ""
             table.writerows(rows or [(name, nothing, "", error, score)])
         elif refused:
-            print(f"{name}: {predictor.refusal(score)}")
+            say(f"{name}: {predictor.refusal(score)}")
         elif shown and alone:
             lines = [(name if row is shown[0] else "", *row) for row in shown]
             print_table(("picture", "class", "probability"), lines, right=(2,))
         elif shown:
-            print(f"{name}: {', '.join(map(' '.join, shown))}")
+            say(f"{name}: {', '.join(map(' '.join, shown))}")
     if failed:
         raise SystemExit(2)

@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from netinnet import units
 from netinnet.cli.console import console
+from netinnet.errors import printable
 from netinnet.training import events
 from netinnet.training.events import Event
 from netinnet.training.pace import Pace
@@ -43,7 +44,8 @@ class _DataProgress:
         if not self.screen.is_terminal or total is None:
             if what not in self.tasks:
                 self.tasks[what] = None
-                self.screen.print(what)
+                with contextlib.suppress(OSError, SystemExit):
+                    self.screen.print(printable(what))
             return
         if self.bar is None:
             from rich import progress
@@ -74,9 +76,10 @@ class Progress:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.data.close()
-        if self.bar is not None:
-            self.bar.stop()
+        with contextlib.suppress(OSError, SystemExit):  # the terminal may have gone
+            self.data.close()
+            if self.bar is not None:
+                self.bar.stop()
 
     def __call__(self, event: Event) -> None:
         match event:
@@ -94,13 +97,15 @@ class Progress:
         if self.quiet:
             return
         try:
-            self.screen.print(text)
-        except (BrokenPipeError, SystemExit):
-            # Whoever read the output has gone (rich exits then); the work need not end.
+            self.screen.print(printable(text))
+        except (OSError, SystemExit):
+            # Whoever read the output has gone (rich exits then), or the terminal; the work need
+            # not end.
             self.quiet = True
 
-    def _warn(self, text: str) -> None:
-        self.warnings.print(f"warning: {text}")
+    def _warn(self, text: str, kind: str = "warning") -> None:
+        with contextlib.suppress(OSError, SystemExit):
+            self.warnings.print(f"{kind}: {printable(text)}")
 
     def _open(self, what: str, total: int | None, *columns: str, **fields: str) -> None:
         """Begin the bar, on a terminal."""
@@ -162,7 +167,7 @@ class TrainingProgress(Progress):
         self._say(f"run: {event.run}")
         self.shown = time.monotonic()
         for caution in event.cautions:
-            self.warnings.print(f"caution: {caution}")
+            self._warn(caution, "caution")
         columns = ("{task.percentage:>3.0f}%", "{task.fields[figures]}", "{task.fields[left]}")
         self._open("epoch 1", self.pace.steps, *columns, figures="", left="")
 

@@ -11,10 +11,10 @@ from typing import Any
 from cyclopts import Parameter
 
 from netinnet.cli import recipe_flags
-from netinnet.cli.console import Switch, WholeNumber, print_json, print_table
+from netinnet.cli.console import Switch, WholeNumber, print_json, print_table, say
 from netinnet.cli.recipe_flags import RecipeFlags
 from netinnet.cli.study_progress import StudyProgress
-from netinnet.errors import NetinnetError
+from netinnet.errors import NetinnetError, nin
 from netinnet.studies import api, forecast
 from netinnet.studies import plan as plans
 from netinnet.studies.forecast import Forecast
@@ -92,7 +92,7 @@ def run(
         [[text(row) for text in headers.values()] for row in table],
         right=right,
     )
-    print(f"study: {folder}  (report: {folder / 'report.html'})")
+    say(f"study: {folder}  (report: {folder / 'report.html'})")
 
 
 def options(flags: StudyFlags, progress: StudyProgress) -> dict[str, Any]:
@@ -110,7 +110,9 @@ def load_own(flags: StudyFlags, kind: str, given: dict[str, Any]) -> Plan | Sear
     recipe_flags.refuse({**given, "output": flags.output}, "study's own plan")
     plan = plans.load(folder)
     if plan.kind != kind:
-        raise NetinnetError(f"{folder}: this study goes on with nin {plan.kind} --resume")
+        raise NetinnetError(
+            f"{folder}: this study goes on with {nin(plan.kind, '--resume', folder)}"
+        )
     return plan
 
 

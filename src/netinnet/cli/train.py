@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 from netinnet import units
 from netinnet.cli import recipe_flags
 from netinnet.cli.calibrate import calibration_line
-from netinnet.cli.console import Switch, WholeNumber, print_json
+from netinnet.cli.console import Switch, WholeNumber, print_json, say
 from netinnet.cli.recipe_flags import RecipeFlags
 from netinnet.errors import RecipeError
 
 if TYPE_CHECKING:
+    from netinnet.data.source import DatasetRecord
     from netinnet.training.prepared import Prepared
 
 
@@ -83,12 +84,13 @@ def train(
     with TrainingProgress(quiet=quiet, stderr=json) as progress:
         common: dict[str, Any] = {"data_dir": data_dir, "listener": progress, "report": html.write}
 
-        def checked(dataset: str) -> None:
+        def checked(dataset: str, before: DatasetRecord | None = None) -> None:
             if verify:
-                datasets.verify(dataset, data_dir, data_progress(progress))
+                datasets.verify(dataset, data_dir, data_progress(progress), before)
 
         if resume is not None:
-            checked(open_run(resume).recipe().dataset)
+            opened = open_run(resume)
+            checked(opened.recipe().dataset, opened.dataset())
         if resume is not None and more_epochs is not None:
             run = start.train_more(resume, more_epochs, output=output, **common)
         elif resume is not None:
@@ -120,7 +122,7 @@ def train(
         f"{units.rate(metrics['images_per_second'])} images/s on {metrics['device']}, "
         f"{units.duration(metrics['training_seconds'])} of training"
     )
-    print(f"run: {run.folder}  (report: {run.report_file})")
+    say(f"run: {run.folder}  (report: {run.report_file})")
 
 
 def _show(prepared: Prepared, json: bool) -> None:
@@ -144,7 +146,7 @@ def _show(prepared: Prepared, json: bool) -> None:
         )
         return
     counts_of = ", ".join(f"{count:,} {name}" for name, count in splits.items())
-    print(f"data: {prepared.data.name}, {len(network.classes)} classes, pictures: {counts_of}")
+    say(f"data: {prepared.data.name}, {len(network.classes)} classes, pictures: {counts_of}")
     print(
         f"network: {network.name} for {network.takes}, {cost.parameters:,} parameters, "
         f"{units.operations(cost.macs)} multiply-accumulates a picture"

@@ -10,11 +10,11 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from netinnet.cli import recipe_flags
-from netinnet.cli.console import WholeNumber, print_json, print_table
+from netinnet.cli.console import WholeNumber, print_json, print_table, say
 from netinnet.cli.recipe_flags import RecipeFlags
 from netinnet.cli.study import NO_FLAGS, StudyFlags, foretell, load_own, options, time_needed
 from netinnet.cli.study_progress import StudyProgress
-from netinnet.errors import NetinnetError
+from netinnet.errors import NetinnetError, nin
 from netinnet.studies.fields import short_text
 from netinnet.studies.plan import PRUNERS, SearchPlan
 from netinnet.training.recipe import Recipe
@@ -110,8 +110,8 @@ def tune(
     if tuned.as_given is not None:
         text += f" (as given {tuned.as_given.accuracy:.4f})"
     print(f"{text}, of {counted(len(tuned.trials), 'trial')}")
-    print(f"recipe: {best_file}  (nin train --recipe {best_file})")
-    print(f"study: {tuned.folder}  (report: {tuned.folder / 'report.html'})")
+    say(f"recipe: {best_file}  ({nin('train', '--recipe', best_file)})")
+    say(f"study: {tuned.folder}  (report: {tuned.folder / 'report.html'})")
 
 
 def _print_fields(what: str, texts: Mapping[str, str], given: Recipe) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,8 @@ def load(
         dataset: A name, which is fetched where it isn't here, or a path, as in `./x`.
         data_dir: The folder that holds it instead, where it moved.
         on_progress: Called with a text and the bytes done and in all.
-        expected: What it must be; None takes any.
+        expected: What it must be, and where it was read from before, which is where it is looked
+            for without a `data_dir`; None takes any.
         skip_bad: Leave out pictures of a folder that can't be used, instead of an error.
         splitting: How a folder's pictures are split: `group_by`, a regular expression (those in
             whose paths it finds the same stay on one side), and `split`, as in "80/10/10".
@@ -82,14 +84,25 @@ def load(
             f"the data set {name} was given as an object, which another process can't have: save it"
             f" (netinnet.data.save) and name its folder as the data set, or with --data-dir"
         )
+    place = _place(dataset, data_dir, expected)
     if is_named(dataset):
-        loaded = find(dataset).load(data_dir, on_progress=on_progress)
+        loaded = find(dataset).load(place, on_progress=on_progress)
     else:
-        path = data_dir or Path(dataset).expanduser()
-        loaded = _load_path(path, on_progress, bool(skip_bad), splitting)
+        place = place or Path(dataset).expanduser()
+        loaded = _load_path(place, on_progress, bool(skip_bad), splitting)
+    if place is not None:
+        loaded = dataclasses.replace(loaded, read_from=str(place.absolute()))
     if expected is not None:
         expected.check(loaded.record)
     return loaded
+
+
+def _place(dataset: str, data_dir: Path | None, expected: DatasetRecord | None) -> Path | None:
+    """The folder to read: the one given, or the one it was read from before, if that is there."""
+    before = Path(expected.read_from) if expected and expected.read_from else None
+    if data_dir is None and before is not None and before.exists():
+        return before
+    return data_dir
 
 
 def _load_path(
@@ -100,13 +113,18 @@ def _load_path(
     return picture_store.load(path, on_progress, skip_bad, **splitting)
 
 
-def verify(dataset: str, data_dir: Path | None = None, on_progress: Progress = silent) -> None:
+def verify(
+    dataset: str,
+    data_dir: Path | None = None,
+    on_progress: Progress = silent,
+    expected: DatasetRecord | None = None,
+) -> None:
     """Compare every file of a folder of pictures with what is kept of it, as `load` trusts it then.
 
     The files of other data sets are hashed whenever they are loaded; that is said. Raises DataError
     where the folder has no pictures.
     """
-    path = data_dir or Path(dataset).expanduser()
+    path = _place(dataset, data_dir, expected) or Path(dataset).expanduser()
     if is_named(dataset) or dataset.startswith(OBJECT) or not picture_folder.is_one(path):
         on_progress(f"{dataset}: its files are hashed at every start, verified or not", 0, None)
         return

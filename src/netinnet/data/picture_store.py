@@ -87,7 +87,7 @@ def of(look: Look) -> Dataset:
         tuple(round(float(s), 6) or 1.0 for s in std),
     )
     name, unsized = look.listing.folder.resolve().name, Unsized(labels)
-    parts = {split: View(unsized, chosen) for split, chosen in rows.items()}
+    parts: dict[str, Any] = {split: View(unsized, chosen) for split, chosen in rows.items()}
 
     def at_size(shape: Shape, preprocessing: Preprocessing, on_progress: Progress) -> Dataset:
         source = Arrays(_store(look, shape, preprocessing, on_progress), labels)

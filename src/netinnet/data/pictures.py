@@ -29,6 +29,12 @@ MAX_BYTES = 2**29
 EXPECTED = "expected a PNG, JPEG, WebP, BMP, GIF or TIFF picture"
 
 Array = npt.NDArray[np.uint8]
+
+
+class TooLarge(ImageError):
+    """A picture with more pixels or a longer side than is taken."""
+
+
 _DIGITS = re.compile(r"(\d+)")
 
 
@@ -46,7 +52,8 @@ def read(
     Args:
         source: A path, the bytes of a file, or a binary stream, which is read to its end.
         name: What errors call bytes and streams; a path is called by itself.
-        look: Called with Pillow's picture before it is decoded: what it is in its file.
+        look: Called with Pillow's picture before it is decoded: what it is in its file. What it
+            raises as ImageError is passed on.
 
     Returns:
         uint8, height×width×1 or height×width×3.
@@ -224,12 +231,12 @@ def _check_size(name: str, size: tuple[int, int]) -> None:
     if width * height > MAX_PIXELS:
         raise _too_large(name, f"{width}×{height} pixels are ")
     if max(size) > MAX_SIDE:
-        raise ImageError(f"{name}: a side is longer than {MAX_SIDE:,} pixels; make it smaller")
+        raise TooLarge(f"{name}: a side is longer than {MAX_SIDE:,} pixels; make it smaller")
 
 
-def _too_large(name: str, size: str) -> ImageError:
+def _too_large(name: str, size: str) -> TooLarge:
     limit = MAX_PIXELS // 1_000_000
-    return ImageError(f"{name}: {size}more than {limit} megapixels; make it smaller")
+    return TooLarge(f"{name}: {size}more than {limit} megapixels; make it smaller")
 
 
 def _to_array(picture: Picture) -> Array:

@@ -137,11 +137,14 @@ class DatasetRecord:
     counts: Mapping[str, int]
     digest: str
     how_split: str = ""
+    read_from: str = dataclasses.field(default="", compare=False)
+    """The folder that held it, absolute; "" where it is found by its name."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON and TOML; what is not known is left out."""
         facts = {k: v for k, v in dataclasses.asdict(self.facts).items() if v is not None}
-        how = {"how_split": self.how_split} if self.how_split else {}
+        more = {"how_split": self.how_split, "read_from": self.read_from}
+        how = {name: text for name, text in more.items() if text}
         return {"name": self.name, **facts, **self.counts, "digest": self.digest, **how}
 
     def to_json(self, indent: int | None = None) -> str:
@@ -154,8 +157,8 @@ class DatasetRecord:
             facts = json.loads(values) if isinstance(values, str) else {**values}
             counts = {split: int(facts.pop(split)) for split in SPLITS if split in facts}
             name, digest = str(facts.pop("name")), str(facts.pop("digest"))
-            how = str(facts.pop("how_split", ""))
-            return cls(name, Facts.from_dict(facts), counts, digest, how)
+            how, place = (str(facts.pop(key, "")) for key in ("how_split", "read_from"))
+            return cls(name, Facts.from_dict(facts), counts, digest, how, place)
         except (KeyError, TypeError, ValueError, AttributeError, NetinnetError) as error:
             raise DataError(f"{where}: damaged, no record of a data set ({error!r})") from error
 
@@ -194,6 +197,8 @@ class Dataset:
     one side of a split."""
     median_side: int = 0
     """The median of the pictures' shorter sides in pixels, where they have no one shape."""
+    read_from: str = ""
+    """The folder that holds it, absolute; "" where it is found by its name."""
 
     def sized(
         self,
@@ -234,7 +239,7 @@ class Dataset:
         """What a run keeps of it; its digest is computed once, from all pictures and labels."""
         counts = {name: len(source) for name, source in self.splits.items()}
         digest = self.digest or digest_of({n: _digest(s) for n, s in self.splits.items()})
-        return DatasetRecord(self.name, self.facts, counts, digest, self.how_split)
+        return DatasetRecord(self.name, self.facts, counts, digest, self.how_split, self.read_from)
 
 
 def digest_of(parts: Mapping[str, tuple[str, str]]) -> str:

@@ -28,7 +28,7 @@ FIELDS = ("stride", "kernel", "groups", "epsilon", "slope")
 
 
 def data(model: Model, kernel: bytes, precision: str = "float16") -> dict[str, Any]:
-    """Everything that the page's engine needs, as plain data for JSON.
+    """Everything that the page's engine needs, as plain data for JSON: `about` and the weights.
 
     Args:
         model: Any model.
@@ -40,8 +40,17 @@ def data(model: Model, kernel: bytes, precision: str = "float16") -> dict[str, A
         NetinnetError: For another precision.
     """
     check_name("precision", precision, PRECISIONS)
+    return {
+        **about(model, precision),
+        "tensors": [[name, math.prod(shape)] for name, shape in shapes(model.network).items()],
+        "weights": _base64(packed(model, precision)),
+        "kernel": _base64(kernel),
+    }
+
+
+def about(model: Model, precision: str = "float16") -> dict[str, Any]:
+    """What the page knows of a model whose answers it asks for, as plain data for JSON."""
     network = model.network
-    weights = check(network, model.weights, network.name)
     maps, found = class_maps.of(network), features.of(network)
     preprocessing = network.preprocessing
     return {
@@ -58,9 +67,6 @@ def data(model: Model, kernel: bytes, precision: str = "float16") -> dict[str, A
         "features": found and {"layer": found.layer},
         "calibration": _calibration(model, precision),
         "precision": precision,
-        "tensors": [[name, int(array.size)] for name, array in weights.items()],
-        "weights": _base64(packed(model, precision)),
-        "kernel": _base64(kernel),
     }
 
 

@@ -30,7 +30,7 @@ from netinnet.weights import Model
 
 ENGINE = ("pixels.js", "network.js", "engine.js")
 """What computes an answer; a worker runs the same text."""
-APP = ("words.js", "overlay.js", "asking.js", "sources.js", "app.js")
+APP = ("words.js", "overlay.js", "asking.js", "orientation.js", "sources.js", "app.js")
 CHANNELS = (1, 3)
 LARGE = 10_000_000
 """Bytes of a page that takes long to send and to open."""
@@ -67,9 +67,10 @@ def page(
             f"{network.name}: a page takes pictures, grey or colour, not {network.input.channels} "
             f"channels"
         )
-    data = browser_model.data(model, read("kernel.wasm"), precision)
-    if remote is not None:
-        data |= {"weights": "", "tensors": [], "kernel": "", "remote": remote}
+    if remote is None:
+        data = browser_model.data(model, read("kernel.wasm"), precision)
+    else:
+        data = {**browser_model.about(model, precision), "remote": remote}
     rows = [
         {
             "name": row.name,

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import shlex
 from importlib import resources
 from pathlib import Path
 
 import numpy as np
 
 from netinnet import weights
-from netinnet.errors import ModelError
+from netinnet.errors import ModelError, nin
 from netinnet.inference import onnx_graph
 from netinnet.networks.network import Network
 
@@ -38,7 +37,7 @@ def find(path: Path | None) -> weights.Model:
     if (path / "recipe.toml").is_file():
         raise ModelError(
             f"{path}: the run is not finished, it has no model.safetensors yet; "
-            f"nin train --resume {shlex.quote(str(path))} goes on with it"
+            f"{nin('train', '--resume', path)} goes on with it"
         )
     raise ModelError(f"{path}: no model in this folder; give a run folder or a .safetensors file")
 

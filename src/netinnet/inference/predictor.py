@@ -13,22 +13,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from netinnet import frameworks
 from netinnet.data.pictures import as_channels, described, from_memory
 from netinnet.errors import FrameworkError, ImageError, ModelError, NetinnetError
-from netinnet.frameworks.learner import Learner, LearnerSettings
 from netinnet.inference import class_maps, model_files, onnx_graph
 from netinnet.inference.onnx_graph import CLASS_MAPS, FEATURES, INPUT, LOGITS, PROBABILITIES
 from netinnet.layout import LAYOUTS
 from netinnet.metrics import softmax
 from netinnet.networks import features
 from netinnet.networks.layers import Shape
-from netinnet.optimizer import Optimizer
 from netinnet.preprocessing import normalise
 from netinnet.weights import Model, shapes
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
+
+    from netinnet.frameworks.learner import Learner
 
 Pictures = npt.NDArray[np.uint8]
 Array = npt.NDArray[np.float32]
@@ -233,11 +232,17 @@ class Predictor:
         else:
             logits, measured = self.evidence(converted[None])
             score = float(self.calibration.scores(logits, measured)[0])
-        row = self.to_probabilities(logits)[0]
-        if not np.isfinite(row).all():
+        return self.to_answer(self.to_probabilities(logits)[0], score, top)
+
+    def to_answer(self, probabilities: Array, score: float | None, top: int = 5) -> Answer:
+        """The answer that one picture's probabilities (a row) and score make: see `answer`.
+
+        Raises ModelError where the probabilities are not finite.
+        """
+        if not np.isfinite(probabilities).all():
             raise ModelError(f"{self.network.name}: the logits of this picture are not finite")
-        order = np.argsort(-row, kind="stable")[:top]
-        best = [Prediction(self.network.classes[i], float(row[i])) for i in order]
+        order = np.argsort(-probabilities, kind="stable")[:top]
+        best = [Prediction(self.network.classes[i], float(probabilities[i])) for i in order]
         return Answer(best, score, self.refuses(score))
 
     def refusal(self, score: float | None) -> str:
@@ -270,11 +275,17 @@ class _Native:
     """A framework's learners, one an output, for one size of picture: they resize it themselves."""
 
     def __init__(self, model: Model, framework: str, threads: int | None) -> None:
+        # Late: frameworks bring the data's modules, which onnxruntime needs none of.
+        from netinnet import frameworks
+
         self.model, self.framework, self.threads = model, framework, threads
         self.adapter, self.maps = frameworks.adapter(framework), class_maps.of(model.network)
         self.learners: dict[tuple[str, Shape], Learner] = {}
 
     def compute(self, images: Pictures, outputs: Sequence[str]) -> list[Array]:
+        from netinnet.frameworks.learner import LearnerSettings
+        from netinnet.optimizer import Optimizer
+
         size = Shape(images.shape[3], *images.shape[1:3])
         prepared = normalise(images, self.model.network.preprocessing)
         self.learners = {key: kept for key, kept in self.learners.items() if key[1] == size}

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import shlex
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ import numpy as np
 from netinnet import metrics, units
 from netinnet.costs.counts import block_costs, total_cost
 from netinnet.data.source import Source
-from netinnet.errors import ModelError
+from netinnet.errors import ModelError, nin
 from netinnet.files import write_text
 from netinnet.networks.network import Network
 from netinnet.reports import figures, samples
@@ -136,7 +135,7 @@ def _content(facts: _Facts, pictures: Source | None) -> dict[str, Any]:
         "state": facts.state,
         "ended": _when(ended.time if ended else ""),
         "reason": failed and failed.reason,
-        "command": f"nin train --resume {shlex.quote(str(facts.folder))}",
+        "command": nin("train", "--resume", facts.folder),
         "how_far": f"step {units.count(step)} of {units.count(total)}",
         "step": step,
         "total": total,

@@ -18,7 +18,14 @@ from typing import Any, ClassVar, TypeVar
 
 from netinnet.data.source import Dataset, DatasetRecord, Facts
 from netinnet.errors import NetinnetError, RecipeError, check_name
-from netinnet.files import folder_name, new_dated_folder, write_text, writing
+from netinnet.files import (
+    folder_name,
+    make_folder,
+    new_dated_folder,
+    remove_temporary,
+    write_text,
+    writing,
+)
 from netinnet.networks import description_file
 from netinnet.networks.network import Network
 from netinnet.networks.variations import Variations
@@ -27,6 +34,7 @@ from netinnet.studies import search_space
 from netinnet.studies.fields import value_text
 from netinnet.studies.search_space import SearchSpace
 from netinnet.training import recipe as recipes
+from netinnet.training.claim import LOCK_FILE
 from netinnet.training.parts import facts_of, network_for
 from netinnet.training.recipe import Recipe
 
@@ -283,7 +291,12 @@ def load(folder: Path) -> Plan | SearchPlan:
 
 
 def write(plan: Plan | SearchPlan, folder: Path) -> None:
-    """Write a plan into its study's folder, the networks first: with a plan, it is a study."""
+    """Write a plan into its study's folder, the networks first: with a plan, it is a study.
+
+    What a kill left half written there is removed first.
+    """
+    for place in (folder, folder / NETWORKS):
+        remove_temporary(place)
     for arm in plan.arms:
         write_text(folder / NETWORKS / f"{folder_name(arm.name)}.json", arm.base.to_json() + "\n")
     write_text(folder / PLAN_FILE, plan.to_toml())
@@ -302,11 +315,15 @@ def settle(plan: AnyPlan, output: Path | None) -> tuple[AnyPlan, Path]:
             raise NetinnetError(f"{folder} holds another study; choose another --output")
         return continued, folder
     with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        # A study that was killed before its plan was written leaves a lock and networks.
-        if any(path.name not in (".lock", NETWORKS) for path in folder.iterdir()):
+        make_folder(folder)
+        # A study that was killed before its plan was written leaves this, and half a file.
+        if any(not _is_left_behind(path) for path in folder.iterdir()):
             raise NetinnetError(f"{folder} is not empty; choose another --output")
     return plan, folder
+
+
+def _is_left_behind(path: Path) -> bool:
+    return path.name in (LOCK_FILE, NETWORKS) or path.suffix == ".tmp"
 
 
 def with_data(plan: AnyPlan, data: Mapping[str, Dataset]) -> AnyPlan:

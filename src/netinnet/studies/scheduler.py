@@ -7,7 +7,6 @@ progress, reports, and saving when asked to stop.
 
 from __future__ import annotations
 
-import shlex
 import signal
 import time
 from collections import Counter, deque
@@ -18,7 +17,7 @@ from typing import Protocol, TypeVar
 
 from netinnet import frameworks
 from netinnet.data.source import Dataset, DatasetRecord
-from netinnet.errors import NetinnetError
+from netinnet.errors import NetinnetError, nin
 from netinnet.studies import outcome, timing, workload
 from netinnet.studies import plan as plans
 from netinnet.studies.estimate import Estimate
@@ -28,6 +27,7 @@ from netinnet.studies.plan import AnyPlan, Job, Plan
 from netinnet.studies.workers import Workers, workers_for
 from netinnet.studies.workload import Workload
 from netinnet.training import run as runs
+from netinnet.training.claim import claimed
 from netinnet.training.events import Event
 from netinnet.training.interruption import Interrupted, StopRequest, stop_request
 from netinnet.training.listening import Listener, write_report
@@ -46,6 +46,10 @@ class Policy(Protocol):
 
     waiting: deque[Job]
     """Runs to begin or to go on with; the scheduler puts one whose process was killed in front."""
+
+    @property
+    def missing(self) -> str:
+        """Flags that resuming needs and that are not kept, "" where there is none."""
 
     def untimed(self) -> Sequence[str]:
         """The arm of each run that is left and whose time is not known yet."""
@@ -111,16 +115,19 @@ def run(
     """
     plan, folder = plans.settle(plans.with_data(plan, setup.data), output)
     workers, listener = setup.workers, setup.listener
-    with Run(folder).claimed():
-        policy = make(plan, folder)
+    with claimed(folder):
+        # The plan first: with it, whatever a kill leaves here is a study that can go on.
         plans.write(plan, folder)
+        policy = make(plan, folder)
         timed = timing.before_a_long_study(
             setup.arms, setup.workloads, policy.untimed(), workers, listener
         )
         start = policy.begin(Estimate.of(setup.workloads, timed), workers)
         with stop_request() as stop, Workers(workers, folder / "logs", setup.data_dir) as pool:
             listener(start)
-            command = f"nin {plan.kind} --resume {shlex.quote(str(folder))}"
+            command = nin(plan.kind, "--resume", folder)
+            if policy.missing:
+                command += f" {policy.missing}"
             Scheduler(policy, pool, listener, command, plan.data).run(stop)
     return policy
 

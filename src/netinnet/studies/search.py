@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 import statistics
 import time
 import uuid
@@ -105,6 +106,14 @@ class Search:
             self.study.enqueue_trial(own, user_attrs={"as_given": True})
 
     @property
+    def missing(self) -> str:
+        """The storage, where its password is not kept."""
+        is_hidden = ":***@" in self.plan.storage
+        return (
+            f"--storage {shlex.quote(self.plan.storage)} (with its password)" if is_hidden else ""
+        )
+
+    @property
     def so_far(self) -> Tuning:
         """The trials of all searchers until now."""
         return Tuning(self.folder, self.plan, tuning.results(self.study), {})
@@ -114,16 +123,18 @@ class Search:
         from optuna.trial import Trial, TrialState
 
         jobs: deque[Job] = deque()
-        for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            if trial.user_attrs.get("searcher") != self.searcher:
+        for found in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            if found.user_attrs.get("searcher") != self.searcher:
                 continue
-            job = self._job(trial.number, self.plan.given)
+            trial = Trial(self.study, found._trial_id)
+            job = self._job(found.number, self.plan.given)
             run = Run(job.folder)
-            if not run.recipe_file.exists():
-                self.study.tell(trial.number, state=TrialState.FAIL)  # it was not even begun
-                continue
-            self.trials[job.folder] = Trial(self.study, trial._trial_id)
-            jobs.append(replace(job, recipe=run.recipe(), network=run.network()))
+            if run.recipe_file.exists():
+                self.trials[job.folder] = trial
+                jobs.append(replace(job, recipe=run.recipe(), network=run.network()))
+            else:
+                # It was not even begun. The values that were proposed stay, the others are now.
+                jobs.extend(self._proposed(trial))
         return jobs
 
     def _job(self, number: int, arm: Arm) -> Job:
@@ -154,17 +165,23 @@ class Search:
 
     def _ask(self) -> None:
         """A new trial that waits to begin, or has failed where its values make no recipe."""
+        if not any(trial.state == "waiting" for trial in self.so_far.trials):
+            # A kill behind `ask` must not leave a trial that is nobody's.
+            self.study.enqueue_trial({}, user_attrs={"searcher": self.searcher})
         trial = self.study.ask()
         trial.set_user_attr("searcher", self.searcher)
+        self.waiting.extend(self._proposed(trial))
+
+    def _proposed(self, trial: optuna.Trial) -> list[Job]:
+        """The job of a trial that has not begun; none where its values make no recipe."""
         values = self.plan.space.suggest(trial)
         job = self._job(trial.number, self.plan.given)
         self.trials[job.folder] = trial
         try:
-            job = self._job(trial.number, self.plan.trial(values))
+            return [self._job(trial.number, self.plan.trial(values))]
         except (RecipeError, NetworkError) as error:
             self.on_end(job, Outcome(job.arm, job.seed, job.folder, "failed", str(error)))
-        else:
-            self.waiting.append(job)
+            return []
 
     def on_event(self, job: Job, event: Event) -> bool:
         if isinstance(event, Share):

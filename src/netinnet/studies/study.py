@@ -61,6 +61,8 @@ class Grid:
         self.outcomes = {job.folder: outcome.read(job) for job in self.jobs}
         self.waiting = deque(job for job in self.jobs if not self.outcomes[job.folder].is_settled)
 
+    missing = ""
+
     def untimed(self) -> list[str]:
         known = {o.arm for o in self.outcomes.values() if o.wall_seconds is not None}
         return [job.arm for job in self.waiting if job.arm not in known]

@@ -126,7 +126,9 @@ def write_best(tuning: Tuning) -> Path | None:
 
 
 def shown_url(url: str) -> str:
-    """A storage's URL without its password. Raises NetinnetError where it is no URL.
+    """A storage's URL without its password, a file's path absolute.
+
+    Raises NetinnetError where it is no URL.
 
     The message does not repeat what was given: there may be a password in it.
     """
@@ -145,6 +147,10 @@ def shown_url(url: str) -> str:
             f"--storage: {secret.pop()} must not stand behind the question mark; a password "
             f"belongs before the host, as in postgresql://user:password@host/database"
         )
+    file = made.database or ":memory:"
+    if made.get_backend_name() == "sqlite" and not file.startswith((":memory:", "file:")):
+        # From another folder a relative path would be another, empty database.
+        made = made.set(database=str(Path(file).absolute()))
     return made.render_as_string(hide_password=True)
 
 
@@ -163,6 +169,8 @@ def open_study(plan: SearchPlan, folder: Path, storage: str | None = None) -> St
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     if storage and shown_url(storage) != plan.storage:
         raise NetinnetError(f"this search's storage is {plan.storage or folder / DATABASE}")
+    if storage and storage.startswith("sqlite"):
+        storage = shown_url(storage)  # nothing is hidden in a path
     url = storage or plan.storage or f"sqlite:///{(folder / DATABASE).absolute()}"
     if ":***@" in url:
         raise NetinnetError(f"the password of {url} is not kept; give --storage with it again")

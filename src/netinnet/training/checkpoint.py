@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from netinnet import weights
 from netinnet.errors import ModelError
+from netinnet.files import writing
 from netinnet.frameworks.learner import Learner
 
 KEPT = 2
@@ -44,24 +49,42 @@ def save(folder: Path, learner: Learner, progress: Progress, identity: str) -> P
     tensors = {f"weights/{name}": array for name, array in learner.weights().items()}
     tensors |= {f"optimizer/{name}": array for name, array in learner.optimizer_state().items()}
     metadata = {"progress": json.dumps(vars(progress)), "identity": identity}
+    metadata["sha256"] = _digest(tensors, metadata)
     weights.save_tensors(path, tensors, metadata)
     for old in _files(folder)[:-KEPT]:
-        old.unlink(missing_ok=True)
+        with writing(old):
+            old.unlink(missing_ok=True)
     return path
 
 
-def restore(folder: Path, learner: Learner, identity: str) -> Progress:
+def _digest(tensors: Mapping[str, Any], metadata: Mapping[str, str]) -> str:
+    """The SHA-256 of all that a checkpoint holds: one bit more or less is noticed."""
+    digest = hashlib.sha256()
+    for name in sorted(metadata.keys() - {"sha256"}):
+        digest.update(f"{name}={metadata[name]}\n".encode())
+    for name, array in sorted(tensors.items()):
+        digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def restore(folder: Path, learner: Learner, identity: str) -> tuple[Progress, list[str]]:
     """Load the newest checkpoint that is whole into the learner; step 0 where there is none.
 
-    Raises ModelError where there are checkpoints but none can be read, or where they belong to
-    another recipe or network.
+    Returns the progress, and a line for each newer one that is damaged. Those are removed: the
+    space is for whole ones. Raises ModelError where there are checkpoints but none can be read, or
+    where they belong to another recipe or network.
     """
-    files = _files(folder)
+    files, damaged = _files(folder), []
     for path in reversed(files):
         try:
             tensors, metadata = weights.load_tensors(path)
             progress = Progress(**json.loads(metadata["progress"]))
+            # Those of earlier versions have none.
+            if metadata.get("sha256", "") not in ("", _digest(tensors, metadata)):
+                raise ModelError(f"{path}: damaged, its content is not what was written")
         except (ModelError, KeyError, ValueError, TypeError):
+            damaged.append(path)
             continue
         if metadata.get("identity") != identity:
             raise ModelError(
@@ -70,10 +93,13 @@ def restore(folder: Path, learner: Learner, identity: str) -> Progress:
             )
         learner.set_weights(_part(tensors, "weights/"))
         learner.set_optimizer_state(_part(tensors, "optimizer/"))
-        return progress
+        for other in damaged:
+            with writing(other):
+                other.unlink()
+        return progress, [f"the checkpoint {other.name} is damaged" for other in damaged]
     if files:
         raise ModelError(f"{folder}: no checkpoint in it can be read; start a new run")
-    return Progress()
+    return Progress(), []
 
 
 def _files(folder: Path) -> list[Path]:

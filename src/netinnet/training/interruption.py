@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM end a training between two steps, not in the middle of one."""
+"""Ctrl-C, SIGTERM and a closed terminal end a training between two steps, and save."""
 
 from __future__ import annotations
 
@@ -12,11 +12,16 @@ from typing import Any
 
 from netinnet.errors import NetinnetError
 
+SIGNALS = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
+"""What asks a process to end: Ctrl-C, the system or a scheduler, a terminal that is closed."""
+
 
 class Interrupted(NetinnetError):
     """The training was asked to stop, has saved, and can go on.
 
-    `status` is the exit status a shell expects: 130 for Ctrl-C, 143 for SIGTERM.
+    `status` is the exit status a shell expects: 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP.
     """
 
     def __init__(self, message: str, number: signal.Signals) -> None:
@@ -24,32 +29,62 @@ class Interrupted(NetinnetError):
         self.status = 128 + number
 
 
+class Abandoned(BaseException):
+    """What was done can be done again, and a signal asks to stop: raised in its midst."""
+
+
 class StopRequest:
     """Remembers the signal that asked for a stop."""
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
+        self._can_abandon = False
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         if self.signal is not None:
             # Asked twice: stop at once; the last checkpoint is on the disk.
             raise SystemExit(128 + number)
         self.signal = signal.Signals(number)
-        os.write(2, b"\nstopping after this step; once more stops at once\n")
+        with contextlib.suppress(OSError):  # the terminal may be what has gone
+            os.write(2, b"\nstopping after this step; once more stops at once\n")
+        if self._can_abandon:
+            raise Abandoned
+
+    @contextlib.contextmanager
+    def abandoning(self) -> Iterator[None]:
+        """A block that a signal ends at once, by Abandoned: it can be done again."""
+        self._can_abandon = True
+        try:
+            if self.signal is not None:
+                raise Abandoned
+            yield
+        finally:
+            self._can_abandon = False
 
 
 @contextlib.contextmanager
 def stop_request() -> Iterator[StopRequest]:
-    """Catch SIGINT and SIGTERM while the block runs (only the main thread can)."""
+    """Catch `SIGNALS` while the block runs (only the main thread can).
+
+    One that is ignored stays ignored, as SIGHUP is under nohup.
+    """
     request = StopRequest()
+    with handling(request):
+        yield request
+
+
+@contextlib.contextmanager
+def handling(handler: Any) -> Iterator[None]:
+    """Call `handler` for `SIGNALS` while the block runs, but for those that are ignored."""
     if threading.current_thread() is not threading.main_thread():
-        yield request
+        yield
         return
-    previous: dict[signal.Signals, Any] = {}
+    previous: dict[int, Any] = {}
     try:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            previous[number] = signal.signal(number, request)
-        yield request
+        for number in SIGNALS:
+            if signal.getsignal(number) != signal.SIG_IGN:
+                previous[number] = signal.signal(number, handler)
+        yield
     finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+        for number, before in previous.items():
+            signal.signal(number, before)

@@ -12,9 +12,8 @@ import datetime
 import json
 import math
 import platform
-import shlex
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,8 +25,8 @@ from netinnet.costs import counts
 from netinnet.data.batches import Batch, step_seed
 from netinnet.data.loader import ahead, logits_of
 from netinnet.data.source import Dataset, Source
-from netinnet.errors import Diverged, NetinnetError, RecipeError
-from netinnet.files import write_text
+from netinnet.errors import Diverged, NetinnetError, RecipeError, nin
+from netinnet.files import CannotWrite, write_text
 from netinnet.frameworks.learner import Learner
 from netinnet.inference import onnx_graph
 from netinnet.networks.layers import BatchNorm
@@ -37,8 +36,9 @@ from netinnet.training import checkpoint, events
 from netinnet.training.calibrate import after_training
 from netinnet.training.cautions import cautions
 from netinnet.training.checkpoint import Progress
+from netinnet.training.claim import Claim
 from netinnet.training.events import Event
-from netinnet.training.interruption import Interrupted, StopRequest, stop_request
+from netinnet.training.interruption import Abandoned, Interrupted, StopRequest, stop_request
 from netinnet.training.listening import Listener, attempt, data_progress, write_report
 from netinnet.training.recipe import Recipe
 from netinnet.training.run import Run
@@ -74,19 +74,35 @@ class Training:
         self.total = self.steps_per_epoch * self.recipe.epochs
         _check_batches(self.recipe, self.network, len(self.train))
 
-    def run(self, folder: Run, progress: Progress) -> Run:
-        """Train to the end, or to a request to stop. One process at a time trains in a folder."""
-        self.folder, self.identity = folder, folder.identity()
-        with folder.claimed():
-            try:
-                return self._run(progress)
-            except Interrupted:
-                raise
-            except NetinnetError as error:
-                with contextlib.suppress(NetinnetError):  # the disk may be what failed
-                    self._log(events.Failed(_now(), progress.step, str(error)))
-                    self._write_report()
-                raise
+    def run(
+        self, folder: Run, progress: Progress, claim: Claim, damaged: Sequence[str] = ()
+    ) -> Run:
+        """Train to the end, or to a request to stop, in a folder that is claimed.
+
+        `damaged` are lines of what was found damaged in it, which is said.
+        """
+        self.folder, self.identity, self.claim = folder, folder.identity(), claim
+        self.found = [*damaged]
+        if claim.before:
+            self.found.append(f"the last sitting was killed ({claim.before})")
+        try:
+            return self._run(progress)
+        except Interrupted:
+            raise
+        except NetinnetError as error:
+            # The disk may be what failed, or the folder be gone.
+            with contextlib.suppress(NetinnetError):
+                claim.check()
+                self._log(events.Failed(_now(), progress.step, str(error)))
+                self._write_report()
+            if isinstance(error, CannotWrite):
+                raise CannotWrite(f"{error}; then {self._command} goes on", error.error) from error
+            raise
+
+    @property
+    def _command(self) -> str:
+        """What goes on with this run."""
+        return nin("train", "--resume", self.folder.folder)
 
     def _run(self, progress: Progress) -> Run:
         process_memory.keep_freed_memory()
@@ -95,22 +111,28 @@ class Training:
         prepared = ahead(self.batches, range(progress.step, self.total))
         with stop_request() as stop, contextlib.closing(prepared):
             self._announce(progress)
-            self._write_report()
-            saved = time.monotonic()
-            while progress.step < self.total:
-                self._step(progress, prepared)
-                progress.wall_seconds = before + time.monotonic() - started
-                if progress.step % self.steps_per_epoch == 0:
-                    self._end_epoch(progress)
+            try:
+                with stop.abandoning():
+                    self._write_report()
+                if progress.step and len(progress.history) < progress.step // self.steps_per_epoch:
+                    self._end_epoch(progress, stop)  # its evaluation was abandoned
+                saved = time.monotonic()
+                while progress.step < self.total:
+                    self._step(progress, prepared)
                     progress.wall_seconds = before + time.monotonic() - started
-                if stop.signal is not None:
-                    self._interrupt(progress, stop)
-                if time.monotonic() - saved >= self.recipe.checkpoint_seconds:
-                    self._save(progress)
-                    if time.monotonic() - self.reported >= REPORT_SECONDS:
-                        self._write_report()
-                    saved = time.monotonic()
-            self._finish(progress)
+                    if progress.step % self.steps_per_epoch == 0:
+                        self._end_epoch(progress, stop)
+                        progress.wall_seconds = before + time.monotonic() - started
+                    if stop.signal is not None:
+                        self._interrupt(progress, stop)
+                    if time.monotonic() - saved >= self.recipe.checkpoint_seconds:
+                        self._save(progress)
+                        if time.monotonic() - self.reported >= REPORT_SECONDS:
+                            self._write_report()
+                        saved = time.monotonic()
+                self._finish(progress, stop)
+            except Abandoned:
+                self._interrupt(progress, stop)
         return self.folder
 
     def _log(self, event: Event) -> None:
@@ -118,15 +140,18 @@ class Training:
         self.listener(event)
 
     def _save(self, progress: Progress) -> None:
+        self.claim.check()
         checkpoint.save(self.folder.checkpoints, self.learner, progress, self.identity)
 
     def _write_report(self) -> None:
         self.reported = time.monotonic()
+        self.claim.check()
         judged = self.evaluated[self.recipe.judged]
         write_report(lambda: self.report(self.folder.folder, judged, self.train), self.listener)
 
     def _announce(self, progress: Progress) -> None:
         if progress.step or self.folder.events_file.exists():
+            self.found += self._changed_versions()
             self._log(events.Resume(_now(), progress.step))
         self._log(
             events.Start(
@@ -137,9 +162,25 @@ class Training:
                 network=self.network.name,
                 **self._machine(),
                 parameters=counts.total_cost(self.network).parameters,
-                cautions=cautions(self.recipe, self.network, self.data),
+                cautions=[*self.found, *cautions(self.recipe, self.network, self.data)],
             )
         )
+
+    def _changed_versions(self) -> list[str]:
+        """What decides the numbers and is another version than in the sitting before."""
+        starts = events.of_kind(self.folder.events(), events.Start)
+        before, now = starts[-1].versions if starts else {}, versions(self.recipe.framework)
+        changed = [
+            f"{name} {before[name]} → {now[name]}"
+            for name in now
+            if name in before and before[name] != now[name]
+        ]
+        if not changed:
+            return []
+        return [
+            f"resumed under other versions ({', '.join(changed)}): the last digits of losses and "
+            f"weights may differ from those of an undisturbed run"
+        ]
 
     def _machine(self) -> dict[str, Any]:
         """Where and with what it is trained."""
@@ -202,13 +243,15 @@ class Training:
         )
         return metrics.evaluate(logits, source.labels)
 
-    def _end_epoch(self, progress: Progress) -> None:
+    def _end_epoch(self, progress: Progress, stop: StopRequest) -> None:
+        """Evaluate; a signal abandons that, and the next sitting does it again."""
         epoch = progress.step // self.steps_per_epoch
         mean = {"loss": progress.epoch_loss, "accuracy": progress.epoch_correct}
-        figures: dict[str, dict[str, Any]] = {
-            "train": {name: total / progress.epoch_seen for name, total in mean.items()},
-            **{name: self._evaluate(split).to_dict() for name, split in self.evaluated.items()},
-        }
+        with stop.abandoning():
+            figures: dict[str, dict[str, Any]] = {
+                "train": {name: total / progress.epoch_seen for name, total in mean.items()},
+                **{name: self._evaluate(split).to_dict() for name, split in self.evaluated.items()},
+            }
         kept = ("loss", "accuracy", "accuracy_interval")
         progress.history.append(
             {
@@ -221,7 +264,8 @@ class Training:
         self._log(events.Evaluation(epoch, progress.step, seconds, **figures))
         for name in self._dead(progress):
             self._log(events.DeadClass(epoch, progress.step, name))
-        self._write_report()
+        with stop.abandoning():
+            self._write_report()
 
     def _interrupt(self, progress: Progress, stop: StopRequest) -> None:
         assert stop.signal is not None
@@ -230,22 +274,28 @@ class Training:
         self._write_report()
         raise Interrupted(
             f"interrupted after step {progress.step} of {self.total}, saved; "
-            f"nin train --resume {shlex.quote(str(self.folder.folder))} goes on",
+            f"{self._command} goes on",
             stop.signal,
         )
 
-    def _finish(self, progress: Progress) -> None:
+    def _finish(self, progress: Progress, stop: StopRequest) -> None:
+        """Write the model and all that comes with it; what takes long is left to a resume."""
+        self.claim.check()
         model = weights.Model(self.network, self.learner.weights())
         if not all(np.isfinite(array).all() for array in model.weights.values()):
             raise self._diverged(progress.step)
-        notes = {"recipe": self.recipe.to_toml(), "dataset": self.data.record.to_json()}
+        # Where the pictures lie is no business of who gets the model, nor of its digest.
+        record = dataclasses.replace(self.data.record, read_from="")
+        notes = {"recipe": self.recipe.to_toml(), "dataset": record.to_json()}
         model = dataclasses.replace(model, notes={**notes, "netinnet": VERSION})
         weights.save(self.folder.model_file, model)
         peak = process_memory.peak_bytes()
-        found, calibration = after_training(model, self.recipe, self.data, self.learner.threads)
+        with stop.abandoning():
+            found, calibration = after_training(model, self.recipe, self.data, self.learner.threads)
         if found is not None:
             model = dataclasses.replace(model, calibration=found)
             weights.save(self.folder.model_file, model)
+        self.claim.check()
         wall = round(progress.wall_seconds, 3)
         self._log(events.End(_now(), progress.step, wall))
         cost = counts.total_cost(self.network)
@@ -269,11 +319,28 @@ class Training:
         }
         # A run that has its metrics is finished; what is derived from it may fail after that.
         write_text(self.folder.metrics_file, json.dumps(results, indent=1) + "\n")
-        attempt(
-            lambda: onnx_graph.write(self.folder.onnx_file, model), self._log, events.OnnxFailed
-        )
-        self._write_report()
+        try:
+            with stop.abandoning():
+                attempt(lambda: self._write_onnx(model), self._log_if_possible, events.OnnxFailed)
+                self._write_report()
+        except Abandoned:
+            assert stop.signal is not None
+            raise Interrupted(
+                f"interrupted when the model was trained and saved; {self._command} writes what "
+                f"is missing of its report",
+                stop.signal,
+            ) from None
         attempt(self.folder.remove_checkpoints, self.listener, events.CheckpointsKept)
+
+    def _write_onnx(self, model: weights.Model) -> None:
+        self.claim.check()
+        onnx_graph.write(self.folder.onnx_file, model)
+
+    def _log_if_possible(self, event: Event) -> None:
+        """Of a run that is finished: the disk may be what failed."""
+        with contextlib.suppress(NetinnetError):
+            self.folder.log(event)
+        self.listener(event)
 
 
 def _check_batches(recipe: Recipe, network: Network, count: int) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from netinnet import frameworks, weights
 from netinnet.data import datasets
-from netinnet.data.source import Dataset, Facts
+from netinnet.data.source import Dataset, DatasetRecord, Facts
 from netinnet.frameworks.learner import Learner, LearnerSettings
 from netinnet.networks.network import Network, Preprocessing
 from netinnet.networks.variations import Variations
@@ -45,9 +45,18 @@ def facts_of(recipe: Recipe, data_dir: Path | None = None) -> Facts:
     return datasets.facts(recipe.dataset, data_dir, **recipe.reading)
 
 
-def load_data(recipe: Recipe, data_dir: Path | None, listener: Listener) -> Dataset:
-    """The data set that a recipe names. Raises DataError."""
-    return datasets.load(recipe.dataset, data_dir, data_progress(listener), **recipe.reading)
+def load_data(
+    recipe: Recipe,
+    data_dir: Path | None,
+    listener: Listener,
+    expected: DatasetRecord | None = None,
+) -> Dataset:
+    """The data set that a recipe names, looked for where the `expected` one was read from.
+
+    Raises DataError, also where it is not the one expected.
+    """
+    progress = data_progress(listener)
+    return datasets.load(recipe.dataset, data_dir, progress, expected, **recipe.reading)
 
 
 def learner_for(

@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import json
 import os
-import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +14,21 @@ from typing import Any
 from netinnet import weights
 from netinnet.data import datasets
 from netinnet.data.source import DatasetRecord
-from netinnet.errors import ModelError, NetinnetError, RecipeError
-from netinnet.files import folder_name, new_dated_folder, write_text, writing
+from netinnet.errors import ModelError, NetinnetError, RecipeError, nin
+from netinnet.files import (
+    folder_name,
+    make_folder,
+    new_dated_folder,
+    remove_temporary,
+    sync_folder,
+    write_text,
+    writing,
+)
 from netinnet.inference import model_files
 from netinnet.networks import description_file
 from netinnet.networks.network import Network
 from netinnet.training import recipe as recipes
+from netinnet.training.claim import LOCK_FILE, Claim, claimed
 from netinnet.training.events import Event, Progress, Resume, from_dict, step_of
 from netinnet.training.recipe import Recipe
 from netinnet.weights import Model
@@ -95,6 +103,9 @@ class Run:
         except (ValueError, TypeError) as error:
             raise ModelError(f"{self.metrics_file}: damaged ({error})") from error
 
+    def write_dataset(self, record: DatasetRecord) -> None:
+        write_text(self.dataset_file, record.to_json(indent=1) + "\n")
+
     def model(self) -> Model:
         """The trained model. Raises ModelError where the run is not finished or is damaged."""
         return model_files.find(self.folder)
@@ -102,41 +113,34 @@ class Run:
     def log(self, event: Event) -> None:
         """Append one event as a line of JSON. A line that a crash cut off is closed first."""
         line = json.dumps(event.to_dict(), ensure_ascii=False).encode() + b"\n"
-        with writing(self.events_file), self.events_file.open("a+b") as file:
-            if file.seek(0, os.SEEK_END):
+        with (
+            writing(self.events_file, len(line)),
+            self.events_file.open("a+b", buffering=0) as file,
+        ):
+            is_new = not file.seek(0, os.SEEK_END)
+            if not is_new:
                 file.seek(-1, os.SEEK_END)
                 if file.read(1) != b"\n":
                     line = b"\n" + line
             file.write(line)
             if not isinstance(event, Progress):
-                file.flush()
                 os.fsync(file.fileno())
+                if is_new:
+                    sync_folder(self.folder)
 
-    @contextlib.contextmanager
-    def claimed(self) -> Iterator[None]:
-        """Keep other processes from training in this folder (where the system has file locks)."""
-        try:
-            import fcntl
-        except ImportError:  # Windows
-            yield
-            return
-        with (self.folder / ".lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise NetinnetError(
-                    f"{self.folder}: another process is training in this folder"
-                ) from None
-            yield
+    def claimed(self) -> contextlib.AbstractContextManager[Claim]:
+        """Keep other processes from training in this folder. Raises NetinnetError."""
+        return claimed(self.folder)
 
     def remove_checkpoints(self) -> None:
         for path in self.checkpoints.glob("step-*.safetensors"):
-            path.unlink(missing_ok=True)
+            with writing(path):
+                path.unlink(missing_ok=True)
 
     def remove_temporary(self) -> None:
         """Remove half-written files that a kill left behind."""
-        for path in self.folder.rglob(".*.tmp"):
-            path.unlink(missing_ok=True)
+        for folder in (self.folder, self.checkpoints):
+            remove_temporary(folder)
 
     def events(self) -> list[Event]:
         """The events that count: what a resumed run did again is listed once.
@@ -185,33 +189,43 @@ def create(
     if output is None:
         output = new_dated_folder(Path("runs"), f"{folder_name(network.name)}-{recipe.framework}")
     run = Run(output)
+    _check_free(run)
+    with writing(output):
+        make_folder(run.checkpoints)
+    with run.claimed():
+        _check_free(run)
+        run.remove_temporary()
+        write_text(run.network_file, network.to_json() + "\n")
+        run.write_dataset(data)
+        if pictures:
+            write_text(run.folder / "pictures.csv", pictures)
+        if pretrained is not None:
+            weights.save(run.pretrained_file, pretrained)
+        # The recipe last: a folder with a recipe is a run that can be resumed.
+        write_text(run.recipe_file, recipe.to_toml())
+    return run
+
+
+def _check_free(run: Run) -> None:
+    """Raise NetinnetError where a new run's folder holds one, or anything else."""
+    output = run.folder
     if run.is_finished:
         raise NetinnetError(f"{output} holds a finished run already; choose another --output")
     if run.recipe_file.exists():
         raise NetinnetError(
-            f"{output} holds a run already; nin train --resume {shlex.quote(str(output))} goes on "
+            f"{output} holds a run already; {nin('train', '--resume', output)} goes on "
             f"with it, or choose another --output"
         )
     with writing(output):
         if output.is_dir() and not all(_is_left_behind(path) for path in output.iterdir()):
             raise NetinnetError(f"{output} is not empty; choose another --output")
-        run.checkpoints.mkdir(parents=True, exist_ok=True)
-    write_text(run.network_file, network.to_json() + "\n")
-    write_text(run.dataset_file, data.to_json(indent=1) + "\n")
-    if pictures:
-        write_text(run.folder / "pictures.csv", pictures)
-    if pretrained is not None:
-        weights.save(run.pretrained_file, pretrained)
-    # The recipe last: a folder with a recipe is a run that can be resumed.
-    write_text(run.recipe_file, recipe.to_toml())
-    return run
 
 
 def _is_left_behind(path: Path) -> bool:
     """Whether a start that was killed before its recipe was written can have left this."""
     if path.name == "checkpoints":
         return path.is_dir() and not any(path.iterdir())
-    return path.name in (*_FIRST, ".lock") or path.name.endswith(".tmp")
+    return path.name in (*_FIRST, LOCK_FILE) or path.name.endswith(".tmp")
 
 
 def open_run(folder: Path) -> Run:

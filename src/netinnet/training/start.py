@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import shlex
+import dataclasses
 from pathlib import Path
 
 from netinnet import frameworks
 from netinnet.data.source import Dataset, Source
-from netinnet.errors import NetinnetError
+from netinnet.errors import NetinnetError, nin
 from netinnet.inference import model_files, onnx_graph
 from netinnet.networks.network import Network
-from netinnet.training import checkpoint, run
+from netinnet.training import checkpoint, run, space
 from netinnet.training.checkpoint import Progress
 from netinnet.training.choice import Wish
+from netinnet.training.claim import Claim
 from netinnet.training.events import OnnxFailed, Start, of_kind
 from netinnet.training.listening import Listener, attempt, data_progress, write_report
 from netinnet.training.loop import Report, Training
@@ -55,9 +56,11 @@ def begin(prepared: Prepared, output: Path | None, listener: Listener, report: R
     initial = initial_weights(recipe, network, prepared.pretrained)
     learner = learner_for(recipe, network, data.facts, initial)
     training = Training(recipe, network, data, learner, listener, report)
+    space.check(learner, output or Path("runs"))
     # The folder last: what can't be trained leaves none behind.
     made = run.create(recipe, network, output, data.record, data.files, prepared.pretrained)
-    return training.run(made, Progress())
+    with made.claimed() as claim:
+        return training.run(made, Progress(), claim)
 
 
 def train_more(
@@ -79,7 +82,7 @@ def train_more(
     opened.metrics()  # says where it is not finished
     recipe = opened.recipe().replace(epochs=epochs, pretrained=str(folder))
     frameworks.adapter(recipe.framework)
-    data = dataset or load_data(recipe, data_dir, listener)
+    data = dataset or load_data(recipe, data_dir, listener, opened.dataset())
     opened.dataset().check(data.record)
     prepared = Prepared(recipe, opened.network(), data, pretrained=opened.model())
     return begin(prepared, output, listener, report)
@@ -100,8 +103,22 @@ def resume(
     missing of its model.onnx and report; one that has both is a NetinnetError.
     """
     opened = run.open_run(folder)
-    if opened.is_finished:
-        return _complete(opened, dataset, data_dir, listener, report)
+    with opened.claimed() as claim:
+        opened.remove_temporary()
+        if opened.is_finished:
+            return _complete(opened, dataset, data_dir, listener, report)
+        return _resume(opened, claim, dataset, data_dir, listener, report)
+
+
+def _resume(
+    opened: Run,
+    claim: Claim,
+    dataset: Dataset | None,
+    data_dir: Path | None,
+    listener: Listener,
+    report: Report,
+) -> Run:
+    """Go on with a run that is claimed and not finished."""
     recipe = opened.recipe()
     settled = recipe
     if starts := of_kind(opened.events(), Start):
@@ -109,35 +126,39 @@ def resume(
         settled = recipe.replace(threads=recipe.threads or first.threads, device=first.device)
     network, record = opened.network(), opened.dataset()
     frameworks.adapter(recipe.framework)  # as in train
-    data = dataset or load_data(recipe, data_dir, listener)
+    data = dataset or load_data(recipe, data_dir, listener, record)
     record.check(data.record)
+    # Where it is now is where the next sitting looks.
+    if data.read_from != record.read_from:
+        opened.write_dataset(dataclasses.replace(record, read_from=data.read_from))
     pretrained = model_files.find(opened.pretrained_file) if recipe.pretrained else None
     initial = initial_weights(recipe, network, pretrained)
     learner = learner_for(settled, network, record.facts, initial)
-    opened.remove_temporary()
-    progress = checkpoint.restore(opened.checkpoints, learner, opened.identity())
-    return Training(recipe, network, data, learner, listener, report).run(opened, progress)
+    training = Training(recipe, network, data, learner, listener, report)
+    space.check(learner, opened.folder)
+    progress, damaged = checkpoint.restore(opened.checkpoints, learner, opened.identity())
+    return training.run(opened, progress, claim, damaged)
 
 
 def _complete(
     run: Run, dataset: Dataset | None, data_dir: Path | None, listener: Listener, report: Report
 ) -> Run:
     """Write what a finished run lacks: it was killed in its last moments, or could not write it."""
-    run.remove_checkpoints()
     # In the order in which they are written.
     files = (run.metrics_file, run.onnx_file, run.report_file)
     times = [file.stat().st_mtime_ns for file in files if file.is_file()]
     if len(times) == len(files) and times == sorted(times):
+        run.remove_checkpoints()
         raise NetinnetError(
-            f"{run.folder}: the run is finished; "
-            f"nin evaluate {shlex.quote(str(run.folder))} shows its results"
+            f"{run.folder}: the run is finished; {nin('evaluate', run.folder)} shows its results"
         )
     recipe, model = run.recipe(), run.model()
     attempt(lambda: onnx_graph.write(run.onnx_file, model), listener, OnnxFailed)
-    data = dataset or load_data(recipe, data_dir, listener)
+    data = dataset or load_data(recipe, data_dir, listener, run.dataset())
     run.dataset().check(data.record)
     network = model.network
     data = data.sized(network.input, data_progress(listener), network.preprocessing)
     learnt, evaluated = splits(recipe, data)
     write_report(lambda: report(run.folder, evaluated[recipe.judged], learnt), listener)
+    run.remove_checkpoints()
     return run

@@ -7,11 +7,16 @@ const LARGEST_SIDE = 16384; // of a canvas, in every browser that has one so lar
 // applied, over white where the picture is transparent. The browser resizes nothing.
 async function decoded(blob) {
   const options = { colorSpaceConversion: "none", imageOrientation: "from-image", premultiplyAlpha: "none" };
-  const bitmap = await createImageBitmap(blob, options);
-  const { width, height } = bitmap;
+  const { blob: upright, turn } = await withoutTurn(blob);
+  const bitmap = await createImageBitmap(upright, options);
+  const [width, height] = turn < 5 ? [bitmap.width, bitmap.height] : [bitmap.height, bitmap.width];
   const canvas = width <= LARGEST_SIDE && height <= LARGEST_SIDE ? blank(width, height, "#fff") : null;
   if (!canvas) throw Object.assign(new Error("too large"), { width, height });
-  canvas.getContext("2d").drawImage(bitmap, 0, 0);
+  const context = canvas.getContext("2d");
+  context.imageSmoothingEnabled = false; // pixels are moved, not mixed
+  context.setTransform(...turned(turn, bitmap.width, bitmap.height));
+  context.drawImage(bitmap, 0, 0);
+  context.resetTransform();
   bitmap.close();
   return canvas;
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any, Protocol
 from urllib.parse import quote
 
 from netinnet import units
+from netinnet.errors import nin
 from netinnet.files import write_text
 from netinnet.reports.figures import drawn
 from netinnet.reports.template import render
@@ -58,7 +58,7 @@ def write(
         subtitle=f"{subtitle}; {folder}",
         refresh=REFRESH_SECONDS if progress.state == "running" else None,
         progress=progress,
-        command=f"nin {plan.kind} --resume {shlex.quote(str(folder))}",
+        command=nin(plan.kind, "--resume", folder),
         plan=plan.to_toml().strip(),
         **data,
     )

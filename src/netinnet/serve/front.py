@@ -1,0 +1,105 @@
+"""The page that a browser gets."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+import html
+import re
+from collections.abc import Sequence
+from urllib.parse import urlencode
+
+from netinnet.inference import model_files
+from netinnet.serve.catalog import IN_RUN, Served
+from netinnet.serve.problems import Headers
+from netinnet.weights import Model
+
+_STYLE = (
+    "body{font:1rem/1.5 system-ui,sans-serif;max-width:40rem;margin:2rem auto;padding:0 1rem;"
+    "color-scheme:light dark}code,pre{font-size:.9em}pre{overflow:auto}"
+)
+_FRAME = """<!doctype html>
+<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>{title}</title><style>{style}</style>
+<h1>{title}</h1>
+{content}
+</html>
+"""
+MOST_PARAMETERS = 2_000_000
+"""Of a model whose weights go into the page, 4 MB; with more of them the page asks the service."""
+_INLINE = re.compile(rb"<(script|style)[^>]*>(.*?)</\1>", re.DOTALL)
+
+
+def front_page(model: Served) -> bytes:
+    """The page of a model, in UTF-8: that of `nin export`, which computes its answers itself.
+
+    Of a large model the page asks the service; of one whose input is no picture it only says how
+    the service is asked.
+    """
+    if model.predictor.network.input.channels not in (1, 3):
+        return _asked(model)
+    return _made(model)
+
+
+@functools.lru_cache(maxsize=8)
+def _made(model: Served) -> bytes:
+    from netinnet.export import page  # what it needs would delay the service's start
+
+    network = model.predictor.network
+    count = sum(placed.layer.parameters(placed.input) for placed in network.placed_layers())
+    if count > MOST_PARAMETERS:
+        empty = Model(network, {}, calibration=model.predictor.calibration)
+        query = urlencode({"model": model.name, "top": 999_999, "maps": 1, "always_answer": 1})
+        return page.page(empty, title=model.name, remote=f"v1/predict?{query}").encode()
+    found = model_files.find(model.file.parent if model.file.name == IN_RUN else model.file)
+    return page.page(found, title=model.name).encode()
+
+
+def _asked(model: Served) -> bytes:
+    classes = "".join(f"<li>{html.escape(name)}</li>" for name in model.predictor.network.classes)
+    content = (
+        f"<p>Version {model.version}. It knows these classes:</p><ul>{classes}</ul>"
+        "<p>It is asked with an array:</p>"
+        "<pre>curl -H 'Content-Type: application/x-npy' --data-binary @picture.npy "
+        f"'http://localhost:8000/v1/predict?model={html.escape(model.name)}'</pre>"
+        '<p><a href="openapi.json">openapi.json</a> describes everything.</p>'
+    )
+    return _page(model.name, content)
+
+
+def list_page(models: Sequence[Served]) -> bytes:
+    """Where there are several models: a link to each one's page."""
+    links = "".join(
+        f'<li><a href="?model={html.escape(model.name)}">{html.escape(model.name)}</a></li>'
+        for model in models
+    )
+    return _page("Models", f"<ul>{links}</ul>")
+
+
+def _page(title: str, content: str) -> bytes:
+    return _FRAME.format(title=html.escape(title), style=_STYLE, content=content).encode()
+
+
+def headers(content: bytes) -> Headers:
+    """What tells a browser to be careful with a page."""
+    return [
+        (b"content-security-policy", policy(content)),
+        (b"referrer-policy", b"no-referrer"),
+        (b"x-frame-options", b"DENY"),
+        (b"cache-control", b"no-cache"),
+    ]
+
+
+def policy(content: bytes) -> bytes:
+    """A Content-Security-Policy under which exactly the page's own scripts and styles run."""
+    hashes: dict[bytes, list[str]] = {b"script": [], b"style": []}
+    for kind, text in _INLINE.findall(content):
+        digest = base64.b64encode(hashlib.sha256(text).digest()).decode()
+        hashes[kind].append(f"'sha256-{digest}'")
+    scripts, styles = (" ".join(hashes[kind]) or "'none'" for kind in (b"script", b"style"))
+    return (
+        f"default-src 'none'; script-src {scripts} 'wasm-unsafe-eval'; style-src {styles}; "
+        "img-src 'self' data: blob:; worker-src blob:; connect-src 'self'; base-uri 'none'; "
+        "form-action 'none'; frame-ancestors 'none'"
+    ).encode()

@@ -1,0 +1,56 @@
+"""What one request, and all of them together, may take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from netinnet.errors import NetinnetError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """Every limit of the service. Raises NetinnetError for one that is not above zero.
+
+    Attributes:
+        max_body: Most bytes of a request's body.
+        max_pixels: Most pixels of a picture, looked at before it is decoded.
+        max_side: Longest side of a picture, in pixels: resizing takes memory for each row and
+            column.
+        max_pictures: Most pictures of one request.
+        max_waiting: Most requests that are answered or wait at a time; more get 503.
+        max_connections: Most connections that are open at a time.
+        max_batch: Most pictures that are computed at a time.
+        head_seconds: Seconds in which a request's head must have come.
+        body_seconds: Seconds in which its body must have come.
+        idle_seconds: Seconds after which a connection without a request is closed.
+        stop_seconds: Seconds in which requests under way may end after a signal to stop.
+    """
+
+    max_body: int = 16_777_216
+    max_pixels: int = 16_000_000
+    max_side: int = 8_192
+    max_pictures: int = 256
+    max_waiting: int = 256
+    max_connections: int = 1_024
+    max_batch: int = 32
+    head_seconds: float = 5.0
+    body_seconds: float = 20.0
+    idle_seconds: float = 20.0
+    stop_seconds: float = 30.0
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if not value > 0:
+                name = field.name.replace("_", "-")
+                raise NetinnetError(f"--{name} must be above 0, got {value}")
+
+    @property
+    def bytes_at_once(self) -> int:
+        """Most bytes of all bodies together that are held at a time."""
+        return 16 * self.max_body
+
+    @property
+    def values_at_once(self) -> int:
+        """Most values of decoded pictures that wait to be computed; decoding waits for room."""
+        return 6 * self.max_pixels

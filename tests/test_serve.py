@@ -1,0 +1,1071 @@
+"""`nin serve`: answers equal to the predictor's, refusals, limits, reloading, a graceful end."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import dataclasses
+import hashlib
+import http.client
+import io
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+import zlib
+from collections.abc import Awaitable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import hypothesis
+import numpy as np
+import pytest
+from hypothesis import strategies as st
+from PIL import Image
+
+from netinnet import weights
+from netinnet.cli.main import run
+from netinnet.errors import ModelError, NetinnetError
+from netinnet.inference import model_files
+from netinnet.inference.predictor import Predictor
+from netinnet.networks import zoo
+from netinnet.serve import front, openapi
+from netinnet.serve.catalog import Catalog
+from netinnet.serve.decoding import KINDS, NPY, RAW
+from netinnet.serve.engine import Engine
+from netinnet.serve.guard import Access, access
+from netinnet.serve.limits import Limits
+from netinnet.serve.problems import CODES
+from netinnet.serve.server import PACKAGES
+from netinnet.weights import Model
+from tests.browser import BROWSER, difference
+
+for package in PACKAGES:
+    pytest.importorskip(package)
+
+RANDOM = np.random.default_rng(0)
+PICTURE = RANDOM.integers(0, 256, (28, 28), np.uint8)
+PHOTO = RANDOM.integers(0, 256, (33, 40, 3), np.uint8)
+
+
+class Reply(NamedTuple):
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def code(self) -> str:
+        assert self.json["error"].keys() == {"code", "message"}
+        return str(self.json["error"]["code"])
+
+    @property
+    def message(self) -> str:
+        return str(self.json["error"]["message"])
+
+
+class Client:
+    """Asks the application itself, without a socket, in an event loop of its own."""
+
+    def __init__(self, models: list[Path], limits: Limits, who: Access) -> None:
+        from netinnet.serve.app import App
+        from netinnet.serve.meters import Meters
+
+        self.runner = asyncio.Runner()
+        self.said: list[str] = []
+        self.logged: list[str] = []
+        meters = Meters()
+        self.catalog = Catalog(models, 1, self.said.append, meters)
+        self.engine = Engine(self.runner.get_loop(), limits, meters)
+        self.decoders = ThreadPoolExecutor(2)
+        self.app = App(
+            *(self.catalog, self.engine, self.decoders, who, limits, meters),
+            log=self.logged.append,
+            say=self.said.append,
+        )
+
+    def close(self) -> None:
+        self.engine.close()
+        self.decoders.shutdown()
+        self.runner.close()
+
+    def run(self, work: Awaitable[Any]) -> Any:
+        async def waited() -> Any:
+            return await work
+
+        return self.runner.run(waited())
+
+    async def ask(
+        self, method: str, target: str, body: bytes | list[bytes] = b"", **headers: str
+    ) -> Reply:
+        path, _, query = target.partition("?")
+        chunks = [body] if isinstance(body, bytes) else list(body)
+        names = {"host": "localhost:8000", **headers}
+        if any(chunks):
+            names["content-length"] = str(sum(map(len, chunks)))
+        scope = {
+            "type": "http",
+            "method": method,
+            "path": path,
+            "query_string": query.encode(),
+            "headers": [
+                (name.replace("_", "-").encode(), value.encode("latin-1"))
+                for name, value in names.items()
+                if value
+            ],
+        }
+        sent: list[Any] = []
+
+        async def receive() -> Any:
+            await asyncio.sleep(0)
+            if not chunks:
+                return {"type": "http.disconnect"}
+            return {"type": "http.request", "body": chunks.pop(0), "more_body": bool(chunks)}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        await self.app(scope, receive, send)
+        start, content = sent
+        decoded = {name.decode(): value.decode() for name, value in start["headers"]}
+        assert int(decoded["content-length"]) == len(content["body"])
+        return Reply(start["status"], decoded, content["body"])
+
+    def get(self, target: str, **headers: str) -> Reply:
+        reply: Reply = self.run(self.ask("GET", target, **headers))
+        return reply
+
+    def post(self, target: str, body: bytes | list[bytes], kind: str, **headers: str) -> Reply:
+        reply: Reply = self.run(self.ask("POST", target, body, content_type=kind, **headers))
+        return reply
+
+
+@contextlib.contextmanager
+def client(
+    *models: Path, limits: Limits | None = None, who: Access | None = None
+) -> Iterator[Client]:
+    made = Client(list(models), limits or Limits(), who or access("127.0.0.1"))
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.fixture(scope="module")
+def shipped() -> Iterator[Client]:
+    with client() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def predictor() -> Predictor:
+    return Predictor(model_files.find(None), threads=1)
+
+
+def _file(array: np.ndarray, kind: str) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(array).save(file, kind)
+    return file.getvalue()
+
+
+def _npy(array: np.ndarray, **options: Any) -> bytes:
+    file = io.BytesIO()
+    np.lib.format.write_array(file, array, **options)
+    return file.getvalue()
+
+
+def _form(*parts: tuple[str, str, bytes]) -> tuple[bytes, str]:
+    """Files of name, content type and content, as a body and its content type."""
+    lines = []
+    for name, kind, content in parts:
+        disposition = f'Content-Disposition: form-data; name="picture"; filename="{name}"'
+        lines += [b"--split", disposition.encode(), f"Content-Type: {kind}".encode(), b"", content]
+    return b"\r\n".join([*lines, b"--split--", b""]), "multipart/form-data; boundary=split"
+
+
+def _expected(predictor: Predictor, picture: Any, top: int = 5) -> dict[str, Any]:
+    answer = predictor.answer(picture, top)
+    return {
+        "predictions": [vars(p) for p in answer.predictions],
+        "score": answer.score,
+        "none_of_these": answer.refused,
+    }
+
+
+def _same(found: dict[str, Any], expected: dict[str, Any]) -> None:
+    """Equal but for the last digits, which depend on what else was in the batch."""
+    assert found["none_of_these"] == expected["none_of_these"]
+    assert found["score"] == pytest.approx(expected["score"], rel=1e-4)
+    assert [p["name"] for p in found["predictions"]] == [p["name"] for p in expected["predictions"]]
+    for one, other in zip(found["predictions"], expected["predictions"], strict=True):
+        assert one["probability"] == pytest.approx(other["probability"], abs=1e-5)
+
+
+# Answers
+
+ALWAYS = "/v1/predict?always_answer=1"
+BODIES = {
+    "png": (_file(PICTURE, "PNG"), "image/png", ALWAYS),
+    "colour": (_file(PHOTO, "PNG"), "image/png", ALWAYS),
+    "jpeg": (_file(PHOTO, "JPEG"), "image/jpeg; q=1", ALWAYS),
+    "webp": (_file(PHOTO, "WEBP"), "IMAGE/WEBP", ALWAYS),
+    "raw": (PICTURE.tobytes(), RAW, f"{ALWAYS}&shape=28,28"),
+    "raw colour": (PHOTO.tobytes(), RAW, f"{ALWAYS}&shape=33,40,3"),
+    "npy": (_npy(PICTURE), NPY, ALWAYS),
+    "npy colour": (_npy(PHOTO[None]), NPY, ALWAYS),
+    "npy Fortran": (_npy(np.asfortranarray(PHOTO)), NPY, ALWAYS),
+    "npy 2.0": (_npy(PHOTO, version=(2, 0)), NPY, ALWAYS),
+}
+
+
+@pytest.mark.parametrize("name", BODIES)
+def test_the_answer_is_the_predictors(name: str, shipped: Client, predictor: Predictor) -> None:
+    body, kind, target = BODIES[name]
+    picture = PICTURE if name in ("png", "raw", "npy") else PHOTO
+    if kind.lower().startswith(("image/jpeg", "image/webp")):
+        picture = np.asarray(Image.open(io.BytesIO(body)).convert("RGB"))
+    for sent in (body, [body[:100], b"", body[100:]]):
+        reply = shipped.post(target, sent, kind)
+        assert reply.status == 200
+        (found,) = reply.json["pictures"]
+        _same(found, _expected(predictor, picture))
+    assert reply.json["model"] == "nin-small-fashion-mnist"
+    content = model_files.shipped().read_bytes()
+    assert reply.json["version"] == hashlib.sha256(content).hexdigest()[:12]
+
+
+def test_the_shape_may_be_a_header(shipped: Client) -> None:
+    by_header = shipped.post("/v1/predict", PICTURE.tobytes(), RAW, x_shape="28, 28, 1")
+    assert by_header.json == shipped.post("/v1/predict?shape=28,28", PICTURE.tobytes(), RAW).json
+
+
+def test_a_form_has_several_pictures(shipped: Client, predictor: Predictor) -> None:
+    body, kind = _form(
+        ("a.png", "image/png", _file(PICTURE, "PNG")),
+        ("b.png", "image/png", _file(PHOTO, "PNG")),
+        ("c.npy", NPY, _npy(np.stack([PHOTO, PHOTO[::-1]]))),
+    )
+    pieces = [body[i : i + 500] for i in range(0, len(body), 500)]
+    reply = shipped.post(ALWAYS, pieces, kind)
+    expected = [PICTURE, PHOTO, PHOTO, PHOTO[::-1]]
+    for found, picture in zip(reply.json["pictures"], expected, strict=True):
+        _same(found, _expected(predictor, picture))
+
+
+@hypothesis.settings(max_examples=25)
+@hypothesis.given(
+    st.tuples(*(st.integers(1, n) for n in (4, 40, 40))), st.sampled_from((1, 3)), st.booleans()
+)
+def test_any_shape(
+    shipped: Client, predictor: Predictor, sizes: tuple[int, ...], channels: int, raw: bool
+) -> None:
+    shape = (*sizes, channels)
+    images = np.random.default_rng(list(shape)).integers(0, 256, shape, np.uint8)
+    shown = ",".join(map(str, shape))
+    target = f"{ALWAYS}&shape={shown}" if raw else ALWAYS
+    reply = shipped.post(target, *((images.tobytes(), RAW) if raw else (_npy(images), NPY)))
+    for found, picture in zip(reply.json["pictures"], images, strict=True):
+        _same(found, _expected(predictor, picture))
+
+
+def test_what_comes_together_is_computed_together(shipped: Client, predictor: Predictor) -> None:
+    """Of two sizes, and each gets its own answer."""
+    sizes = [(28, 28) if i % 3 else (20, 31) for i in range(60)]
+    images = [RANDOM.integers(0, 256, size, np.uint8) for size in sizes]
+    before = _samples(shipped)
+
+    async def all_at_once() -> list[Reply]:
+        asked = [
+            shipped.ask(
+                "POST",
+                f"{ALWAYS}&shape={size[0]},{size[1]}",
+                image.tobytes(),
+                content_type=RAW,
+            )
+            for image, size in zip(images, sizes, strict=True)
+        ]
+        return await asyncio.gather(*asked)
+
+    for reply, image in zip(shipped.run(all_at_once()), images, strict=True):
+        _same(reply.json["pictures"][0], _expected(predictor, image))
+    after = _samples(shipped)
+    batches, pictures = (
+        after[name] - before[name] for name in ("batch_pictures_count", "batch_pictures_sum")
+    )
+    assert pictures == 60
+    assert batches < 20
+
+
+@pytest.mark.parametrize("quick", [True, False])
+def test_a_request_that_is_alone_wakes_no_thread_if_its_model_is_quick(
+    quick: bool, shipped: Client, predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("netinnet.serve.app.QUICK_SECONDS", 1e9 if quick else 0)
+    woken: list[Any] = []
+    real = shipped.engine.ask
+    monkeypatch.setattr(shipped.engine, "ask", lambda *a, **k: (woken.append(a), real(*a, **k)))
+    before = _samples(shipped)["batch_pictures_sum"]
+    body, kind, target = BODIES["raw"]
+    (found,) = shipped.post(target, body, kind).json["pictures"]
+    _same(found, _expected(predictor, PICTURE))
+    assert len(woken) == (not quick)
+    assert _samples(shipped)["batch_pictures_sum"] == before + 1
+
+
+def _samples(asked: Client) -> dict[str, float]:
+    text = asked.get("/metrics").body.decode()
+    found = re.findall(r"^nin_(\S+) (\S+)$", text, re.MULTILINE)
+    return {name: float(value) for name, value in found}
+
+
+def test_top_maps_and_none_of_these(shipped: Client, predictor: Predictor) -> None:
+    body, kind, _ = BODIES["png"]
+    assert predictor.answer(PICTURE).refused
+    (refused,) = shipped.post("/v1/predict", body, kind).json["pictures"]
+    assert (refused["predictions"], refused["none_of_these"]) == ([], True)
+    (two,) = shipped.post(f"{ALWAYS}&top=2", body, kind).json["pictures"]
+    _same(two, _expected(predictor, PICTURE, 2))
+    (mapped,) = shipped.post(f"{ALWAYS}&maps=1&top=99", body, kind).json["pictures"]
+    assert len(mapped["predictions"]) == 10
+    maps = predictor.class_maps(PICTURE[None, :, :, None])[0]
+    for name, values in zip(predictor.network.classes, maps, strict=True):
+        np.testing.assert_allclose(mapped["class_maps"][name], values, rtol=1e-4, atol=1e-4)
+
+
+def test_class_maps_have_a_limit(shipped: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("netinnet.serve.app.MAX_MAP_VALUES", 490 * 20)
+    for count, status in ((20, 200), (21, 413)):
+        target = f"/v1/predict?maps=1&shape={count},2,2,1"
+        reply = shipped.post(target, bytes(4 * count), RAW)
+        assert reply.status == status
+    assert "values of class maps; send fewer pictures" in reply.message
+
+
+def test_a_model_that_is_not_calibrated_refuses_nothing(tmp_path: Path) -> None:
+    model = _other(tmp_path / "plain.safetensors", calibrated=False)
+    with client(model) as asked:
+        (found,) = asked.post("/v1/predict", *BODIES["png"][:2]).json["pictures"]
+        assert (len(found["predictions"]), found["score"]) == (5, None)
+        assert found["none_of_these"] is False
+        assert not asked.get("/v1/model?model=plain").json["calibrated"]
+
+
+def _other(path: Path, calibrated: bool = True, scale: float = 2.0) -> Path:
+    """A model file with other weights than the shipped one."""
+    model = model_files.find(None)
+    changed = {name: array * np.float32(scale) for name, array in model.weights.items()}
+    calibration = model.calibration if calibrated else None
+    weights.save(path, Model(model.network, changed, calibration=calibration))
+    return path
+
+
+def test_a_network_without_class_maps_says_so(tmp_path: Path) -> None:
+    network = zoo.network("lenet")
+    path = tmp_path / "lenet.safetensors"
+    weights.save(path, Model(network, weights.initial(network, 0)))
+    with client(path) as asked:
+        reply = asked.post("/v1/predict?maps=1", *BODIES["png"][:2])
+        assert (reply.status, reply.message) == (
+            400,
+            "lenet has no class maps; leave out maps=1",
+        )
+        assert asked.post("/v1/predict", *BODIES["png"][:2]).status == 200
+
+
+# Refusals
+
+
+def _png(width: int, height: int) -> bytes:
+    """A PNG that says how large it is and has no pixels: decoding it would fail."""
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    chunks = b""
+    for kind, content in ((b"IHDR", header), (b"IDAT", b""), (b"IEND", b"")):
+        checksum = struct.pack(">I", zlib.crc32(kind + content))
+        chunks += struct.pack(">I", len(content)) + kind + content + checksum
+    return b"\x89PNG\r\n\x1a\n" + chunks
+
+
+TEXT = b"no picture"
+PNG = BODIES["png"][0]
+LARGE_NPY = _npy(np.zeros((1, 1), np.uint8)).replace(b"(1, 1)", b"(99999999, 9)", 1)
+REFUSED: dict[str, tuple[str, bytes, str, int, str]] = {
+    "no type": ("", PNG, "", 415, "the Content-Type must be one of image/png, image/jpeg"),
+    "other type": ("", PNG, "text/plain", 415, "the Content-Type must be one of"),
+    "no body": ("", b"", "image/png", 400, "the body is empty"),
+    "text": ("", TEXT, "image/png", 422, "picture: not a picture that can be read; expected a PNG"),
+    "cut": ("", PNG[:200], "image/png", 422, "damaged or truncated picture"),
+    "long side": ("", _png(1, 3_000_000), "image/png", 413, "a side is longer than 65,535 pixels"),
+    "many pixels": ("", _png(4_001, 4_000), "image/png", 413, "4001×4000 pixels are more than"),
+    "huge": ("", _png(60_000, 60_000), "image/png", 413, "more than 50 megapixels"),
+    "no shape": ("", TEXT, RAW, 400, "raw values need their shape, as in ?shape=28,28,1"),
+    "odd shape": ("?shape=5,-2", TEXT, RAW, 400, "got '5,-2'"),
+    "other shape": ("?shape=5,3", TEXT, RAW, 400, "10 bytes are no uint8 array of 5×3"),
+    "channels": ("?shape=1,5,2", TEXT, RAW, 400, "got 1×5×2"),
+    "no pixels": ("?shape=0,5", TEXT, RAW, 400, "10 bytes are no uint8 array of 0×5"),
+    "raw side": ("?shape=9000,1", bytes(9000), RAW, 413, "1×9000 pixels are more than"),
+    "many": ("?shape=257,1,1,1", bytes(257), RAW, 413, "more than 256 pictures"),
+    "no npy": ("", TEXT, NPY, 422, "not a .npy file of version 1 or 2"),
+    "floats": ("", _npy(np.zeros((2, 2))), NPY, 422, "holds float64; pictures are uint8"),
+    "object": ("", _npy(np.array([{}]), allow_pickle=True), NPY, 422, "holds object"),
+    "large npy": ("", LARGE_NPY, NPY, 422, "damaged or truncated .npy file"),
+    "single": ("", _npy(np.zeros((), np.uint8)), NPY, 400, "got a single value"),
+    "form": ("", TEXT, "multipart/form-data", 400, "the form can't be read"),
+    "empty form": ("", *_form(), 400, "the form has no file"),
+    "form type": ("", *_form(("a", "text/html", PNG)), 415, "a: the Content-Type of a file"),
+    "form picture": (
+        *("", *_form(("a.png", "image/png", PNG), ("b.png", "image/png", TEXT))),
+        *(422, "b.png: not a picture"),
+    ),
+    "model": ("?model=x", PNG, "image/png", 404, "no model of that name; there are: nin-small-fas"),
+    "option": ("?tops=3", PNG, "image/png", 400, "options are model, shape, top, maps, always"),
+    "twice": ("?top=3&top=4", PNG, "image/png", 400, "each once"),
+    "top": ("?top=0", PNG, "image/png", 400, "top is a whole number of at least 1"),
+    "digits": ("?top=²", PNG, "image/png", 400, "the query can't be read"),
+    "maps": ("?maps=yes", PNG, "image/png", 400, "maps is 0 or 1"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused(name: str, shipped: Client) -> None:
+    query, body, kind, status, message = REFUSED[name]
+    reply = shipped.post(f"/v1/predict{query}", body, kind)
+    assert (reply.status, reply.code) == (status, CODES[status])
+    assert message in reply.message
+    assert "\n" not in reply.message
+
+
+def test_a_compressed_body_is_refused(shipped: Client) -> None:
+    reply = shipped.post("/v1/predict", PNG, "image/png", content_encoding="gzip")
+    assert (reply.status, "Content-Encoding" in reply.message) == (415, True)
+
+
+@pytest.mark.parametrize("said", [True, False], ids=["length", "chunks"])
+def test_a_body_is_cut_off_at_its_limit(said: bool) -> None:
+    with client(limits=Limits(max_body=1000)) as asked:
+        chunks = [bytes(400)] * 6
+        headers = {} if said else {"content_length": "", "transfer_encoding": "chunked"}
+        reply = asked.post("/v1/predict", chunks, "image/png", **headers)
+        assert (reply.status, reply.message) == (413, "the body is larger than 1,000 bytes")
+        assert reply.headers["connection"] == "close"
+        assert asked.app.bytes_held == 0
+        assert asked.post("/v1/predict", PNG[:999], "image/png").status in (200, 422)
+
+
+def test_paths_and_methods(shipped: Client) -> None:
+    assert shipped.get("/nowhere").code == "not_found"
+    assert shipped.get("/V1/predict").status == 404
+    for path, methods in shipped.app.routes.items():
+        for method in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "CONNECT"):
+            if method in methods:
+                continue
+            reply: Reply = shipped.run(shipped.ask(method, path))
+            assert (reply.status, reply.code) == (405, "method_not_allowed")
+            assert reply.headers["allow"] == ", ".join(methods)
+
+
+def test_too_many_at_a_time() -> None:
+    with client(limits=Limits(max_waiting=3)) as asked:
+
+        async def all_at_once() -> list[Reply]:
+            return await asyncio.gather(
+                *(asked.ask("POST", "/v1/predict", PNG, content_type="image/png") for _ in range(8))
+            )
+
+        replies = asked.run(all_at_once())
+        assert sorted(reply.status for reply in replies) == [200] * 3 + [503] * 5
+        refused = [reply for reply in replies if reply.status == 503]
+        assert {reply.code for reply in refused} == {"busy"}
+        assert {reply.headers["retry-after"] for reply in refused} == {"1"}
+        assert asked.app.under_way == 0
+
+
+def test_all_bodies_together_have_a_limit() -> None:
+    limits = Limits(max_body=1000)
+    with client(limits=limits) as asked:
+        asked.app.bytes_held = limits.bytes_at_once - 10
+        reply = asked.post("/v1/predict", PNG[:900], "image/png")
+        assert (reply.status, reply.headers["retry-after"]) == (503, "1")
+        assert asked.app.bytes_held == limits.bytes_at_once - 10
+
+
+def test_decoding_waits_for_room() -> None:
+    """Many pictures that are small as files and large when decoded do not fill the memory."""
+    limits = Limits(max_pixels=4_000, max_batch=1)
+    body = _file(np.zeros((60, 60, 3), np.uint8), "PNG")
+    with client(limits=limits) as asked:
+        most, real = 0, asked.engine.ask
+
+        def watched(*arguments: Any, **named: Any) -> None:
+            nonlocal most
+            real(*arguments, **named)
+            most = max(most, asked.engine._values)
+
+        asked.engine.ask = watched  # type: ignore[method-assign]
+
+        async def all_at_once() -> list[Reply]:
+            work = (
+                asked.ask("POST", "/v1/predict", body, content_type="image/png") for _ in range(40)
+            )
+            return await asyncio.gather(*work)
+
+        assert {reply.status for reply in asked.run(all_at_once())} == {200}
+        assert 0 < most <= limits.values_at_once
+
+
+def test_a_fault_of_the_service_is_an_answer(
+    shipped: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(Predictor, "run", fail)
+    reply = shipped.post("/v1/predict", *BODIES["png"][:2])
+    assert (reply.status, reply.code) == (500, "internal")
+    assert "broken" not in reply.message
+    assert "RuntimeError: broken" in shipped.said.pop()
+
+
+def test_a_log_line_has_nothing_of_the_content(shipped: Client) -> None:
+    shipped.logged.clear()
+    body, kind = _form(("secret.png", "image/png", TEXT))
+    shipped.post("/v1/predict?model=nin-small-fashion-mnist", body, kind)
+    shipped.get("/secret\n")
+    first, second = shipped.logged
+    assert re.fullmatch(rf"POST /v1/predict 422 {len(body)} bytes, [\d.]+ ms", first)
+    assert re.fullmatch(r"GET other 404 0 bytes, [\d.]+ ms", second)
+
+
+# Who may ask
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        *((name, 200) for name in ("localhost", "localhost:8000", "127.0.0.1:1", "[::1]:8000")),
+        *((name, 200) for name in ("LocalHost", "box.lan:80", "10.0.0.7")),
+        *(
+            (name, 421)
+            for name in ("evil.example", "localhost.evil.example", "127.0.0.1.", "[::2]")
+        ),
+        *((name, 421) for name in ("", "::1", "0.0.0.0:8000")),
+    ],
+)
+def test_only_names_of_ours(host: str, status: int) -> None:
+    with client(who=access("10.0.0.7", allow_host=["Box.lan"])) as asked:
+        reply: Reply = asked.run(asked.ask("GET", "/v1/model", host=host or " "))
+        assert reply.status == status
+        if status == 421:
+            assert "--allow-host adds a name" in reply.message
+        assert asked.get("/healthz", host=host or " ").status == 200
+
+
+def test_one_host_header(shipped: Client) -> None:
+    assert shipped.get("/v1/model", host="").status == 400
+    with pytest.raises(Exception, match="one Host header"):
+        shipped.app.access.check("/", "GET", [(b"host", b"localhost"), (b"host", b"localhost")])
+
+
+def _basic(text: str) -> str:
+    return "Basic " + base64.b64encode(text.encode()).decode()
+
+
+@pytest.mark.parametrize(
+    ("shown", "status"),
+    [
+        ("Bearer s3cret", 200),
+        ("bearer  s3cret ", 200),
+        (_basic(":s3cret"), 200),
+        (_basic("anyone:s3cret"), 200),
+        *((shown, 401) for shown in ("", "s3cret", "Bearer", "Bearer s3cre", "Bearer s3crett")),
+        *((shown, 401) for shown in (_basic("s3cret"), "Basic ?", "Digest s3cret", "Bearer é")),
+    ],
+)
+def test_the_token(shown: str, status: int) -> None:
+    with client(who=access("127.0.0.1", "s3cret\n")) as asked:
+        for path in ("/", "/v1/model", "/metrics", "/openapi.json"):
+            reply = asked.get(path, authorization=shown)
+            assert reply.status == status
+            if status == 401:
+                assert reply.headers["www-authenticate"].startswith("Basic ")
+                assert "s3cret" not in reply.message
+        assert asked.get("/readyz").status == 200
+        assert asked.post("/v1/predict", *BODIES["png"][:2]).status == 401
+
+
+def test_other_sites_read_nothing_unless_named(shipped: Client) -> None:
+    origin = "https://a.example"
+    reply = shipped.get("/v1/model", origin=origin)
+    assert not [name for name in reply.headers if name.startswith("access-control")]
+    with client(who=access("localhost", "t", allow_origin=[origin])) as asked:
+        allowed = asked.get("/v1/model", origin=origin, authorization="Bearer t")
+        assert allowed.headers["access-control-allow-origin"] == origin
+        assert allowed.headers["vary"] == "origin"
+        other = asked.get("/v1/model", origin="https://b.example", authorization="Bearer t")
+        assert "access-control-allow-origin" not in other.headers
+        ask: Reply = asked.run(asked.ask("OPTIONS", "/v1/predict", origin=origin))
+        assert (ask.status, ask.headers["access-control-allow-methods"]) == (204, "POST")
+        refused: Reply = asked.run(asked.ask("OPTIONS", "/v1/predict", origin="https://b.example"))
+        assert refused.status == 401
+
+
+@pytest.mark.parametrize("path", ["/", "/v1/model", "/nowhere", "/metrics", "/healthz"])
+def test_headers_that_keep_browsers_careful(path: str, shipped: Client) -> None:
+    headers = shipped.get(path).headers
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["cross-origin-resource-policy"] == "same-origin"
+    assert headers["cache-control"] == ("no-cache" if path == "/" else "no-store")
+    if path == "/":
+        assert headers["referrer-policy"] == "no-referrer"
+        assert headers["x-frame-options"] == "DENY"
+        assert "default-src 'none'" in headers["content-security-policy"]
+        assert "frame-ancestors 'none'" in headers["content-security-policy"]
+
+
+def test_the_page_may_run_its_own_scripts_only() -> None:
+    page = b"<style>a{}</style><script type=module>run()</script><script src=x></script>"
+    policy = front.policy(page).decode()
+    for text in (b"a{}", b"run()"):
+        digest = base64.b64encode(hashlib.sha256(text).digest()).decode()
+        assert f"'sha256-{digest}'" in policy
+    assert not re.search(r"unsafe-(inline|hashes)|[' ]unsafe-eval", policy)
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium")
+@pytest.mark.parametrize("most", [front.MOST_PARAMETERS, 0], ids=["in the page", "by the service"])
+def test_the_page_answers(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same page, whether it computes or asks; nothing goes wrong in it."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    monkeypatch.setattr(front, "MOST_PARAMETERS", most)
+    front._made.cache_clear()
+    array = np.zeros((28, 28), np.uint8)
+    array[8:24, 16:25] = array[18:24, 4:25] = 200
+    given = {"name": "boot.png", "mimeType": "image/png", "buffer": _file(array, "PNG")}
+    with listening(Limits()) as port, playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
+        tab, troubles, asked = browser.new_page(), [], []
+        tab.on("console", lambda message: troubles.append(message.text))
+        tab.on("pageerror", lambda error: troubles.append(str(error)))
+        tab.on("request", lambda request: asked.append(request.url))
+        tab.goto(f"http://127.0.0.1:{port}/")
+        tab.set_input_files("#file", given)
+        tab.wait_for_selector("#bars li")
+        answer = tab.evaluate(
+            "Object.fromEntries(['logits', 'maps'].map(k => [k, Array.from(state.answer[k])]))"
+        )
+        asked = [url for url in asked if not url.startswith(("data:", "blob:"))]
+        assert [("predict" in url) for url in asked] == ([False] if most else [False, True])
+        assert troubles == []
+        browser.close()
+    want = Predictor(model_files.find(None)).run(array[None, ..., None], ("logits", "class_maps"))
+    assert difference(answer["logits"], want["logits"]) < 5e-3
+    assert difference(answer["maps"], want["class_maps"]) < 5e-3
+
+
+# Models
+
+
+def test_several_models(tmp_path: Path) -> None:
+    folder = tmp_path / "models"
+    (folder / "run").mkdir(parents=True)
+    (folder / ".hidden").mkdir()
+    _other(folder / "a.safetensors")
+    _other(folder / "run/model.safetensors", scale=0.5)
+    (folder / "notes.txt").write_text("hello")
+    alone = _other(tmp_path / "<b>.safetensors", scale=1.5)
+    with client(folder, alone) as asked:
+        models = asked.get("/v1/model").json["models"]
+        assert [model["name"] for model in models] == ["a", "run", "<b>"]
+        assert len({model["version"] for model in models}) == 3
+        reply = asked.post("/v1/predict", *BODIES["png"][:2])
+        assert (reply.status, reply.message) == (
+            400,
+            "there are several models; add ?model=NAME: a, run, <b>",
+        )
+        answers = [
+            asked.post(f"{ALWAYS}&model={name}", *BODIES["png"][:2]).json
+            for name in ("a", "run", "%3Cb%3E")
+        ]
+        assert [answer["model"] for answer in answers] == ["a", "run", "<b>"]
+        assert len({json.dumps(answer["pictures"]) for answer in answers}) == 3
+        page = asked.get("/").body.decode()
+        assert 'href="?model=run"' in page
+        assert "<b>" not in page
+        assert b"Ankle boot" in asked.get("/?model=run").body
+
+
+def test_a_changed_file_takes_the_old_ones_place(tmp_path: Path) -> None:
+    folder = tmp_path / "models"
+    folder.mkdir()
+    file = Path(shutil.copy(model_files.shipped(), folder / "m.safetensors"))
+    with client(folder) as asked:
+        old = asked.catalog.models["m"]
+        os.utime(file, (1, 1))  # touched only
+        asked.catalog.refresh()
+        assert asked.catalog.models["m"] is old
+        file.write_bytes(file.read_bytes()[:-100])  # damaged
+        asked.catalog.refresh()
+        asked.catalog.refresh()
+        assert asked.catalog.models["m"] is old
+        (said,) = asked.said
+        assert said.startswith(f"m: not loaded, version {old.version} goes on: {file}: not a safe")
+        file.unlink()  # gone
+        asked.catalog.refresh()
+        assert asked.catalog.models["m"] is old
+        _other(file)
+        _other(folder / "second.safetensors", scale=3)
+        asked.catalog.refresh()
+        new = asked.catalog.models["m"]
+        assert new.version != old.version
+        assert asked.said[1:] == [
+            f"m: now version {new.version} of {file}",
+            f"second: now version {asked.catalog.models['second'].version} of "
+            f"{folder / 'second.safetensors'}",
+        ]
+        assert asked.get("/v1/model?model=m").json["version"] == new.version
+        metrics = asked.get("/metrics").body.decode()
+        assert f'nin_model{{name="m",version="{new.version}"}} 1.0' in metrics
+        assert old.version not in metrics
+        assert 'nin_loads_total{name="m",outcome="failed"} 1.0' in metrics
+        assert 'nin_loads_total{name="m",outcome="loaded"} 1.0' in metrics
+
+
+def test_models_that_cannot_be(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="no model in this folder"):
+        Catalog([tmp_path], 1)
+    one, two = tmp_path / "1", tmp_path / "2"
+    for folder in (one, two):
+        folder.mkdir()
+        _other(folder / "same.safetensors")
+    with pytest.raises(ModelError, match="two models are called same"):
+        Catalog([one, two], 1)
+    (one / "recipe.toml").write_text("")
+    with pytest.raises(ModelError, match="the run is not finished"):
+        Catalog([one], 1)
+
+
+# Its own description
+
+
+def test_the_description_is_of_the_routes(shipped: Client) -> None:
+    found = shipped.get("/openapi.json").json
+    assert found["openapi"].startswith("3.1")
+    described = {path: {m.upper() for m in methods} for path, methods in found["paths"].items()}
+    real = {path: {*methods} - {"HEAD"} for path, methods in shipped.app.routes.items()}
+    assert described == real
+    predict = found["paths"]["/v1/predict"]["post"]
+    assert {*predict["requestBody"]["content"]} == {*KINDS}
+    names = {p["name"] for p in predict["parameters"] if p["in"] == "query"}
+    text = shipped.post("/v1/predict?x=1", *BODIES["png"][:2]).message
+    assert names == {*text.removeprefix("options are ").removesuffix(", each once").split(", ")}
+    statuses = {str(status) for *_, status, _ in REFUSED.values()} | {"401", "408", "421", "503"}
+    assert statuses < {*predict["responses"]}
+    schemas = found["components"]["schemas"]
+    for name in re.findall(r'"#/components/schemas/(\w+)"', json.dumps(found)):
+        assert name in schemas
+    assert "security" not in found
+    assert openapi.document(Limits(), True)["security"] == [{"bearer": []}, {"basic": []}]
+
+
+def test_answers_are_as_described(shipped: Client) -> None:
+    schemas = openapi.SCHEMAS
+    answer = shipped.post(f"{ALWAYS}&maps=1", *BODIES["png"][:2]).json
+    assert {*answer} == {*schemas["Predictions"]["required"]}
+    picture = schemas["Picture"]
+    assert {*answer["pictures"][0]} == {*picture["properties"]}
+    best = picture["properties"]["predictions"]["items"]
+    assert {*answer["pictures"][0]["predictions"][0]} == {*best["required"]}
+    (model,) = shipped.get("/v1/model").json["models"]
+    assert {*model} == {*schemas["Model"]["required"]}
+    assert model["parameters"] == 96_080
+    error = schemas["Error"]["properties"]["error"]
+    assert {*shipped.get("/x").json["error"]} == {*error["required"]}
+
+
+def test_metrics(shipped: Client) -> None:
+    before = _samples(shipped)
+    shipped.post("/v1/predict", *BODIES["png"][:2])
+    shipped.get("/nowhere")
+    after = _samples(shipped)
+    for name, more in {
+        'requests_total{route="/v1/predict",status="200"}': 1,
+        'requests_total{route="other",status="404"}': 1,
+        'request_seconds_count{route="/v1/predict"}': 1,
+        "decode_seconds_count": 1,
+        "batch_pictures_sum": 1,
+        "batch_seconds_count": 1,
+        "under_way": 0,
+    }.items():
+        assert after[name] - before.get(name, 0) == more
+
+
+def test_stopping(shipped: Client) -> None:
+    assert shipped.get("/readyz").json == {"status": "ready"}
+    shipped.app.stopping = True
+    try:
+        for reply in (shipped.get("/readyz"), shipped.post("/v1/predict", PNG, "image/png")):
+            assert (reply.status, reply.code) == (503, "stopping")
+            assert reply.headers["connection"] == "close"
+        assert shipped.get("/healthz").status == 200
+    finally:
+        shipped.app.stopping = False
+
+
+# Connections
+
+
+@contextlib.contextmanager
+def listening(limits: Limits) -> Iterator[int]:
+    """A service at a port, in a thread of this process."""
+    from netinnet.serve.app import App
+    from netinnet.serve.meters import Meters
+    from netinnet.serve.protocol import server
+
+    ports: list[int] = []
+    ready = threading.Event()
+    ends: list[Any] = []
+
+    async def live() -> None:
+        meters = Meters()
+        engine = Engine(asyncio.get_running_loop(), limits, meters)
+        decoders = ThreadPoolExecutor(1)
+        app = App(Catalog([], 1), engine, decoders, access("127.0.0.1"), limits, meters)
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.1", 0))
+            made = server(app, limits, lambda line: None)
+            task = asyncio.create_task(made.serve(sockets=[listener]))
+            while not made.started:
+                await asyncio.sleep(0)
+            ports.append(listener.getsockname()[1])
+            ends.append(lambda: setattr(made, "should_exit", True))
+            ready.set()
+            await task
+        engine.close()
+        decoders.shutdown()
+
+    thread = threading.Thread(target=lambda: asyncio.run(live()))
+    thread.start()
+    assert ready.wait(10)
+    try:
+        yield ports[0]
+    finally:
+        ends[0]()
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+@pytest.fixture(scope="module")
+def port() -> Iterator[int]:
+    quick = Limits(
+        head_seconds=0.3, body_seconds=0.4, idle_seconds=1.0, max_connections=5, max_body=50_000
+    )
+    with listening(quick) as found:
+        yield found
+
+
+def _raw(port: int, *pieces: bytes | float) -> tuple[bytes, float]:
+    """What comes back for pieces (bytes are sent, numbers are seconds of silence), and how soon."""
+    began = time.monotonic()
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        with contextlib.suppress(ConnectionError):
+            for piece in pieces:
+                if isinstance(piece, bytes):
+                    connection.sendall(piece)
+                else:
+                    time.sleep(piece)
+        received = b""
+        with contextlib.suppress(ConnectionError):
+            while chunk := connection.recv(65_536):
+                received += chunk
+    return received, time.monotonic() - began
+
+
+HEAD = b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\n"
+GET = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
+
+
+@pytest.mark.parametrize(
+    ("pieces", "status", "message"),
+    [
+        ([], 408, "the request's head has not come within 0.3 s"),
+        ([b"GET / HT", 0.2, b"TP/1.1\r\n", 0.2, b"Host: localhost\r\n"], 408, "head has not come"),
+        ([b"\r\n", 0.2, b"\r\n", 0.2, b"\r\n", 0.2, b"\r\n"], 408, "head has not come"),
+        ([GET + b"\r\n", 0.1, b"\r\n", 0.1, b"G", 0.2, b"E"], 408, "head has not come"),
+        ([HEAD + b"Content-Length: 9\r\n\r\nab"], 408, "body has not come within 0.4 s"),
+        ([HEAD + b"Content-Length: 9\r\n\r\n", *[b"a", 0.1] * 6], 408, "body has not come"),
+        ([HEAD + b"Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n"], 408, "body has not come"),
+        ([GET, b"X: " + bytes(100), b"\r\n\r\n"], 400, "not HTTP/1.1"),
+        ([GET, *[b"X: " + b"a" * 20_000 + b"\r\n"] * 4, b"\r\n"], 431, "larger than 32,768"),
+        ([b"GET /" + b"a" * 300_000], 431, "head is larger than 32,768 bytes"),
+        ([b"hello\r\n\r\n"], 400, "this is not HTTP/1.1"),
+        ([b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n"], 400, "a request has one Host header"),
+        ([HEAD + b"Content-Length: 60000\r\n\r\n", bytes(60_000)], 413, "larger than 50,000"),
+        (
+            [HEAD + b"Expect: 100-continue\r\nContent-Length: 60000\r\n\r\n"],
+            413,
+            "larger than 50,000 bytes",
+        ),
+        ([b"POST /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n"], 408, "body"),
+    ],
+)
+def test_slow_large_and_odd_requests(
+    pieces: list[bytes | float], status: int, message: str, port: int
+) -> None:
+    received, seconds = _raw(port, *pieces)
+    assert seconds < 3
+    last = received[received.rindex(b"HTTP/1.1 ") :]
+    assert received.count(b"connection: close") == 1
+    head, _, body = last.partition(b"\r\n\r\n")
+    assert int(head.split()[1]) == status
+    assert b"connection: close" in head
+    error = json.loads(body)["error"]
+    assert error["code"] == CODES[status]
+    assert message in error["message"]
+
+
+def test_a_connection_is_kept_and_an_idle_one_closed(port: int) -> None:
+    body = HEAD + b"Content-Length: %d\r\n\r\n%b" % (len(PNG), PNG)
+    received, seconds = _raw(port, GET + b"\r\n" + GET + b"\r\n", 0.1, body, body)
+    assert received.count(b"HTTP/1.1 200 OK") == 4
+    assert 0.9 < seconds < 4
+
+
+def test_too_many_connections(port: int) -> None:
+    with contextlib.ExitStack() as stack:
+        for _ in range(5):
+            stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=10))
+        received, _ = _raw(port)
+        assert received.startswith(b"HTTP/1.1 503 ")
+        assert b"retry-after: 1" in received
+        assert b"too many connections; try again" in received
+
+
+# The command
+
+
+def test_the_process(tmp_path: Path) -> None:
+    """Start, predict, reload, refuse what is damaged, and end without losing an answer."""
+    folder = tmp_path / "models"
+    folder.mkdir()
+    shutil.copy(model_files.shipped(), folder / "m.safetensors")
+    words = [sys.executable, "-m", "netinnet", "serve", str(folder), "--port", "0", "--json"]
+    with subprocess.Popen(
+        [*words, "--reload-seconds", "0.05", "--threads", "1", "--verbose"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            start = json.loads(process.stdout.readline())
+            assert start["url"] == f"http://127.0.0.1:{start['port']}/"
+            first = start["models"][0]["version"]
+            answer = json.loads(_over_http(start["port"], "POST", ALWAYS, PNG)[1])
+            assert (answer["model"], answer["version"]) == ("m", first)
+            assert "POST /v1/predict 200" in process.stderr.readline()
+            _other(folder / "m.safetensors")
+            assert "m: now version" in process.stderr.readline()
+            answer = json.loads(_over_http(start["port"], "POST", ALWAYS, PNG)[1])
+            assert answer["version"] != first
+            process.stderr.readline()
+            (folder / "m.safetensors").write_bytes(b"damaged")
+            assert "m: not loaded, version" in process.stderr.readline()
+            # A request is under way while the process is asked to stop.
+            with socket.create_connection(("127.0.0.1", start["port"]), timeout=10) as slow:
+                slow.sendall(HEAD + b"Content-Length: %d\r\n\r\n%b" % (len(PNG), PNG[:50]))
+                time.sleep(0.2)
+                process.send_signal(signal.SIGTERM)
+                assert "stopping after 1 requests" in process.stderr.readline()
+                assert _over_http(start["port"], "GET", "/readyz")[0] == 503
+                assert _over_http(start["port"], "GET", "/healthz")[0] == 200
+                slow.sendall(PNG[50:])
+                assert slow.recv(65_536).startswith(b"HTTP/1.1 200 OK")
+            assert process.wait(10) == 0
+        finally:
+            process.kill()
+
+
+def _over_http(port: int, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    with contextlib.closing(connection):
+        connection.request(method, path, body, {"Content-Type": "image/png"} if body else {})
+        reply = connection.getresponse()
+        return reply.status, reply.read()
+
+
+def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "netinnet", "serve", "--port", "0", "--json", "--threads", "1"]
+    with subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            port = json.loads(process.stdout.readline())["port"]
+            with socket.create_connection(("127.0.0.1", port), timeout=10) as slow:
+                slow.sendall(HEAD + b"Content-Length: 100\r\n\r\n")
+                time.sleep(0.2)
+                process.send_signal(signal.SIGINT)
+                assert "once more stops at once" in process.stderr.readline()
+                process.send_signal(signal.SIGINT)
+                assert process.wait(10) == 130
+            assert "nin: stopped before every request was answered" in process.stderr.read()
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["missing.safetensors"], "missing.safetensors: no such model file"),
+        (["--port", "70000"], "--port is a number from 0 to 65535, got 70000"),
+        (["--host", "no such host"], "--host no such host: cannot be listened at"),
+        (["--token", " "], "--token is empty"),
+        (["--allow-host", "a.example:80"], "--allow-host is a name without port or slash"),
+        (["--allow-origin", "a.example"], "--allow-origin is a site as in https://example.org"),
+        (["--threads", "0"], "--threads must be at least 1, got 0"),
+        (["--reload-seconds", "-1"], "--reload-seconds must not be below 0"),
+        (["--max-body", "0"], "--max-body must be above 0, got 0"),
+        (["--head-seconds", "nan"], "--head-seconds must be above 0, got nan"),
+    ],
+    ids=str,
+)
+def test_mistakes(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["serve", *arguments]) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert message in err
+
+
+def test_a_port_that_is_taken(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        assert run(["serve", "--port", str(taken.getsockname()[1])]) == 2
+    assert "or 0 for any" in capsys.readouterr().err
+
+
+def test_the_extra_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert run(["serve"]) == 2
+    assert "nin serve needs uvicorn: pip install 'netinnet[serve]'" in capsys.readouterr().err
+
+
+def test_limits_are_all_flags() -> None:
+    for field in dataclasses.fields(Limits):
+        with pytest.raises(NetinnetError, match=f"--{field.name.replace('_', '-')} must be above"):
+            Limits(**{field.name: 0})
