@@ -25,7 +25,7 @@ AT_ONCE := -n auto --dist worksteal --durations 10
 LOWEST_VENV := .venv-lowest
 LOWEST_BIN := $(LOWEST_VENV)/bin
 # These start processes that train.
-LOWEST_WITHOUT := $(patsubst %,--ignore tests/test_%.py,agreement studies training tuning readme chapter_docs)
+LOWEST_WITHOUT := $(patsubst %,--ignore tests/test_%.py,agreement studies training tuning reliability crashes readme chapter_docs)
 
 DOCS_VENV := .venv-docs
 DIST_VENV := .venv-dist

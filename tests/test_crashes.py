@@ -337,12 +337,14 @@ def check_study(ground: Ground, tmp_path: Path, command: list[str], every: int) 
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_a_study(ground: Ground, tmp_path: Path) -> None:
     command = ["reliability", *ground.flags, "--seeds", "2", "--workers", "2", "--quiet"]
     assert check_study(ground, tmp_path, command, 4) > 5
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_a_search(ground: Ground, tmp_path: Path) -> None:
     space = ["--search", "learning_rate=0.01..0.2:log", "--pruner", "none"]
     command = ["tune", *ground.flags, *space, "--trials", "2", "--workers", "1", "--quiet"]
@@ -350,22 +352,26 @@ def test_a_search(ground: Ground, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_killed_at_each_file_operation(ground: Ground) -> None:
     check_kills(ground, 1)
     check_torn_writes(ground, 1)
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_a_power_cut_behind_each_file_operation(ground: Ground) -> None:
     check_power_cuts(ground, 1)
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_a_full_disk_from_each_file_operation_on(ground: Ground) -> None:
     check_full_disk(ground, 1)
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM, signal.SIGINT])
 def test_a_signal_at_each_file_operation(ground: Ground, number: signal.Signals) -> None:
     check_signals(ground, 1, [number])
