@@ -32,7 +32,7 @@ DIST_VENV := .venv-dist
 # What the built wheel is tried with.
 DIST_PYTHON ?= $(PYTHON)
 
-.PHONY: train test test-mxnet test-slow test-lowest lint types golden docs docs-serve docs-tables dist page-kernel shipped-model clean
+.PHONY: train test test-mxnet test-slow test-lowest crash-test lint types golden docs docs-serve docs-tables dist page-kernel shipped-model clean
 
 train: $(STAMP)-train
 	$(BIN)/nin train $(TRAIN_FLAGS)
@@ -52,6 +52,14 @@ test-mxnet:
 
 test-slow: $(STAMP)-test
 	$(BIN)/python -m pytest -m slow
+
+# Every file operation disturbed in turn, then kills at random moments: an hour. docs/reliability.md
+CRASH_KILLS ?= 200
+crash-test: $(STAMP)-test
+	$(BIN)/python -m pytest -m slow tests/test_crashes.py --durations 0
+	PYTHONPATH=. $(BIN)/python benchmarks/random_kills.py $(CRASH_KILLS)
+	@if [ -x $(MXNET_BIN)/python ]; then \
+	PYTHONPATH=. $(MXNET_BIN)/python benchmarks/random_kills.py $(CRASH_KILLS) mxnet; fi
 
 # The lowest versions that pyproject.toml allows, with the tests that need no training framework:
 # the lowest PyTorch on PyPI would bring gigabytes of CUDA. NumPy 1.23 needs MXNet's Python. What

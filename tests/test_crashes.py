@@ -158,6 +158,22 @@ def check_full_disk(ground: Ground, every: int) -> None:
         ground.check_goes_on()
 
 
+def check_folder_that_vanishes(ground: Ground, every: int) -> None:
+    """Moved away in the middle: an error, and where it was put back all goes on."""
+    run, gone = ground.folder / "root/run", ground.folder / "root/run.gone"
+    begun = next(n for n, o in enumerate(ground.operations, 1) if o.path.endswith("events.jsonl"))
+    for n in range(1, len(ground.operations) - begun - 10, every):
+        ground.disturbed(begun + 1, Mode.KILL)
+        command = ["train", "--resume", str(run)]
+        ended = ground.crashes.run(command, run, n, Mode.GONE, cwd=run.parent)
+        assert ended.status == 2, (n, ended.said)
+        assert ended.said.splitlines()[-1].startswith(f"nin: {run}"), ended.said
+        assert not (run / "metrics.json").exists()
+        shutil.rmtree(run, ignore_errors=True)
+        gone.rename(run)
+        ground.check_goes_on()
+
+
 def check_signals(ground: Ground, every: int, numbers: list[signal.Signals]) -> None:
     """In each phase: saved, exit 128+n, and the command that is said goes on."""
     for i, n in enumerate(ground.sample(every)):
@@ -207,6 +223,10 @@ def test_power_cuts(ground: Ground) -> None:
 
 def test_full_disk(ground: Ground) -> None:
     check_full_disk(ground, SAMPLE)
+
+
+def test_a_folder_that_vanishes(ground: Ground) -> None:
+    check_folder_that_vanishes(ground, SAMPLE)
 
 
 def test_signals(ground: Ground) -> None:

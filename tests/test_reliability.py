@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import platform
+import pty
+import select
 import shlex
 import signal
 import subprocess
 import sys
+import termios
 import threading
 import time
 from pathlib import Path
@@ -26,11 +30,13 @@ from netinnet.frameworks import FRAMEWORKS
 from netinnet.studies import tuning
 from netinnet.training import claim
 from netinnet.training.claim import LOCK_FILE, claimed
-from netinnet.training.events import Interrupted, Start, of_kind
+from netinnet.training.events import Evaluation, Interrupted, Start, of_kind
 from netinnet.training.run import Run
 from tests.conftest import FRAMEWORK, needs
 from tests.conftest import nin as run_nin
 from tests.crash import training
+
+pytestmark = pytest.mark.usefixtures("without_matplotlib")  # figures take most of the time
 
 # Files
 
@@ -246,6 +252,31 @@ def test_an_evaluation_is_abandoned_and_done_again(
     assert figures[0] == figures[1]
 
 
+def test_a_closed_terminal(made: tuple[Path, list[str]], tmp_path: Path) -> None:
+    """With the bar that is drawn there: what is written to it fails, and the run is saved."""
+    flags, run = [*made[1]], Run(tmp_path / "run")
+    flags[flags.index("--epochs") + 1] = "100000"
+    flags[flags.index("--checkpoint-seconds") + 1] = "1000"
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "netinnet", *flags, "--output", run.folder],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509
+    )
+    os.close(theirs)
+    deadline = time.monotonic() + 120
+    while not of_kind(run.events(), Evaluation) and time.monotonic() < deadline:
+        select.select([ours], [], [], 0.1)
+        os.read(ours, 65536)
+    os.close(ours)
+    assert process.wait(timeout=60) == 129
+    assert isinstance(run.events()[-1], Interrupted)
+    assert len(list(run.checkpoints.iterdir())) == 1
+
+
 def test_nohup_is_heard(made: tuple[Path, list[str]], tmp_path: Path) -> None:
     """A signal that is ignored when the command starts stays ignored."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -401,3 +432,66 @@ def test_closed_streams() -> None:
     assert "Traceback" not in done.stderr
     full = in_a_shell("nin zoo > /dev/full")
     assert (full.returncode, full.stderr.count("\n")) == (2, 1), full.stderr
+
+
+# What a process or a library has set
+
+
+@needs("pytorch")
+def test_pytorchs_other_defaults(made: tuple[Path, list[str]], tmp_path: Path) -> None:
+    """Refused, or of no effect (benchmarks/settings.py tries more)."""
+    import torch
+
+    run = [*made[1], "--quiet", "--output"]
+    assert run_nin(*run, tmp_path / "whole").returncode == 0
+    try:
+        torch.set_default_dtype(torch.float64)
+        done = run_nin(*run, tmp_path / "run")
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert done.returncode == 2
+    assert "PyTorch's default dtype is torch.float64 here, netinnet needs torch.float32" in (
+        done.stderr
+    )
+    assert not (tmp_path / "run").exists()
+    with torch.no_grad():
+        assert run_nin(*run, tmp_path / "run").returncode == 0
+    models = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("run", "whole")]
+    assert models[0] == models[1]
+
+
+@needs("tensorflow")
+def test_keras_other_defaults() -> None:
+    import keras
+
+    import netinnet
+
+    try:
+        keras.config.set_image_data_format("channels_first")
+        with pytest.raises(NetinnetError, match="image_data_format is channels_first here"):
+            netinnet.build("lenet", framework="tensorflow")
+    finally:
+        keras.config.set_image_data_format("channels_last")
+
+
+@needs("jax")
+def test_jaxs_other_defaults(made: tuple[Path, list[str]], tmp_path: Path) -> None:
+    """Each of them gave another model."""
+    import jax
+
+    from netinnet.frameworks.jax import USUAL
+
+    flags = [*made[1][:-1], "jax"]
+    del flags[(at := flags.index("--threads")) : at + 2]
+    others = {**dict.fromkeys(USUAL, True), "jax_default_prng_impl": "rbg"}
+    others["jax_threefry_partitionable"] = False
+    for name, other in others.items():
+        usual = getattr(jax.config, name)
+        assert usual == USUAL[name]
+        try:
+            jax.config.update(name, other)
+            done = run_nin(*flags, "--output", tmp_path / "run")
+        finally:
+            jax.config.update(name, usual)
+        assert done.returncode == 2
+        assert f"{name} is {other} here, netinnet needs {usual}" in done.stderr

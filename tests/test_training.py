@@ -120,7 +120,7 @@ def wait_for_step(is_alive: Callable[[], bool], run: Path, step: int) -> None:
         time.sleep(0.002)
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGHUP, 129)])
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130)])
 @pytest.mark.usefixtures("fashion_mnist")
 def test_interrupt_saves_and_says_how_to_go_on(
     tmp_path: Path, number: signal.Signals, status: int

@@ -11,7 +11,7 @@ from netinnet import process_memory
 from netinnet.errors import FrameworkError
 from netinnet.frameworks.jax_learner import JaxLearner
 from netinnet.frameworks.jax_model import block, build, read
-from netinnet.frameworks.learner import Learner, LearnerSettings, pick_device
+from netinnet.frameworks.learner import Learner, LearnerSettings, check_setting, pick_device
 from netinnet.fresh_process import cores
 from netinnet.weights import Array
 
@@ -29,7 +29,19 @@ def devices() -> tuple[str, ...]:
     return tuple(names)
 
 
+USUAL = {
+    "jax_enable_x64": False,
+    "jax_disable_jit": False,
+    "jax_default_prng_impl": "threefry2x32",
+    "jax_threefry_partitionable": True,
+}
+"""JAX's settings on which a model's last digits, or what dropout draws, depend."""
+
+
 def learner(settings: LearnerSettings, weights: Mapping[str, Array]) -> Learner:
+    for name, wanted in USUAL.items():
+        cure = f"jax.config.update({name!r}, {wanted!r})"
+        check_setting(name, getattr(jax.config, name), wanted, cure)
     # Both before XLA starts its threads, as it does when it is asked for its devices.
     process_memory.keep_all_freed_memory()
     threads = _use_threads(settings.threads)

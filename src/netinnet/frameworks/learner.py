@@ -159,6 +159,12 @@ class Adapter(Protocol):
     def learner(self, settings: LearnerSettings, weights: Mapping[str, Array]) -> Learner: ...
 
 
+def check_setting(name: str, found: object, wanted: object, cure: str) -> None:
+    """Raise FrameworkError where a setting of the library's would change what is computed."""
+    if found != wanted:
+        raise FrameworkError(f"{name} is {found} here, netinnet needs {wanted}: {cure}")
+
+
 def pick_device(title: str, wanted: str, devices: tuple[str, ...]) -> str:
     """The device asked for, or the first there is for `auto`. Raises FrameworkError."""
     if wanted == "auto":

@@ -73,6 +73,7 @@ class PyTorchLearner(Learner):
         rows, columns = self._resize
         return rows @ x @ columns.T
 
+    @torch.enable_grad()  # whatever the process has set
     def step(self, images: Array, labels: Labels, rate: float, step: int, seed: int) -> Array:
         torch.manual_seed(seed)
         self._model.train()

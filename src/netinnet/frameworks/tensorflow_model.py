@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from netinnet.errors import FrameworkError
+from netinnet.frameworks.learner import check_setting
 from netinnet.frameworks.tensorflow_layers import is_same, shape_of
 from netinnet.layout import NativeTensor, native_tensors
 from netinnet.networks import layers
@@ -62,6 +63,12 @@ def _keras() -> Any:
         import keras
     except ImportError as error:  # the other framework is missing
         raise FrameworkError(f"Keras does not import ({error}); {remedy}") from error
+    config = keras.config
+    check_setting("Keras's floatx", config.floatx(), "float32", "see keras.json")
+    policy = config.dtype_policy().name
+    check_setting("Keras's dtype policy", policy, "float32", "keras.config.set_dtype_policy")
+    order = config.image_data_format()
+    check_setting("Keras's image_data_format", order, "channels_last", "see keras.json")
     backend = keras.backend.backend()
     if backend != "tensorflow":
         raise FrameworkError(f"Keras runs on {backend} here, not on TensorFlow; {remedy}")
