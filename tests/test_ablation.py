@@ -64,7 +64,7 @@ def test_arms_change_one_thing_and_leave_out_what_is_there(network: str) -> None
 @pytest.mark.parametrize(
     ("network", "questions", "message"),
     [
-        ("lenet", (), "lenet is no NiN"),
+        ("lenet", (), "lenet is not a NiN"),
         ("nin", ("pointwize",), "unknown question 'pointwize' (did you mean 'pointwise'?)"),
     ],
 )

@@ -442,7 +442,7 @@ def test_values_that_are_no_numbers_are_refused(bad: float, tmp_path: Path) -> N
     ours, theirs = tmp_path / "ours.safetensors", tmp_path / "theirs.safetensors"
     array = np.full((6, 1, 5, 5), bad)
     weights.save_tensors(theirs, _state(SMALL, **{"0_weight": array}), {})
-    with pytest.raises(ModelError, match=r"weight of layer 0 has values that are no float32"):
+    with pytest.raises(ModelError, match=r"weight of layer 0 has values that are not float32"):
         convert.read(theirs, convert.Given(SMALL))
     values = {**weights.initial(SMALL, 0), "block1.conv1.weight": array}
     with pytest.raises(ModelError, match=r"tensor block1\.conv1\.weight has values that are no"):

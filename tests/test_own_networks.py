@@ -111,6 +111,7 @@ def fields_of_0_1_0(layer: Layer) -> dict[str, Any]:
     """What a layer had then; the others must be at their defaults."""
     fields = dataclasses.asdict(layer)
     assert not fields.pop("ceil", False)
+    assert not fields.pop("same", False)
     assert fields.pop("groups", 1) == 1
     return fields
 

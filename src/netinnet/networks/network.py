@@ -139,7 +139,7 @@ class Network:
                 raise NetworkError(f"names of networks and classes are printable, got {text!r}")
         if min(self.input) < 1 or max(self.input) > LARGEST_INPUT:
             raise NetworkError(
-                f"{self.name}: the input must be from 1×1×1 to {LARGEST_INPUT} in each direction, "
+                f"{self.name}: the input must be from 1×1×1 to {LARGEST_INPUT} each way, "
                 f"got {self.input}"
             )
         names = [block.name for block in self.blocks]
