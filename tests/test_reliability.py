@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import platform
@@ -12,7 +11,6 @@ import shlex
 import signal
 import subprocess
 import sys
-import termios
 import threading
 import time
 from pathlib import Path
@@ -258,13 +256,17 @@ def test_a_closed_terminal(made: tuple[Path, list[str]], tmp_path: Path) -> None
     flags[flags.index("--epochs") + 1] = "100000"
     flags[flags.index("--checkpoint-seconds") + 1] = "1000"
     ours, theirs = pty.openpty()
+    # Nothing may run between fork and exec here: JAX's threads, where another test has begun them.
+    controlled = (
+        "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
+        "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+    )
     process = subprocess.Popen(
-        [sys.executable, "-m", "netinnet", *flags, "--output", run.folder],
+        [sys.executable, "-c", controlled, "-m", "netinnet", *flags, "--output", run.folder],
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
         start_new_session=True,
-        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509
     )
     os.close(theirs)
     deadline = time.monotonic() + 120
