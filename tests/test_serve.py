@@ -408,7 +408,7 @@ REFUSED: dict[str, tuple[str, bytes, str, int, str]] = {
     "cut": ("", PNG[:200], "image/png", 422, "damaged or truncated picture"),
     "long side": ("", _png(1, 3_000_000), "image/png", 413, "a side is longer than 65,535 pixels"),
     "many pixels": ("", _png(4_001, 4_000), "image/png", 413, "4001×4000 pixels are more than"),
-    "huge": ("", _png(60_000, 60_000), "image/png", 413, "more than 50 megapixels"),
+    "huge": ("", _png(60_000, 60_000), "image/png", 413, "more than 25 megapixels"),
     "no shape": ("", TEXT, RAW, 400, "raw values need their shape, as in ?shape=28,28,1"),
     "odd shape": ("?shape=5,-2", TEXT, RAW, 400, "got '5,-2'"),
     "other shape": ("?shape=5,3", TEXT, RAW, 400, "10 bytes are no uint8 array of 5×3"),
