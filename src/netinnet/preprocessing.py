@@ -134,7 +134,8 @@ def resize_large(
 ) -> Array:
     """`resize` of pictures that `convert` makes floats of, with bounded memory.
 
-    Pictures of more than `AT_ONCE` values go by in blocks of rows, which changes no more than the last digit.
+    Pictures of more than `AT_ONCE` values go by in blocks of rows, which changes no more than the
+    last digit.
     """
     count, rows_in, columns_in, channels = images.shape
     if math.prod(images.shape[1:]) <= AT_ONCE or (rows_in, columns_in) == (height, width):

@@ -64,10 +64,11 @@ def to_onnx(model: Model, *, with_features: bool = False, prepared: bool = False
     `class_maps`: float32, n×classes×rows×columns. Where the model is calibrated, `probabilities`
     are so, and there are the `features` of its score (`features.of`): float32, n×features; also
     where they are asked for. With `prepared`, the input is what `preprocessing.prepare` makes:
-    float32, n×height×width×channels of the network's size. Nodes have the layer names of the description; the metadata holds
-    `classes` (a JSON list), `network` and `calibration` (their JSON), and the model's notes. Equal
-    models give equal bytes. Raises ModelError where a tensor is missing, a layer has no ONNX form
-    or the weights are too large for one file, and FrameworkError where onnx is not installed.
+    float32, n×height×width×channels of the network's size. Nodes have the layer names of the
+    description; the metadata holds `classes` (a JSON list), `network` and `calibration` (their
+    JSON), and the model's notes. Equal models give equal bytes. Raises ModelError where a tensor is
+    missing, a layer has no ONNX form or the weights are too large for one file, and FrameworkError
+    where onnx is not installed.
     """
     onnx = require("onnx", "the ONNX graph", "onnx>=1.21")
     if reason := too_large(model.network):
@@ -380,8 +381,8 @@ def _finish(graph: Graph, model: Model, found: Features | None, prepared: bool) 
         shape = ("n", classes, maps.input.height, maps.input.width)
         outputs.append(helper.make_tensor_value_info(CLASS_MAPS, TensorProto.FLOAT, shape))
     if found is not None:
-        shape = ["n", found.size]
-        outputs.append(helper.make_tensor_value_info(FEATURES, TensorProto.FLOAT, shape))
+        info = helper.make_tensor_value_info(FEATURES, TensorProto.FLOAT, ["n", found.size])
+        outputs.append(info)
     proto = helper.make_model(
         helper.make_graph(graph.nodes, network.name, [pictures], outputs, graph.constants),
         opset_imports=[helper.make_opsetid("", OPSET)],
