@@ -27,7 +27,7 @@ LOWEST_BIN := $(LOWEST_VENV)/bin
 # These start processes that train.
 LOWEST_WITHOUT := $(patsubst %,--ignore tests/test_%.py,agreement studies training tuning readme chapter_docs)
 
-.PHONY: train test test-mxnet test-slow test-lowest lint types golden docs-tables page-kernel shipped-model clean
+.PHONY: fuzz train test test-mxnet test-slow test-lowest lint types golden docs-tables page-kernel shipped-model clean
 
 train: $(STAMP)-train
 	$(BIN)/nin train $(TRAIN_FLAGS)
@@ -60,6 +60,13 @@ lint: $(STAMP)-test
 
 types: $(STAMP)-test
 	$(BIN)/mypy
+
+# Hostile pictures and files for FUZZ_SECONDS; what says something new is kept in fuzz/ and gone on
+# with. CI runs a short form of it (tests/test_hostile.py).
+FUZZ_SECONDS ?= 600
+fuzz: $(STAMP)-test
+	$(BIN)/python -m attacks.pictures
+	$(BIN)/python -m attacks.files $(FUZZ_SECONDS) fuzz
 
 golden: $(STAMP)-test
 	UPDATE_GOLDEN=1 $(BIN)/python -m pytest tests/test_golden.py

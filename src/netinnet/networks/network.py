@@ -235,17 +235,13 @@ class Network:
             if (made := _expect(int, data.get("format", FORMAT))) > FORMAT:
                 raise Unknown(f"its format is {made}, this netinnet reads up to {FORMAT}")
             check_names(data, ("format", *(f.name for f in dataclasses.fields(cls))), "it")
-            if sum(len(block["layers"]) for block in data["blocks"]) > MOST_LAYERS:
-                raise NetworkError(f"a network has at most {MOST_LAYERS:,} layers")
-            if len(data["blocks"]) > MOST_LAYERS:
-                raise NetworkError(f"a network has at most {MOST_LAYERS:,} blocks")
             scaling = dict(data.get("preprocessing", {}))
             check_names(scaling, ("mean", "std", "fit"), "preprocessing")
             fit = _expect(str, scaling.pop("fit", "stretch"))
             return cls(
                 name=_expect(str, data["name"]),
                 input=Shape(*(_expect(int, n) for n in data["input"])),
-                blocks=tuple(map(_block_from_dict, data["blocks"])),
+                blocks=_blocks_from(data["blocks"]),
                 classes=tuple(_expect(str, name) for name in data["classes"]),
                 preprocessing=Preprocessing(
                     **{key: tuple(float(x) for x in values) for key, values in scaling.items()},
@@ -292,6 +288,13 @@ def check_names(data: dict[str, Any], known: Iterable[str], what: str) -> None:
     for name in data:
         if name not in known:
             raise Unknown(f"{what} has an unknown field {name!r}{nearest(str(name), known)}")
+
+
+def _blocks_from(data: Any) -> tuple[Block, ...]:
+    """Counted before anything is made of them."""
+    if max(len(data), sum(len(block["layers"]) for block in data)) > MOST_LAYERS:
+        raise NetworkError(f"a network has at most {MOST_LAYERS:,} blocks and layers")
+    return tuple(map(_block_from_dict, data))
 
 
 def _block_from_dict(data: dict[str, Any]) -> Block:
