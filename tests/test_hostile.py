@@ -170,15 +170,16 @@ _listening = False
 def _hook(event: str, arguments: tuple[Any, ...]) -> None:
     if _listening and event in ("pickle.find_class", "socket.connect", "subprocess.Popen"):
         _heard.append((event, arguments))
-    if _listening and event == "exec" and "<" in arguments[0].co_filename[:1]:
-        if not arguments[0].co_filename.startswith(("<frozen", "<__array_function__")):
-            _heard.append((event, arguments))
+    name = arguments[0].co_filename if event == "exec" else ""
+    known = ("<frozen", "<__array_function__")
+    if _listening and name.startswith("<") and not name.startswith(known):
+        _heard.append((event, arguments))
 
 
 @pytest.mark.filterwarnings("ignore")
 def test_nothing_in_a_file_is_run(tmp_path: Path) -> None:
     """No unpickling, no connection, no process, no code of a file's content."""
-    global _listening  # noqa: PLW0603 - a hook can't be taken away again
+    global _listening  # a hook can't be taken away again
     pytest.importorskip("h5py")
     pytest.importorskip("scipy")
     for name in files.KINDS:  # what is imported first may run code of its own

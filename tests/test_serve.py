@@ -475,6 +475,32 @@ def test_paths_and_methods(shipped: Client) -> None:
             assert reply.headers["allow"] == ", ".join(methods)
 
 
+UPWARDS = (
+    "../",
+    "..%2f",
+    "%2e%2e/",
+    "..\\",
+    "..%5c",
+    "%252e%252e/",
+    "....//",
+    "..;/",
+    "%c0%ae/",
+    "",
+)
+AIMS = ("etc/passwd", "model.safetensors", "recipe.toml", "proc/self/environ", "\0", "v1/predict")
+
+
+@pytest.mark.parametrize("start", ["/", "/v1/", "/static/", "//", "/v1/predict/", "/v1/model/", ""])
+def test_no_path_leads_out(start: str, shipped: Client) -> None:
+    """840 paths: none is a file's."""
+    for upwards in UPWARDS:
+        for aim in AIMS:
+            for depth in (1, 8):
+                path = start + upwards * depth + aim
+                if path not in shipped.app.routes:
+                    assert shipped.get(path).code == "not_found", path
+
+
 def test_too_many_at_a_time() -> None:
     with client(limits=Limits(max_waiting=3)) as asked:
 
@@ -932,6 +958,31 @@ def test_slow_large_and_odd_requests(
     error = json.loads(body)["error"]
     assert error["code"] == CODES[status]
     assert message in error["message"]
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"Content-Length: 4\r\nContent-Length: 40\r\n\r\nabcd",
+        b"Content-Length: -1\r\n\r\nabcd",
+        b"Content-Length: +4\r\n\r\nabcd",
+        b"Content-Length: 4, 40\r\n\r\nabcd",
+        b"Content-Length: 99999999999999999999999\r\n\r\nabcd",
+        b"Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n",
+        b"Transfer-Encoding: chunked\r\n\r\nffffffffffffffffff\r\nabcd",
+        b"Transfer-Encoding: chunked\r\n\r\n-1\r\nabcd\r\n",
+        b"Content-Length : 4\r\n\r\nabcd",
+        b" Content-Length: 4\r\n\r\nabcd",
+    ],
+)
+def test_no_request_is_smuggled(head: bytes, port: int) -> None:
+    """What two servers could read in two ways is refused, and what follows is never answered."""
+    smuggled = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    received, _ = _raw(port, HEAD + head + smuggled)
+    statuses = re.findall(rb"HTTP/1\.1 (\d+)", received)
+    assert len(statuses) == 1
+    assert statuses[0][:1] == b"4"
 
 
 def test_a_connection_is_kept_and_an_idle_one_closed(port: int) -> None:
