@@ -92,7 +92,7 @@ def test_numbers_have_limits_wherever_a_network_comes_from() -> None:
     ("name", "text", "message"),
     [
         ("a.toml", "blocks=[{nin=3,kernel=3,pointwise=1000000}]", "at most 1,000 layers"),
-        ("a.toml", "blocks=[" + "{max_pool=1}," * 1001 + "]", "at most 1,000 layers"),
+        ("a.toml", "blocks=[" + "{max_pool=1}," * 1001 + "]", "a network at most 1,000"),
         ("a.toml", "#" * 300_000, "too large for the description"),
         ("a.json", _json(blocks=[{"name": "a", "layers": [{}]}] * 2000), "at most 1,000 blocks"),
         ("a.json", "[" * 100_000, "not a network description"),

@@ -86,7 +86,8 @@ def parse(text: str, name: str) -> Description:
         if not isinstance(blocks, list) or not blocks:
             raise NetworkError(f"it needs blocks = [ … ], each with one of {', '.join(KINDS)}")
         if len(blocks) > MOST_LAYERS:
-            raise NetworkError(f"a network has at most {MOST_LAYERS:,} layers")
+            most = f"a network at most {MOST_LAYERS:,}"
+            raise NetworkError(f"{name}: a block has at least one layer, {most}")
         build = functools.partial(_build, blocks)
         build(numbers[-1] or 1)  # says what is wrong with a block now
     except (ValueError, RecursionError) as error:
