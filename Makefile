@@ -32,7 +32,7 @@ DIST_VENV := .venv-dist
 # What the built wheel is tried with.
 DIST_PYTHON ?= $(PYTHON)
 
-.PHONY: train test test-mxnet test-slow test-lowest crash-test lint types golden docs docs-serve docs-tables dist page-kernel shipped-model clean
+.PHONY: train test test-mxnet test-slow test-lowest crash-test fuzz lint types golden docs docs-serve docs-tables dist page-kernel shipped-model clean
 
 train: $(STAMP)-train
 	$(BIN)/nin train $(TRAIN_FLAGS)
@@ -74,6 +74,13 @@ lint: $(STAMP)-test
 
 types: $(STAMP)-test
 	$(BIN)/mypy
+
+# Hostile pictures and files for FUZZ_SECONDS; what says something new is kept in fuzz/ and gone on
+# with. CI runs a short form of it (tests/test_hostile.py).
+FUZZ_SECONDS ?= 600
+fuzz: $(STAMP)-test
+	$(BIN)/python -m attacks.pictures
+	$(BIN)/python -m attacks.files $(FUZZ_SECONDS) fuzz
 
 golden: $(STAMP)-test
 	UPDATE_GOLDEN=1 $(BIN)/python -m pytest tests/test_golden.py

@@ -260,7 +260,7 @@ def test_enormous_picture_is_refused_undecoded(
         raise AssertionError("decoded")
 
     monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", load)
-    message = f"{path}: {size}more than 50 megapixels; make it smaller"
+    message = f"{path}: {size}more than 25 megapixels; make it smaller"
     with pytest.raises(ImageError, match=exactly(message)):
         pictures.read(path)
 

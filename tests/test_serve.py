@@ -408,7 +408,7 @@ REFUSED: dict[str, tuple[str, bytes, str, int, str]] = {
     "cut": ("", PNG[:200], "image/png", 422, "damaged or truncated picture"),
     "long side": ("", _png(1, 3_000_000), "image/png", 413, "a side is longer than 65,535 pixels"),
     "many pixels": ("", _png(4_001, 4_000), "image/png", 413, "4001×4000 pixels are more than"),
-    "huge": ("", _png(60_000, 60_000), "image/png", 413, "more than 50 megapixels"),
+    "huge": ("", _png(60_000, 60_000), "image/png", 413, "more than 25 megapixels"),
     "no shape": ("", TEXT, RAW, 400, "raw values need their shape, as in ?shape=28,28,1"),
     "odd shape": ("?shape=5,-2", TEXT, RAW, 400, "got '5,-2'"),
     "other shape": ("?shape=5,3", TEXT, RAW, 400, "10 bytes are no uint8 array of 5×3"),
@@ -473,6 +473,32 @@ def test_paths_and_methods(shipped: Client) -> None:
             reply: Reply = shipped.run(shipped.ask(method, path))
             assert (reply.status, reply.code) == (405, "method_not_allowed")
             assert reply.headers["allow"] == ", ".join(methods)
+
+
+UPWARDS = (
+    "../",
+    "..%2f",
+    "%2e%2e/",
+    "..\\",
+    "..%5c",
+    "%252e%252e/",
+    "....//",
+    "..;/",
+    "%c0%ae/",
+    "",
+)
+AIMS = ("etc/passwd", "model.safetensors", "recipe.toml", "proc/self/environ", "\0", "v1/predict")
+
+
+@pytest.mark.parametrize("start", ["/", "/v1/", "/static/", "//", "/v1/predict/", "/v1/model/", ""])
+def test_no_path_leads_out(start: str, shipped: Client) -> None:
+    """840 paths: none is a file's."""
+    for upwards in UPWARDS:
+        for aim in AIMS:
+            for depth in (1, 8):
+                path = start + upwards * depth + aim
+                if path not in shipped.app.routes:
+                    assert shipped.get(path).code == "not_found", path
 
 
 def test_too_many_at_a_time() -> None:
@@ -932,6 +958,31 @@ def test_slow_large_and_odd_requests(
     error = json.loads(body)["error"]
     assert error["code"] == CODES[status]
     assert message in error["message"]
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"Content-Length: 4\r\nContent-Length: 40\r\n\r\nabcd",
+        b"Content-Length: -1\r\n\r\nabcd",
+        b"Content-Length: +4\r\n\r\nabcd",
+        b"Content-Length: 4, 40\r\n\r\nabcd",
+        b"Content-Length: 99999999999999999999999\r\n\r\nabcd",
+        b"Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n",
+        b"Transfer-Encoding: chunked\r\n\r\nffffffffffffffffff\r\nabcd",
+        b"Transfer-Encoding: chunked\r\n\r\n-1\r\nabcd\r\n",
+        b"Content-Length : 4\r\n\r\nabcd",
+        b" Content-Length: 4\r\n\r\nabcd",
+    ],
+)
+def test_no_request_is_smuggled(head: bytes, port: int) -> None:
+    """What two servers could read in two ways is refused, and what follows is never answered."""
+    smuggled = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    received, _ = _raw(port, HEAD + head + smuggled)
+    statuses = re.findall(rb"HTTP/1\.1 (\d+)", received)
+    assert len(statuses) == 1
+    assert statuses[0][:1] == b"4"
 
 
 def test_a_connection_is_kept_and_an_idle_one_closed(port: int) -> None:

@@ -136,7 +136,9 @@ class Calibration:
             numbers = [result.temperature, result.energy, result.refuse, result.threshold or 0.0]
             if not (np.isfinite(numbers).all() and result.temperature > 0 and classes > 0):
                 raise ModelError("its numbers can't be")
-        except (KeyError, TypeError, ValueError, AttributeError, NetinnetError) as error:
+        except NetinnetError as error:
+            raise ModelError(f"{where}: its calibration is damaged ({error})") from error
+        except Exception as error:  # whatever is made of damaged JSON
             raise ModelError(f"{where}: its calibration is damaged ({error})") from error
         return result
 

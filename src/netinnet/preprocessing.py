@@ -20,6 +20,7 @@ computes all three alike. With equal aspect ratios all three are the same.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
@@ -33,7 +34,11 @@ from netinnet.networks.network import Preprocessing
 Array = npt.NDArray[np.float32]
 
 
-@lru_cache(maxsize=64)
+AT_ONCE = 2**23
+"""Most values of pictures that are numbers of four bytes at a time: larger ones go by in blocks."""
+
+
+@lru_cache(maxsize=8)  # one of the longest pictures has tens of megabytes
 def resize_matrix(source: int, target: int) -> Array:
     """Matrix (target × source) that resizes one axis bilinearly; every row sums to 1.
 
@@ -43,10 +48,13 @@ def resize_matrix(source: int, target: int) -> Array:
     scale = source / target
     support = max(scale, 1.0)
     centres = (np.arange(target) + 0.5) * scale - 0.5
-    distance = np.abs(centres[:, None] - np.arange(source)[None, :]) / support
-    rows = np.maximum(0.0, 1.0 - distance)
-    rows /= rows.sum(axis=1, keepdims=True)
-    matrix: Array = rows.astype(np.float32)
+    matrix: Array = np.empty((target, source), np.float32)
+    step = max(1, AT_ONCE // 8 // source)  # in float64, so a few rows at a time
+    for start in range(0, target, step):
+        part = centres[start : start + step]
+        distance = np.abs(part[:, None] - np.arange(source)[None, :]) / support
+        rows = np.maximum(0.0, 1.0 - distance)
+        matrix[start : start + step] = rows / rows.sum(axis=1, keepdims=True)
     matrix.setflags(write=False)
     return matrix
 
@@ -117,6 +125,38 @@ def resize(
     return einsum("yi,nijc,xj->nyxc", rows, images, columns)
 
 
+def resize_large(
+    images: npt.NDArray[np.uint8],
+    height: int,
+    width: int,
+    fit: str,
+    convert: Callable[[npt.NDArray[np.uint8]], Array],
+) -> Array:
+    """`resize` of pictures that `convert` makes floats of, with bounded memory.
+
+    Pictures of more than `AT_ONCE` values go by in blocks of rows, which changes no more than the
+    last digit.
+    """
+    count, rows_in, columns_in, channels = images.shape
+    if math.prod(images.shape[1:]) <= AT_ONCE or (rows_in, columns_in) == (height, width):
+        resized: Array = resize(convert(images), height, width, fit=fit)
+        return resized
+    rows, columns = matrices((rows_in, columns_in), (height, width), fit)
+    result = np.empty((count, height, width, channels), np.float32)
+    step = max(1, AT_ONCE // (columns_in * channels))
+    for made, picture in zip(result, images, strict=True):
+        narrow = np.zeros((height, columns_in * channels), np.float32)
+        for start in range(0, rows_in, step):
+            part = rows[:, start : start + step]
+            used = np.flatnonzero(part.any(axis=1))
+            if used.size:
+                here = slice(int(used[0]), int(used[-1]) + 1)
+                block = convert(picture[None, start : start + step])
+                narrow[here] += part[here] @ block.reshape(-1, columns_in * channels)
+        made[:] = _einsum("yjc,xj->yxc", narrow.reshape(height, columns_in, channels), columns)
+    return result
+
+
 def normalise(images: npt.NDArray[np.uint8], preprocessing: Preprocessing) -> Array:
     """Values 0…255 to floats: divided by 255, minus the mean, over the standard deviation."""
     scale = (1.0 / (255.0 * np.asarray(preprocessing.std))).astype(np.float32)
@@ -133,6 +173,5 @@ def normalise(images: npt.NDArray[np.uint8], preprocessing: Preprocessing) -> Ar
 
 def prepare(images: npt.NDArray[np.uint8], shape: Shape, preprocessing: Preprocessing) -> Array:
     """Pictures n×h×w×c (already of the input's channels) to the network's input n×H×W×c."""
-    normalised = normalise(images, preprocessing)
-    resized: Array = resize(normalised, shape.height, shape.width, fit=preprocessing.fit)
-    return resized
+    convert = partial(normalise, preprocessing=preprocessing)
+    return resize_large(images, shape.height, shape.width, preprocessing.fit, convert)

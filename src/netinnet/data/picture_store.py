@@ -28,7 +28,7 @@ from netinnet.data.source import (
 from netinnet.errors import DataError, ImageError
 from netinnet.networks.layers import Shape
 from netinnet.networks.network import Preprocessing
-from netinnet.preprocessing import resize
+from netinnet.preprocessing import resize_large
 
 FORMAT = 1
 """Of the stores; another way to decode or resize gets another number."""
@@ -176,8 +176,10 @@ def _decode(look: Look, shape: Shape, preprocessing: Preprocessing, place: int) 
         picture = pictures.as_channels(pictures.read(content, str(file)), shape.channels)
     except ImageError as error:
         raise DataError(str(error)) from error
-    values, fit = picture[None].astype(np.float32), preprocessing.fit
+    fit = preprocessing.fit
     # Padding is zero where the mean is; elsewhere that would only cost digits.
     mean = np.float32(255) * np.asarray(preprocessing.mean if fit == "pad" else 0, np.float32)
-    resized = resize(values - mean, shape.height, shape.width, fit=fit) + mean
+    size = shape.height, shape.width
+    resized = resize_large(picture[None], *size, fit, lambda part: part.astype(np.float32) - mean)
+    resized += mean
     return np.ascontiguousarray(np.rint(resized[0]).clip(0, 255).astype(np.uint8))

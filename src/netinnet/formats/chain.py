@@ -36,11 +36,13 @@ from netinnet.networks.layers import (
     Shape,
     Sigmoid,
 )
-from netinnet.networks.network import Block, Network
+from netinnet.networks.network import LARGEST_INPUT, MOST_LAYERS, Block, Network
 from netinnet.networks.windows import DoesNotFit, Pads
 from netinnet.weights import Model, check
 
 Array = npt.NDArray[Any]
+MOST_STEPS = 10_000
+"""Most layers of a file, those that do nothing and those of the preprocessing among them."""
 
 
 @dataclass
@@ -69,10 +71,14 @@ class Chain:
     """Zeros around the end that a layer of their own puts there: the next convolution's padding."""
 
     def __post_init__(self) -> None:
+        if min(self.shape) < 1 or max(self.shape) > LARGEST_INPUT:
+            limit = f"from 1 to {LARGEST_INPUT:,} each way"
+            raise ModelError(f"{self.where}: its input is {self.shape}, not {limit}")
         self.input = self.shape
         self._placed: list[_Placed] = []
         self._values: dict[Hashable, tuple[int, Shape]] = {self.end: (0, self.shape)}
         self._spans: list[tuple[int, int]] = []
+        self._steps = 0
         self._flattened: Shape | None = None
         self._softmax = ""
 
@@ -88,6 +94,9 @@ class Chain:
 
     def at_end(self, name: str, *inputs: Hashable) -> None:
         """Check that a layer works on the end of the chain alone."""
+        self._steps += 1
+        if self._steps > MOST_STEPS:
+            raise self.error(name, f"more than {MOST_STEPS:,} layers")
         if inputs != (self.end,):
             taken = ", ".join(map(str, inputs)) or "nothing"
             raise self.error(
@@ -114,6 +123,8 @@ class Chain:
         """Put a layer of the vocabulary at the end."""
         if self.pending:
             raise self.unknown(name, f"padding in front of {layer.describe()}")
+        if len(self._placed) == MOST_LAYERS:
+            raise self.error(name, f"a network has at most {MOST_LAYERS:,} layers")
         try:
             output = layer.output(self.shape)
         except DoesNotFit:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from netinnet import weights
-from netinnet.errors import ModelError
+from netinnet.errors import ModelError, NetinnetError
 from netinnet.formats import (
     agreement,
     assumptions,
@@ -125,6 +125,16 @@ def read(path: Path, given: Given | None = None, name: str | None = None) -> Rea
     given, name = given or Given(), name or detect(path)
     if not path.exists():
         raise ModelError(f"{path}: no such file")
+    try:
+        return _read(path, given, name)
+    except NetinnetError:
+        raise
+    except Exception as error:  # what is made of a damaged description can raise anything
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ModelError(f"{path}: damaged, or no file of its kind ({reason})") from error
+
+
+def _read(path: Path, given: Given, name: str) -> Reading:
     if name == "netinnet" or (name == "onnx" and onnx_files.is_own(path)):
         return _own(Reading(model_files.find(path), is_own=True), given, path)
     if about := _own_metadata(path, name):

@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from netinnet.errors import NetworkError
-from netinnet.networks.layers import AvgPool, Conv, MaxPool, Shape
+from netinnet.networks.layers import LARGEST_COUNT, AvgPool, Conv, MaxPool, Shape
+from netinnet.networks.network import LARGEST_INPUT
 from netinnet.networks.windows import DoesNotFit, Pads
 
 L = TypeVar("L", bound=Conv | MaxPool | AvgPool)
@@ -42,6 +43,10 @@ def fitted(
         MaxPool(kernel=3, stride=2, padding=0, ceil=False, same=True)
     """
     sizes = shape[1:]
+    if not all(1 <= n <= LARGEST_COUNT for n in (kernel, stride)):
+        return None
+    if any(not 0 <= side <= LARGEST_INPUT for pad in pads for side in pad):
+        return None  # so no list here is much longer than an input may be
     wanted = [
         _starts(size, kernel, stride, pad, ceil) for size, pad in zip(sizes, pads, strict=True)
     ]
@@ -78,10 +83,16 @@ def _divides_alike(
 ) -> bool:
     if not isinstance(layer, AvgPool):
         return True
-    axes = []
+    wanted, factors = [], layer.factors(shape)
     for size, (before, after), places in zip(shape[1:], pads, starts, strict=True):
         first, end = (-before, size + after) if counts else (0, size)
         of = [min(s + layer.kernel, end) - max(s, first) for s in places]
-        axes.append(layer.kernel / np.array(of))
-    wanted = np.outer(axes[0], axes[1])
-    return np.allclose(layer.correction(shape) or np.ones_like(wanted), wanted)
+        if min(of) < 1:
+            return False  # a mean of padding alone
+        wanted.append(layer.kernel / np.array(of))
+    if factors is None:
+        factors = [1.0] * len(wanted[0]), [1.0] * len(wanted[1])
+    # What a window is multiplied by is the product of its row's and its column's.
+    (rows, columns), both = wanted, factors[0][0] / wanted[0][0]
+    found = np.concatenate((factors[0], np.multiply(factors[1], both)))
+    return np.allclose(found, np.concatenate((rows * both, columns)))

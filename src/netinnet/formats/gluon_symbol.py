@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -21,7 +20,7 @@ from netinnet.formats.chain import Chain
 from netinnet.networks.layers import AvgPool, GlobalAvgPool, MaxPool, ReLU, Shape, Sigmoid
 
 Array = npt.NDArray[Any]
-LARGEST_FILE = 2**26
+LARGEST_FILE = 2**24
 """Bytes."""
 
 
@@ -41,10 +40,23 @@ class _Node:
         text = self.attributes.get(name)
         if text is None:
             return default
+        return _value(text)
+
+
+def _value(text: str) -> Any:
+    """A number, a word or a tuple of them, as Python writes it; never evaluated."""
+    words: dict[str, Any] = {"True": True, "False": False, "None": None}
+    text = text.strip()
+    if text in words:
+        return words[text]
+    if text[:1] + text[-1:] in ("()", "[]"):
+        return tuple(_value(part) for part in text[1:-1].split(",") if part.strip())
+    for kind in (int, float):
         try:
-            return ast.literal_eval(text)
-        except (ValueError, SyntaxError):
-            return text
+            return kind(text)
+        except ValueError:
+            continue
+    return text
 
 
 def beside(params: Path) -> Path | None:

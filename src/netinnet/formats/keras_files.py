@@ -39,6 +39,11 @@ _TENSORS = {
     4: ("gamma", "beta", "moving_mean", "moving_variance"),
 }
 """Keras numbers a layer's arrays; what they are follows from how many there are."""
+_LARGER, _ALWAYS = 8, 2**24
+"""Nothing in a file unpacks to more than so many times its bytes, and so many bytes: weights hardly
+shrink."""
+_MOST_PARTS = 20_000
+_LARGEST_TEXT = 2**27
 T = TypeVar("T")
 
 
@@ -75,7 +80,7 @@ def own_metadata(path: Path) -> dict[str, str] | None:
         with zipfile.ZipFile(path) as archive:
             if OWN not in archive.namelist():
                 return None
-            data = json.loads(archive.read(OWN))
+            data = json.loads(_member(archive, OWN))
         return {str(key): str(value) for key, value in dict(data).items()}
 
     return _guarded(path, found)
@@ -100,26 +105,50 @@ def _opened(path: Path, act: Callable[[Any, Any], T]) -> T:
     config, data = None, b""
     if path.suffix == ".keras":
         with zipfile.ZipFile(path) as archive:
-            data = archive.read(_WEIGHTS)
+            data = _member(archive, _WEIGHTS)
             if _CONFIG in archive.namelist():
-                config = json.loads(archive.read(_CONFIG))
-    with h5py.File(io.BytesIO(data or path.read_bytes()), "r") as file:
-        _check_links(h5py, file)
+                config = json.loads(_member(archive, _CONFIG))
+    data = data or path.read_bytes()
+    with h5py.File(io.BytesIO(data), "r") as file:
+        left = _check_parts(h5py, file, _LARGER * len(data) + _ALWAYS, [_MOST_PARTS])
+        if left < 0:
+            raise ValueError("its arrays promise more values than it can hold")
         if "model_config" in file.attrs:
             config = json.loads(file.attrs["model_config"])
         return act(config, file)
 
 
-def _check_links(h5py: Any, group: Any) -> None:
-    """Raise ValueError where a part of the file is another file."""
+def _member(archive: zipfile.ZipFile, name: str) -> bytes:
+    """The content of a member. Raises ValueError where it is much more than the archive has."""
+    packed = sum(info.compress_size for info in archive.infolist() if info.filename == name)
+    limit = _LARGER * packed + _ALWAYS if name == _WEIGHTS else _LARGEST_TEXT
+    with archive.open(name) as stream:
+        content = stream.read(limit + 1)
+    if len(content) > limit:
+        raise ValueError(f"{name} unpacks to more than {limit:,} bytes")
+    return content
+
+
+def _check_parts(h5py: Any, group: Any, room: int, parts: list[int]) -> int:
+    """What is left of `room` behind the arrays' bytes; below 0 where they are too many.
+
+    `parts` holds how many more parts there may be: a group can be linked to from many places, and
+    from within itself. Raises ValueError where a part of the file is another file.
+    """
     for name in group:
+        parts[0] -= 1
+        if parts[0] < 0:
+            raise ValueError(f"more than {_MOST_PARTS:,} parts")
         if isinstance(group.get(name, getlink=True), h5py.ExternalLink):
             raise ValueError(f"{name} is in another file")  # noqa: TRY004 - the file's fault
         child = group[name]
         if isinstance(child, h5py.Group):
-            _check_links(h5py, child)
-        elif child.external:
-            raise ValueError(f"{name} is in another file")
+            room = _check_parts(h5py, child, room, parts)
+        elif isinstance(child, h5py.Dataset):
+            if child.external or child.is_virtual:
+                raise ValueError(f"{name} is in another file")
+            room -= child.size * child.dtype.itemsize if child.size else 0
+    return room
 
 
 def _checked(arrays: keras_config.Arrays, where: str) -> keras_config.Arrays:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from netinnet.errors import ModelError
-from netinnet.formats.chain import Chain
+from netinnet.formats.chain import MOST_STEPS, Chain
 from netinnet.inference.onnx_graph import require
 from netinnet.networks.layers import GELU, AvgPool, GlobalAvgPool, MaxPool, ReLU, Shape, Sigmoid
 from netinnet.networks.windows import Pads
@@ -70,6 +70,8 @@ def described(path: Path, size: tuple[int, int] | None) -> tuple[Chain, str]:
         raise ModelError(f"{path}: no such model file")
     try:
         proto = onnx.load_model_from_string(path.read_bytes())
+        if len(proto.graph.node) > MOST_STEPS:
+            raise ModelError(f"{path}: more than {MOST_STEPS:,} nodes")
         constants = _constants(onnx, proto.graph, str(path))
         made = _input(onnx, proto.graph, constants, str(path), size)
         graph = _Graph(constants, made)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -54,17 +53,14 @@ SHORT: dict[str, tuple[str, Callable[[bytes], Array]]] = {
 
 def header(path: Path) -> tuple[list[str], dict[str, str]]:
     """Names of a file's tensors, and its metadata. Raises ModelError where it is damaged."""
+    from safetensors import SafetensorError, safe_open
+
     try:
-        with path.open("rb") as file:
-            size = int.from_bytes(file.read(8), "little")
-            if size > path.stat().st_size:
-                raise ValueError("it ends in its header")
-            data = json.loads(file.read(size))
-        metadata = data.pop("__metadata__", {})
-        return list(data), {str(key): str(value) for key, value in metadata.items()}
+        with safe_open(path, framework="numpy") as file:
+            return list(file.keys()), file.metadata() or {}
     except OSError as error:
-        raise ModelError(f"{path}: cannot be read ({error.strerror})") from error
-    except (ValueError, AttributeError, RecursionError) as error:
+        raise ModelError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except (SafetensorError, ValueError) as error:
         raise ModelError(f"{path}: not a safetensors file, or damaged ({error})") from error
 
 

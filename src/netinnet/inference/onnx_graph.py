@@ -56,17 +56,19 @@ def too_large(network: Network) -> str | None:
     return text if size > LARGEST_FILE else None
 
 
-def to_onnx(model: Model, *, with_features: bool = False) -> bytes:
+def to_onnx(model: Model, *, with_features: bool = False, prepared: bool = False) -> bytes:
     """The model as the bytes of an ONNX file.
 
     Input `pictures`: uint8, n×height×width×channels; n, height and width are free. Outputs `logits`
     and `probabilities`: float32, n×classes; where the network has them (`class_maps.of`) also
     `class_maps`: float32, n×classes×rows×columns. Where the model is calibrated, `probabilities`
     are so, and there are the `features` of its score (`features.of`): float32, n×features; also
-    where they are asked for. Nodes have the layer names of the description; the metadata holds
-    `classes` (a JSON list), `network` and `calibration` (their JSON), and the model's notes. Equal
-    models give equal bytes. Raises ModelError where a tensor is missing, a layer has no ONNX form
-    or the weights are too large for one file, and FrameworkError where onnx is not installed.
+    where they are asked for. With `prepared`, the input is what `preprocessing.prepare` makes:
+    float32, n×height×width×channels of the network's size. Nodes have the layer names of the
+    description; the metadata holds `classes` (a JSON list), `network` and `calibration` (their
+    JSON), and the model's notes. Equal models give equal bytes. Raises ModelError where a tensor is
+    missing, a layer has no ONNX form or the weights are too large for one file, and FrameworkError
+    where onnx is not installed.
     """
     onnx = require("onnx", "the ONNX graph", "onnx>=1.21")
     if reason := too_large(model.network):
@@ -74,11 +76,14 @@ def to_onnx(model: Model, *, with_features: bool = False) -> bytes:
         raise ModelError(f"{model.network.name}: {reason}; {cure}")
     weights = check(model.network, model.weights, model.network.name)
     graph = Graph(weights)
-    _add_preprocessing(graph, model.network)
+    if prepared:
+        graph.then("Transpose", "input.channels_first", perm=[0, 3, 1, 2])
+    else:
+        _add_preprocessing(graph, model.network)
     found = features.of(model.network) if with_features or model.calibration else None
     maps = class_maps.of(model.network)
     add_layers(graph, model, found, maps)
-    proto = _finish(graph, model, found)
+    proto = _finish(graph, model, found, prepared)
     onnx.checker.check_model(proto)
     return bytes(proto.SerializeToString(deterministic=True))
 
@@ -359,15 +364,15 @@ MAKERS: dict[type[Layer], Maker] = {
 """The ONNX form of every layer, by its exact type."""
 
 
-def _finish(graph: Graph, model: Model, found: Features | None) -> ModelProto:
+def _finish(graph: Graph, model: Model, found: Features | None, prepared: bool) -> ModelProto:
     """The graph with its inputs, outputs and metadata, as a model."""
     from onnx import TensorProto, helper
 
     network = model.network
     channels, classes = network.input.channels, len(network.classes)
-    pictures = helper.make_tensor_value_info(
-        INPUT, TensorProto.UINT8, ["n", "height", "width", channels]
-    )
+    kind = TensorProto.FLOAT if prepared else TensorProto.UINT8
+    size = list(network.input[1:]) if prepared else ["height", "width"]
+    pictures = helper.make_tensor_value_info(INPUT, kind, ["n", *size, channels])
     outputs = [
         helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", classes])
         for name in (LOGITS, PROBABILITIES)
@@ -376,8 +381,8 @@ def _finish(graph: Graph, model: Model, found: Features | None) -> ModelProto:
         shape = ("n", classes, maps.input.height, maps.input.width)
         outputs.append(helper.make_tensor_value_info(CLASS_MAPS, TensorProto.FLOAT, shape))
     if found is not None:
-        size = found.size
-        outputs.append(helper.make_tensor_value_info(FEATURES, TensorProto.FLOAT, ["n", size]))
+        info = helper.make_tensor_value_info(FEATURES, TensorProto.FLOAT, ["n", found.size])
+        outputs.append(info)
     proto = helper.make_model(
         helper.make_graph(graph.nodes, network.name, [pictures], outputs, graph.constants),
         opset_imports=[helper.make_opsetid("", OPSET)],

@@ -5,10 +5,12 @@ By onnxruntime on the CPU, or by any framework that is installed.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +23,7 @@ from netinnet.layout import LAYOUTS
 from netinnet.metrics import softmax
 from netinnet.networks import features
 from netinnet.networks.layers import Shape
-from netinnet.preprocessing import normalise
+from netinnet.preprocessing import AT_ONCE, normalise, prepare
 from netinnet.weights import Model, shapes
 
 if TYPE_CHECKING:
@@ -33,6 +35,8 @@ Pictures = npt.NDArray[np.uint8]
 Array = npt.NDArray[np.float32]
 Engine = Callable[[Pictures, Sequence[str]], list[Array]]
 """Some of `logits`, `class_maps` and `features` for a batch of pictures."""
+LONG = 8192
+"""Longest side of pictures that the graph resizes itself."""
 NONE_OF_THESE = "none of these"
 
 _ONLY_ERRORS = 3
@@ -266,6 +270,12 @@ class Predictor:
             raise ImageError(f"a picture without pixels: {images.shape[1]}×{images.shape[2]}")
 
 
+def is_large(images: Pictures) -> bool:
+    """Whether NumPy prepares them in blocks: the graph would take a dozen bytes a value, and some
+    for each pixel of a long side."""
+    return math.prod(images.shape[1:]) > AT_ONCE or max(images.shape[1:3]) > LONG
+
+
 def _check_count(name: str, value: int) -> None:
     if not isinstance(value, int | np.integer) or value < 1:
         raise NetinnetError(f"{name} must be a whole number of at least 1, got {value}")
@@ -287,7 +297,12 @@ class _Native:
         from netinnet.optimizer import Optimizer
 
         size = Shape(images.shape[3], *images.shape[1:3])
-        prepared = normalise(images, self.model.network.preprocessing)
+        network = self.model.network
+        if is_large(images):
+            prepared = prepare(images, network.input, network.preprocessing)
+            size = network.input
+        else:
+            prepared = normalise(images, network.preprocessing)
         self.learners = {key: kept for key, kept in self.learners.items() if key[1] == size}
         results = []
         for name in outputs:
@@ -328,13 +343,20 @@ def _onnxruntime(model: Model, threads: int | None) -> Engine:
     options.log_severity_level = _ONLY_ERRORS
     if threads is not None:
         options.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(
-        onnx_graph.to_onnx(model, with_features=True), options, providers=["CPUExecutionProvider"]
-    )
+
+    @cache
+    def session(prepared: bool) -> Any:
+        graph = onnx_graph.to_onnx(model, with_features=True, prepared=prepared)
+        return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+
+    session(False)  # what is wrong with a model is said now
+    network = model.network
 
     def compute(images: Pictures, outputs: Sequence[str]) -> list[Array]:
         try:
-            computed: list[Array] = session.run(list(outputs), {INPUT: images})
+            prepared = is_large(images)
+            x = prepare(images, network.input, network.preprocessing) if prepared else images
+            computed: list[Array] = session(prepared).run(list(outputs), {INPUT: x})
         except Exception as error:
             # onnxruntime has no common class for its errors; memory that does not suffice is one.
             reason = str(error).splitlines()[0]

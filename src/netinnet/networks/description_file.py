@@ -26,6 +26,7 @@ from netinnet.errors import NetworkError
 from netinnet.networks.description import Description, concrete
 from netinnet.networks.layers import AvgPool, Conv, Dropout, MaxPool, Shape
 from netinnet.networks.network import (
+    MOST_LAYERS,
     Block,
     Network,
     check_names,
@@ -37,8 +38,8 @@ from netinnet.networks.network import (
 from netinnet.networks.variations import HEADS, head
 
 SUFFIXES = (".toml", ".json")
-LARGEST_FILE = 2**24
-"""Bytes."""
+LARGEST_FILE = {".json": 2**24, ".toml": 2**18}
+"""Bytes. TOML, which is written by hand, takes its parser a hundred times as long."""
 KINDS: dict[str, tuple[str, tuple[Callable[..., Any], ...]]] = {
     "nin": ("block", (nin_block,)),
     "conv": ("block", (Conv, conv_block)),
@@ -58,7 +59,7 @@ def read(path: Path) -> Description:
         if not path.is_file() or path.suffix not in SUFFIXES:
             wrong = "no such file" if not path.exists() else "no description of a network"
             raise NetworkError(f"{wrong}; a network is a name or a .toml or .json file")
-        if path.stat().st_size > LARGEST_FILE:
+        if path.stat().st_size > LARGEST_FILE[path.suffix]:
             raise NetworkError("too large for the description of a network")
         text = path.read_text("utf-8-sig")
         return (
@@ -84,6 +85,9 @@ def parse(text: str, name: str) -> Description:
         blocks = data.get("blocks")
         if not isinstance(blocks, list) or not blocks:
             raise NetworkError(f"it needs blocks = [ … ], each with one of {', '.join(KINDS)}")
+        if len(blocks) > MOST_LAYERS:
+            most = f"a network at most {MOST_LAYERS:,}"
+            raise NetworkError(f"{name}: a block has at least one layer, {most}")
         build = functools.partial(_build, blocks)
         build(numbers[-1] or 1)  # says what is wrong with a block now
     except (ValueError, RecursionError) as error:
@@ -138,6 +142,8 @@ def _block(data: Any, before: Counter[str], classes: int) -> Block:
         checked_value(key, given, known[key])
     if kind in ("nin", "conv"):
         alone = 1 + fields.get("pointwise", 2) if kind == "nin" else 1
+        if max(alone, len(value) if isinstance(value, list) else 0) > MOST_LAYERS:
+            raise NetworkError(f"a network has at most {MOST_LAYERS:,} layers")
         widths = value if isinstance(value, list) else [value] * alone
         widths = [checked_value(kind, width, "int") for width in widths]
         fields = {"bias": not fields.get("norm", False), **fields}  # batch norm replaces biases

@@ -16,6 +16,9 @@ from typing import ClassVar, NamedTuple, TypeVar
 from netinnet.errors import FrameworkError, NetworkError
 from netinnet.networks.windows import Sliding
 
+LARGEST_COUNT = 2**20
+"""Largest whole number (channels, features, windows, classes) in a network."""
+
 
 class Shape(NamedTuple):
     """Channels, height and width of one example. A flat vector of n features is (n, 1, 1)."""
@@ -81,6 +84,8 @@ class Layer:
             lowest = 0 if name == "padding" else 1
             if type(value) is int and value < lowest:
                 raise NetworkError(f"{self.name}: {name} must be at least {lowest}, got {value}")
+            if type(value) is int and value > LARGEST_COUNT:
+                raise NetworkError(f"{self.name}: {name} must be at most {LARGEST_COUNT:,}")
 
     @property
     def name(self) -> str:

@@ -7,6 +7,7 @@ it goes to JSON and back. Shapes are (channels, height, width).
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
 import json
 import math
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
 from netinnet.errors import NetworkError, check_name, nearest
-from netinnet.networks.layers import LAYERS, BatchNorm, Conv, Layer, ReLU, Shape
+from netinnet.networks.layers import LARGEST_COUNT, LAYERS, BatchNorm, Conv, Layer, ReLU, Shape
 from netinnet.networks.windows import DoesNotFit
 
 
@@ -83,8 +84,8 @@ class Preprocessing:
 LARGEST_INPUT = 4096
 """Largest height, width and channels of an input: a file can't ask for more memory than that."""
 MOST_LAYERS = 1000
-LARGEST_COUNT = 2**20
-"""Largest whole number (channels, features, windows) in a network from a file."""
+LARGEST_TEXT = 2**24
+"""Characters of a description; JSON takes a dozen times as many bytes in memory."""
 FORMAT = 1
 """Of a network's JSON: written into it; a larger one was made by a newer netinnet."""
 
@@ -134,6 +135,8 @@ class Network:
         object.__setattr__(self, "input", Shape(*self.input))
         object.__setattr__(self, "blocks", tuple(self.blocks))
         object.__setattr__(self, "classes", tuple(self.classes))
+        if len(self.classes) > LARGEST_COUNT:
+            raise NetworkError(f"a network has at most {LARGEST_COUNT:,} classes")
         for text in (self.name, *self.classes):
             if not isinstance(text, str) or not text or not text.isprintable():
                 raise NetworkError(f"names of networks and classes are printable, got {text!r}")
@@ -238,7 +241,7 @@ class Network:
             return cls(
                 name=_expect(str, data["name"]),
                 input=Shape(*(_expect(int, n) for n in data["input"])),
-                blocks=tuple(map(_block_from_dict, data["blocks"])),
+                blocks=_blocks_from(data["blocks"]),
                 classes=tuple(_expect(str, name) for name in data["classes"]),
                 preprocessing=Preprocessing(
                     **{key: tuple(float(x) for x in values) for key, values in scaling.items()},
@@ -252,6 +255,8 @@ class Network:
 
     @classmethod
     def from_json(cls, text: str) -> Network:
+        if len(text) > LARGEST_TEXT:
+            raise NetworkError("too large for the description of a network")
         try:
             data = json.loads(text)
         except (ValueError, RecursionError) as error:
@@ -283,6 +288,13 @@ def check_names(data: dict[str, Any], known: Iterable[str], what: str) -> None:
     for name in data:
         if name not in known:
             raise Unknown(f"{what} has an unknown field {name!r}{nearest(str(name), known)}")
+
+
+def _blocks_from(data: Any) -> tuple[Block, ...]:
+    """Counted before anything is made of them."""
+    if max(len(data), sum(len(block["layers"]) for block in data)) > MOST_LAYERS:
+        raise NetworkError(f"a network has at most {MOST_LAYERS:,} blocks and layers")
+    return tuple(map(_block_from_dict, data))
 
 
 def _block_from_dict(data: dict[str, Any]) -> Block:
@@ -331,7 +343,8 @@ def _too_small(network: Network, block: Block, layer_name: str) -> str:
 
 def smallest_input(blocks: Sequence[Block], channels: int, limit: int = 2048) -> int | None:
     """Smallest height and width for which every window fits, None if there is none to `limit`."""
-    for size in range(1, limit + 1):
+
+    def fits(size: int) -> bool:
         shape = Shape(channels, size, size)
         try:
             for block in blocks:
@@ -339,9 +352,12 @@ def smallest_input(blocks: Sequence[Block], channels: int, limit: int = 2048) ->
                     # Whether a Linear layer's input is flat does not depend on the size.
                     shape = layer.output(shape)
         except DoesNotFit:
-            continue
-        return size
-    return None
+            return False
+        return True
+
+    # No layer's output shrinks where its input grows, so what fits one size fits the larger ones.
+    size = bisect.bisect_left(range(limit + 1), True, lo=1, key=fits)
+    return size if size <= limit else None
 
 
 def conv_block(

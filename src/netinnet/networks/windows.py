@@ -55,6 +55,14 @@ class Sliding:
 
         What of a window is beyond the padding does not count, and with `same` no padding does.
         """
+        found = self.factors(shape)
+        if found is None:
+            return None
+        rows, columns = found
+        return tuple(tuple(row * column for column in columns) for row in rows)
+
+    def factors(self, shape: tuple[int, int, int]) -> tuple[list[float], list[float]] | None:
+        """The factors of `correction`, of the rows and of the columns."""
         if not self.ceil and not self.same:
             return None
         rows, columns = (
@@ -63,7 +71,7 @@ class Sliding:
                 shape[1:], self.pads(shape), self.counts(shape), strict=True
             )
         )
-        return tuple(tuple(row * column for column in columns) for row in rows)
+        return rows, columns
 
     def _factors(self, size: int, before: int, count: int) -> list[float]:
         """The kernel over how many of its pixels count, for each window of an axis."""

@@ -34,15 +34,28 @@ class Event:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self | None:
-        """The event of an object of JSON; unknown fields are ignored. None if one is missing."""
+        """The event of an object of JSON; unknown fields are ignored.
+
+        None if one is missing, or of another type.
+        """
         known = {f.name: values[_key(f)] for f in dataclasses.fields(cls) if _key(f) in values}
         missing = {f.name for f in dataclasses.fields(cls) if _is_needed(f)} - known.keys()
-        return None if missing else cls(**known)
+        wrong = any(not _fits(f, known[f.name]) for f in dataclasses.fields(cls) if f.name in known)
+        return None if missing or wrong else cls(**known)
 
 
 def _key(field: dataclasses.Field[Any]) -> str:
     """A field's name in JSON: "class" for `class_`, which Python can't have."""
     return field.name.removesuffix("_")
+
+
+def _fits(field: dataclasses.Field[Any], value: object) -> bool:
+    """Whether JSON's value is of the field's type; what lists and objects hold isn't looked at."""
+    kind, *others = str(field.type).split(" | ")
+    if value is None:
+        return "None" in others
+    types = {"int": (int,), "float": (int, float), "str": (str,), "list": (list,), "dict": (dict,)}
+    return type(value) in types[kind.partition("[")[0]]
 
 
 def _is_needed(field: dataclasses.Field[Any]) -> bool:

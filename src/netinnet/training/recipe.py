@@ -6,6 +6,7 @@ Its fields are the flags of `nin train` and the keys of a TOML file.
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import re
 import tomllib
@@ -31,6 +32,8 @@ from netinnet.networks.zoo import Named
 from netinnet.weights import INITIALISATIONS
 
 SCHEDULES = ("constant", "one-cycle")
+LARGEST_FILE = 2**18
+"""Bytes."""
 LARGEST_NUMBER = 10**15
 
 
@@ -363,7 +366,12 @@ def _extended(
 def read_toml(path: Path) -> dict[str, Any]:
     """The values in a TOML file. Raises RecipeError where it can't be read."""
     try:
-        return tomllib.loads(path.read_text("utf-8-sig"))
+        with path.open("rb") as file:
+            content = file.read(LARGEST_FILE + 1)
+        if len(content) > LARGEST_FILE:
+            raise RecipeError(f"{path}: too large for a recipe")
+        # As a text file is read: with any end of line.
+        return tomllib.loads(io.TextIOWrapper(io.BytesIO(content), "utf-8-sig").read())
     except OSError as error:
         raise RecipeError(f"{path}: cannot be read ({error.strerror})") from error
     except (ValueError, RecursionError) as error:

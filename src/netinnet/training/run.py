@@ -100,7 +100,7 @@ class Run:
             return {**json.loads(self.metrics_file.read_text("utf-8"))}
         except OSError:
             raise ModelError(f"{self.folder}: the run is not finished: it has no metrics") from None
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, RecursionError) as error:
             raise ModelError(f"{self.metrics_file}: damaged ({error})") from error
 
     def write_dataset(self, record: DatasetRecord) -> None:
@@ -160,7 +160,7 @@ class Run:
         for line in self.events_file.read_text("utf-8", errors="replace").split("\n"):
             try:
                 event = from_dict(json.loads(line))
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue
             if event is not None:
                 yield event

@@ -1,0 +1,1 @@
+"""What comes in from outside, made hostile: see docs/hostile.md."""
