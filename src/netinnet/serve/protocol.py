@@ -192,4 +192,5 @@ def server(app: Any, limits: Limits, say: Callable[[str], None]) -> Server:
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     """What makes the event loop: uvloop where it is installed."""
-    return Config("").get_loop_factory()
+    # Configuring logging would close the handlers of other libraries in this process.
+    return Config("", log_config=None).get_loop_factory()
