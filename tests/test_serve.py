@@ -10,6 +10,7 @@ import hashlib
 import http.client
 import io
 import json
+import logging
 import os
 import re
 import shutil
@@ -697,6 +698,16 @@ def test_the_page_answers(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
     want = Predictor(model_files.find(None)).run(array[None, ..., None], ("logits", "class_maps"))
     assert difference(answer["logits"], want["logits"]) < 5e-3
     assert difference(answer["maps"], want["class_maps"]) < 5e-3
+
+
+def test_other_libraries_logging_is_left_alone() -> None:
+    """uvicorn's own configuration closes their handlers, and the streams of some with them."""
+    from netinnet.serve.protocol import loop_factory
+
+    handler = logging.StreamHandler(io.StringIO())
+    with listening(Limits()):
+        loop_factory()
+    assert any(kept() is handler for kept in logging._handlerList)  # type: ignore[attr-defined]
 
 
 # Models
