@@ -469,11 +469,11 @@ def test_keras_other_defaults() -> None:
     import netinnet
 
     try:
-        keras.config.set_image_data_format("channels_first")
-        with pytest.raises(NetinnetError, match="image_data_format is channels_first here"):
+        keras.config.set_floatx("float16")
+        with pytest.raises(NetinnetError, match="Keras's floatx is float16 here"):
             netinnet.build("lenet", framework="tensorflow")
     finally:
-        keras.config.set_image_data_format("channels_last")
+        keras.config.set_floatx("float32")
 
 
 @needs("jax")

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from netinnet.data.source import Labels
+from netinnet.errors import FrameworkError
 from netinnet.frameworks import pytorch_model
 from netinnet.frameworks.learner import Learner, LearnerSettings
 from netinnet.networks.layers import BatchNorm, Shape
@@ -96,7 +97,15 @@ class PyTorchLearner(Learner):
 
 
 def training_model(network: Network, weights: Mapping[str, Array]) -> nn.Sequential:
-    """The network in channels-last layout, ReLU in place."""
+    """The network in channels-last layout, ReLU in place.
+
+    Raises FrameworkError where PyTorch would make tensors that hold no numbers.
+    """
+    if torch.get_default_device().type == "meta":
+        raise FrameworkError(
+            "PyTorch's default device is meta, which holds no numbers: "
+            "torch.set_default_device('cpu')"
+        )
     model = pytorch_model.assemble(network, MODULES)
     pytorch_model.load(model, weights)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from netinnet.errors import FrameworkError
 from netinnet.frameworks.learner import check_setting
 from netinnet.networks import layers
 from netinnet.networks.layers import Layer, Shape, maker
@@ -69,15 +68,10 @@ def build(network: Network, weights: Mapping[str, Array]) -> nn.Sequential:
 def assemble(network: Network, table: Table) -> nn.Sequential:
     """Blocks of layers, each made by the table.
 
-    Raises FrameworkError where PyTorch would make them of other numbers, or of none.
+    Raises FrameworkError where PyTorch would make them of other numbers.
     """
     cure = "torch.set_default_dtype(torch.float32)"
     check_setting("PyTorch's default dtype", torch.get_default_dtype(), torch.float32, cure)
-    if torch.get_default_device().type == "meta":
-        raise FrameworkError(
-            "PyTorch's default device is meta, which holds no numbers: "
-            "torch.set_default_device('cpu')"
-        )
     blocks: dict[str, OrderedDict[str, nn.Module]] = {b.name: OrderedDict() for b in network.blocks}
     turned = turns(network)
     for placed in network.placed_layers():

@@ -67,8 +67,6 @@ def _keras() -> Any:
     check_setting("Keras's floatx", config.floatx(), "float32", "see keras.json")
     policy = config.dtype_policy().name
     check_setting("Keras's dtype policy", policy, "float32", "keras.config.set_dtype_policy")
-    order = config.image_data_format()
-    check_setting("Keras's image_data_format", order, "channels_last", "see keras.json")
     backend = keras.backend.backend()
     if backend != "tensorflow":
         raise FrameworkError(f"Keras runs on {backend} here, not on TensorFlow; {remedy}")
@@ -137,10 +135,9 @@ def _padded(keras: Any, o: layers.Conv | layers.Pool, name: str, x: Any) -> Any:
 
 
 def _max_pool(keras: Any, o: layers.MaxPool, name: str, x: Any) -> Any:
-    same, pads = is_same(o), o.pads(shape_of(x))
-    if not same:
-        x = _repeated_border(keras, pads, x)
-    padding = "same" if same else "valid"
+    padding = "same" if is_same(o) else "valid"
+    if padding == "valid":
+        x = _repeated_border(keras, o.pads(shape_of(x)), x)
     return keras.layers.MaxPooling2D(o.kernel, o.stride, padding, data_format=LAST, name=name)(x)
 
 
