@@ -49,7 +49,7 @@ RATES = {
     "lenet": {"sgd": 0.5, "nesterov": 0.1, "adamw": 1e-3, "muon": 0.15},
 }
 
-TRAININGS = (("nin", 5, "sgd"), ("nin-small", 100, "nesterov"))
+TRAININGS = (("nin", 3, "sgd"), ("nin-small", 60, "nesterov"))
 """Network, steps and optimiser."""
 
 
