@@ -35,11 +35,10 @@ import netinnet
 from netinnet import frameworks, weights
 from netinnet.data import datasets, pictures
 from netinnet.export import check, plain
-from netinnet.inference import onnx_graph, oracle
+from netinnet.inference import onnx_graph
 from netinnet.inference.predictor import Predictor
 from netinnet.networks import zoo
 from netinnet.networks.network import Preprocessing
-from netinnet.preprocessing import prepare
 from netinnet.weights import Model
 
 Pictures = npt.NDArray[np.uint8]
@@ -129,15 +128,6 @@ def models() -> dict[str, Model]:
 
 
 # The runtimes
-
-
-def numpy_oracle(model: Model) -> Engine:
-    def compute(images: Pictures) -> Logits:
-        x = prepare(images, model.network.input, model.network.preprocessing)
-        found: Logits = oracle.logits(model.network, model.weights, x.transpose(0, 3, 1, 2))
-        return found
-
-    return compute
 
 
 def reference_evaluator(model: Model) -> Engine:
@@ -264,7 +254,7 @@ def differences(
     model: Model, sets: Sequence[Pictures], most: int | None, engine: Engine
 ) -> Iterator[tuple[Logits, Logits]]:
     """Logits of the runtime and of the oracle, a set of one size at a time."""
-    truth, left = numpy_oracle(model), most
+    truth, left = check.by_numpy(model), most
     for images in sets:
         for start in range(0, len(images), 250):
             batch = np.ascontiguousarray(images[start : start + 250][:left])

@@ -14,6 +14,7 @@ import pytest
 from benchmarks import pixels
 from netinnet.data import datasets
 from netinnet.data.pictures import read
+from netinnet.export import check
 
 SLOW = ("TensorFlow", "JAX", "MXNet", "page in Chromium, float16")
 
@@ -76,5 +77,5 @@ def test_a_shifted_pixel_is_found() -> None:
     """What this is to catch: resizing whose centres lie half a pixel elsewhere."""
     model = pixels.models()["nin-small, trained"]
     sets = pixels.arrays(odd_ones(), 1)
-    shifted = pixels.Runtime(lambda m: lambda images: pixels.numpy_oracle(m)(np.roll(images, 1, 1)))
+    shifted = pixels.Runtime(lambda m: lambda images: check.by_numpy(m)(np.roll(images, 1, 1)))
     assert pixels.largest(model, sets, shifted)[0] > 1000 * pixels.TOLERANCE

@@ -41,11 +41,11 @@ def against_oracle(
     Raises:
         ModelError: Where the difference is more than rounding.
     """
+    truth = by_numpy(model)
     got, want = [], []
     for picture in pictures:
         got.append(compute(picture))
-        x = prepare(picture, model.network.input, model.network.preprocessing)
-        want.append(oracle.logits(model.network, model.weights, x.transpose(0, 3, 1, 2)))
+        want.append(truth(picture))
     found = relative(np.concatenate(got), np.concatenate(want))
     if not found <= TOLERANCE[precision]:
         cure = "; float16 may do, or other --calibrate pictures" if precision == "int8" else ""
@@ -55,6 +55,17 @@ def against_oracle(
             f"{TOLERANCE[precision]:g}){cure}"
         )
     return found
+
+
+def by_numpy(model: Model) -> Engine:
+    """The oracle as an engine: preprocessing and network in NumPy."""
+
+    def logits(pictures: Pictures) -> Array:
+        x = prepare(pictures, model.network.input, model.network.preprocessing)
+        found: Array = oracle.logits(model.network, model.weights, x.transpose(0, 3, 1, 2))
+        return found
+
+    return logits
 
 
 def relative(got: Array, want: Array) -> float:

@@ -23,8 +23,6 @@ from netinnet.export.card import Section
 from netinnet.export.examples import Example
 from netinnet.export.options import Exported, Options
 from netinnet.files import write_text
-from netinnet.inference import oracle
-from netinnet.preprocessing import prepare
 from netinnet.version import VERSION
 from netinnet.weights import Model
 
@@ -112,7 +110,7 @@ def export(path: Path, model: Model, options: Options, on_progress: Progress) ->
     packed = browser_model.packed(model, precision)
     held = Model(model.network, browser_model.unpacked(model.network, packed, precision))
     samples = check.samples(model.network)
-    difference = check.against_oracle(path, model, _numpy(held), precision, samples)
+    difference = check.against_oracle(path, model, check.by_numpy(held), precision, samples)
     text = page(
         model,
         title=options.title,
@@ -128,17 +126,6 @@ def export(path: Path, model: Model, options: Options, on_progress: Progress) ->
     if options.title is None:
         notes.append(f"its heading is {model.network.name}; --title gives it another")
     return Exported(path, kind, size, difference=difference, notes=tuple(notes))
-
-
-def _numpy(model: Model) -> check.Engine:
-    """Logits by NumPy: what the weights in a page amount to, wherever they are computed with."""
-
-    def logits(pictures: check.Pictures) -> check.Array:
-        x = prepare(pictures, model.network.input, model.network.preprocessing)
-        result: check.Array = oracle.logits(model.network, model.weights, x.transpose(0, 3, 1, 2))
-        return result
-
-    return logits
 
 
 def policy(scripts: Sequence[str], style: str, asks: bool) -> str:
