@@ -6,7 +6,7 @@ Imports no framework.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -46,6 +46,18 @@ class Parts(HyperParameters):
                 f"plot('{key}', …) can't be drawn here; Trainer.fit draws loss and acc, "
                 "without being asked"
             )
+
+
+class Steps(Parts):
+    """The steps of a `Module` that is called and keeps its own weights: of all but JAX's."""
+
+    def training_step(self: Any, batch: Sequence[Any]) -> Any:
+        """The loss of a batch, whose last part are the labels."""
+        return self.loss(self(*batch[:-1]), batch[-1])
+
+    def validation_step(self: Any, batch: Sequence[Any]) -> Any:
+        """The loss of a held-out batch."""
+        return self.loss(self(*batch[:-1]), batch[-1])
 
 
 def layers_of(net: Any, attribute: str = "") -> list[Any]:

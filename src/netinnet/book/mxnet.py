@@ -83,7 +83,7 @@ def init_cnn(block: gluon.Block) -> None:
 # ---------------------------------------------------------------------------- edition 1.0
 
 
-class Module(nn.Block, _edition1.Parts):  # type: ignore[misc]
+class Module(nn.Block, _edition1.Steps):  # type: ignore[misc]
     """A network in `self.net`, with its loss and how it is trained.
 
     `plot_train_per_epoch` and `plot_valid_per_epoch` are kept; `Trainer.fit` draws every epoch.
@@ -101,14 +101,6 @@ class Module(nn.Block, _edition1.Parts):  # type: ignore[misc]
 
     def loss(self, Y_hat: Any, Y: Any, averaged: bool = True) -> Any:  # noqa: N803
         raise NotImplementedError(f"{type(self).__name__} has no loss(Y_hat, Y)")
-
-    def training_step(self, batch: Sequence[Any]) -> Any:
-        """The loss of a batch, whose last part are the labels."""
-        return self.loss(self(*batch[:-1]), batch[-1])
-
-    def validation_step(self, batch: Sequence[Any]) -> Any:
-        """The loss of a held-out batch."""
-        return self.loss(self(*batch[:-1]), batch[-1])
 
     def configure_optimizers(self) -> Any:
         """Plain SGD at the rate `lr`: a gluon.Trainer."""

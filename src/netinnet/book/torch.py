@@ -76,7 +76,7 @@ def init_cnn(module: nn.Module) -> None:
 # ---------------------------------------------------------------------------- edition 1.0
 
 
-class Module(nn.Module, _edition1.Parts):
+class Module(nn.Module, _edition1.Steps):
     """A network in `self.net`, with its loss and how it is trained.
 
     `plot_train_per_epoch` and `plot_valid_per_epoch` are kept; `Trainer.fit` draws every epoch.
@@ -94,14 +94,6 @@ class Module(nn.Module, _edition1.Parts):
 
     def loss(self, Y_hat: Any, Y: Any, averaged: bool = True) -> Any:  # noqa: N803
         raise NotImplementedError(f"{type(self).__name__} has no loss(Y_hat, Y)")
-
-    def training_step(self, batch: Sequence[Any]) -> Any:
-        """The loss of a batch, whose last part are the labels."""
-        return self.loss(self(*batch[:-1]), batch[-1])
-
-    def validation_step(self, batch: Sequence[Any]) -> Any:
-        """The loss of a held-out batch."""
-        return self.loss(self(*batch[:-1]), batch[-1])
 
     def configure_optimizers(self) -> Any:
         """Plain SGD at the rate `lr`."""
