@@ -53,6 +53,7 @@ from tests.browser import BROWSER, difference
 for package in PACKAGES:
     pytest.importorskip(package)
 
+pytestmark = pytest.mark.connects("here")
 RANDOM = np.random.default_rng(0)
 PICTURE = RANDOM.integers(0, 256, (28, 28), np.uint8)
 PHOTO = RANDOM.integers(0, 256, (33, 40, 3), np.uint8)
@@ -1093,7 +1094,10 @@ def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
     [
         (["missing.safetensors"], "missing.safetensors: no such model file"),
         (["--port", "70000"], "--port is a number from 0 to 65535, got 70000"),
-        (["--host", "no such host"], "--host no such host: cannot be listened at"),
+        pytest.param(
+            *(["--host", "no such host"], "--host no such host: cannot be listened at"),
+            marks=pytest.mark.connects("anywhere"),
+        ),
         (["--token", " "], "--token is empty"),
         (["--allow-host", "a.example:80"], "--allow-host is a name without port or slash"),
         (["--allow-origin", "a.example"], "--allow-origin is a site as in https://example.org"),
