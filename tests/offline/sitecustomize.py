@@ -30,6 +30,8 @@ def forbid(event: str, arguments: tuple[Any, ...]) -> None:
         if not isinstance(address, tuple):
             return  # a path: between processes of this machine; or none: connected before
         host = address[0]
+        if event == "socket.bind" and host in HERE[1:]:
+            return  # nobody may connect to it; urllib3 finds out in this way whether there is IPv6
     elif event in BY_NAME:
         host = arguments[0] or ""
     else:
