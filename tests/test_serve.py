@@ -22,7 +22,7 @@ import sys
 import threading
 import time
 import zlib
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -101,6 +101,7 @@ class Client:
     def close(self) -> None:
         self.engine.close()
         self.decoders.shutdown()
+        self.app.children.close()
         self.runner.close()
 
     def run(self, work: Awaitable[Any]) -> Any:
@@ -864,7 +865,7 @@ def test_stopping(shipped: Client) -> None:
 
 
 @contextlib.contextmanager
-def listening(limits: Limits) -> Iterator[int]:
+def listening(limits: Limits, say: Callable[[str], None] = lambda line: None) -> Iterator[int]:
     """A service at a port, in a thread of this process."""
     from netinnet.serve.app import App
     from netinnet.serve.meters import Meters
@@ -881,7 +882,7 @@ def listening(limits: Limits) -> Iterator[int]:
         app = App(Catalog([], 1), engine, decoders, access("127.0.0.1"), limits, meters)
         with socket.socket() as listener:
             listener.bind(("127.0.0.1", 0))
-            made = server(app, limits, lambda line: None)
+            made = server(app, limits, say)
             task = asyncio.create_task(made.serve(sockets=[listener]))
             while not made.started:
                 await asyncio.sleep(0)
@@ -891,6 +892,7 @@ def listening(limits: Limits) -> Iterator[int]:
             await task
         engine.close()
         decoders.shutdown()
+        app.children.close()
 
     thread = threading.Thread(target=lambda: asyncio.run(live()))
     thread.start()
