@@ -322,7 +322,9 @@ def main() -> int:
     print(f"{sum(counts.values()):,} requests answered")
     print("statuses:", dict(sorted(counts.items())))
     print("hostile clients:", dict(sorted(ends.items(), key=str)))
-    print(f"memory: {first:,} KiB once warm, {last:,} KiB at the end: {last / first - 1:+.1%}")
+    print(
+        f"memory: {first:,.0f} KiB once warm, {last:,.0f} KiB at the end: {last / first - 1:+.1%}"
+    )
     wrong = [status for status in counts if status[0] not in "24" and status != "503"]
     wrong_ends = unexpected(ends)
     print("unexpected:", [*wrong, *wrong_ends] or "nothing")

@@ -76,6 +76,9 @@ class Script:
     def progress(self, workers: int) -> StudyProgress:
         return StudyProgress(len(self.results), None)
 
+    def attend(self) -> bool:
+        return False
+
     def standing(self) -> str:
         return "nothing done"
 

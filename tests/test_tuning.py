@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import re
 import shutil
 import signal
@@ -20,12 +21,12 @@ from hypothesis import strategies as st
 
 from netinnet.errors import NetinnetError, RecipeError
 from netinnet.studies import plan as plans
-from netinnet.studies import search, search_space, tuning
+from netinnet.studies import search, search_space, takeover, tuning
 from netinnet.studies.events import TrialEnd
 from netinnet.studies.plan import PRUNERS
 from netinnet.studies.search_space import Choices, Range
 from netinnet.training import recipe as recipes
-from netinnet.training.events import Event, of_kind
+from netinnet.training.events import Event, Resume, of_kind
 from netinnet.training.run import Run
 from tests.conftest import FRAMEWORK, made_once, nin
 
@@ -397,25 +398,160 @@ def test_two_searchers_share_one_storage(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("fashion_mnist")
-def test_a_searcher_leaves_the_trials_of_others_alone(tmp_path: Path) -> None:
-    """Two machines may use the same path; here one folder is moved, and another takes its place."""
+@pytest.mark.parametrize("is_reachable", [True, False])
+def test_a_killed_searchers_trial_is_taken_over(
+    is_reachable: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It goes on from its checkpoint where the run's folder can be read, else it begins again."""
+    monkeypatch.setattr(takeover, "BEAT_SECONDS", 1.0)
     storage = f"sqlite:///{tmp_path / 'shared.db'}"
-    folder, moved = tmp_path / "study", tmp_path / "other-machine"
-    flags = [*SEARCH, "--workers", "1", "--storage", storage, "--output", folder]
-    process = begin(*flags, "--trials", "2")
-    wait_for(process, ": finished")
-    wait_for_steps(folder / "runs/trial-0001/seed-0/events.jsonl")
+    folder, moved, other = tmp_path / "study", tmp_path / "other-machine", tmp_path / "other"
+    flags = [*SEARCH, "--checkpoint-seconds", "0", "--workers", "1", "--storage", storage]
+    flags[flags.index("--epochs") + 1] = "4"
+    flags += ["--trials", "1"]
+    process = begin(*flags, "--output", folder)
+    wait_for_checkpoint(folder / "runs/trial-0000/seed-0")
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    folder.rename(moved)
-    done = nin(*flags, "--trials", "3")
+    if not is_reachable:
+        folder.rename(moved)
+    (before,) = tuning.load(folder if is_reachable else moved).trials
+    assert before.state == "running"
+    done = nin(*flags, "--output", other)
     assert done.returncode == 0, done.stderr
-    states = [trial.state for trial in tuning.load(folder).trials]
-    assert states == ["finished", "running", "finished"]
-    assert [path.name for path in folder.glob("runs/*")] == ["trial-0002"]
-    done = nin("tune", "--resume", moved)
-    assert done.returncode == 0, done.stderr
-    assert [trial.state for trial in tuning.load(moved).trials] == ["finished"] * 3
+    how = "goes on here" if is_reachable else "begins again here"
+    assert f"trial 0: its searcher is silent; it {how}" in done.stderr
+    (after,) = tuning.load(other).trials
+    assert (after.state, after.values) == ("finished", before.values)
+    resumed = of_kind(Run(other / "runs/trial-0000/seed-0").events(), Resume)
+    assert bool(resumed) == is_reachable
+    # The first searcher leaves it to the other.
+    done = nin("tune", "--resume", folder if is_reachable else moved)
+    assert (done.returncode, tuning.load(other).trials) == (0, (after,))
+
+
+def wait_for_checkpoint(run: Path) -> None:
+    deadline = time.monotonic() + 60
+    while not list(run.glob("checkpoints/step-*")):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.mark.usefixtures("fashion_mnist")
+def test_a_searcher_that_was_silent_leaves_its_trial(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another one has it; when that one falls silent, it comes back and goes on."""
+    monkeypatch.setattr(takeover, "BEAT_SECONDS", 0.5)
+    beat, stolen = takeover.Watch.beat, list[int]()
+
+    def robbed(watch: takeover.Watch, trials: Any) -> set[int]:
+        running = [t for t in trials if list(tmp_path.glob("s/runs/*/*/checkpoints/step-*"))]
+        if running and not stolen:
+            stolen.append(running[0].number)
+            running[0].set_user_attr("searcher", "another")
+            watch._next_beat = 0.0
+        return beat(watch, trials)
+
+    monkeypatch.setattr(takeover.Watch, "beat", robbed)
+    events: list[Event] = []
+    found = conduct(tmp_path / "s", events, trials=1, recipe={"epochs": 12})
+    assert stolen == [0]
+    assert [trial.state for trial in found.trials] == ["finished"]
+    run = Run(tmp_path / "s/runs/trial-0000/seed-0")
+    assert of_kind(run.events(), Resume)
+    assert len(of_kind(events, TrialEnd)) == 1
+
+
+def test_a_proxy_that_is_not_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    pytest.importorskip("grpc")
+    monkeypatch.setattr(tuning, "SECONDS_FOR_PROXY", 0.2)
+    plan = tuning.plan(recipes.load("fashion"), storage="grpc://localhost:1")
+    with pytest.raises(NetinnetError, match="grpc://localhost:1: cannot be used"):
+        tuning.open_study(plan, tmp_path)
+
+
+class Clock:
+    """The time as it is set."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def watches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Clock, list[takeover.Watch], Any]:
+    """A clock, three searchers of one storage, and a trial of the first."""
+    clock = Clock()
+    monkeypatch.setattr(takeover.time, "monotonic", clock)
+    plan = tuning.plan(recipes.load("fashion"), storage=f"sqlite:///{tmp_path / 'a.db'}")
+    found = [takeover.Watch(tuning.open_study(plan, tmp_path), name) for name in "abc"]
+    trial = found[0].study.ask()
+    found[0].own(trial, tmp_path / "run")
+    return clock, found, trial
+
+
+def watched(clock: Clock, watches: list[takeover.Watch], seconds: float) -> list[tuple[str, float]]:
+    """Who gets the trial, and when, while nobody else beats."""
+    start, taken = clock.now, []
+    while clock.now < start + seconds:
+        clock.now += 1
+        for watch in watches:
+            taken += [
+                (watch.searcher, clock.now - start) for _ in watch.look(takeover.SILENT_BEATS)
+            ]
+    return taken
+
+
+def test_a_silent_searchers_trial_has_one_new_owner_within_two_beats(
+    watches: tuple[Clock, list[takeover.Watch], Any],
+) -> None:
+    clock, (a, b, c), trial = watches
+    a.beat([trial])
+    ((owner, seconds),) = watched(clock, [b, c], 2 * takeover.BEAT_SECONDS)
+    assert seconds < 2 * takeover.BEAT_SECONDS  # although both claimed it in the same second
+    assert (b.is_own(0), c.is_own(0)) == (owner == "b", owner == "c")
+    # The first one was only slow: it hears of it at its next beat.
+    assert a.beat([trial]) == {0}
+    assert not a.is_own(0)
+
+
+def test_a_searcher_that_beats_keeps_its_trial(
+    watches: tuple[Clock, list[takeover.Watch], Any],
+) -> None:
+    clock, (a, b, c), trial = watches
+    began = clock.now
+    for _ in range(3):
+        assert a.beat([trial]) == set()
+        assert watched(clock, [b, c], takeover.BEAT_SECONDS) == []
+    assert a.is_own(0)
+    assert not b.may_take(began)  # it was heard: nobody needs to wait for it
+    assert b.may_take(clock.now)
+    a.study.tell(trial, 0.5)
+    assert watched(clock, [b, c], 100) == []
+    assert not b.may_take(clock.now)
+    assert a.beat([trial]) == {0}
+
+
+def test_a_searcher_with_a_free_worker_comes_first(
+    watches: tuple[Clock, list[takeover.Watch], Any],
+) -> None:
+    clock, (a, b, c), trial = watches
+    start = clock.now
+    while not (taken := b.look(takeover.SILENT_BEATS)):
+        clock.now += 1
+        assert c.look(takeover.BUSY_BEATS) == []
+    assert taken[0].number == trial.number
+    assert clock.now - start < takeover.BUSY_BEATS * takeover.BEAT_SECONDS
+    assert not a.is_own(trial.number)
+    while not c.look(takeover.BUSY_BEATS):  # b is silent, too
+        clock.now += 1
+        assert b.look(math.inf) == []
+    assert clock.now - start < 4 * takeover.BEAT_SECONDS
 
 
 # Trials that fall behind, and those that fail

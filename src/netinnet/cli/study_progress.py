@@ -30,6 +30,11 @@ class StudyProgress(Progress):
                 self._progress(event)
             case events.TrialEnd():
                 self._trial_end(event)
+            case events.TrialTaken():
+                how = "goes on" if event.is_there else "begins again"
+                where = f"its run was {event.folder}"
+                where += "" if event.is_there else ", which can't be read from here"
+                self._say(f"trial {event.trial}: its searcher is silent; it {how} here ({where})")
             case events.RunEnd():
                 self._run_end(event.outcome)
             case _:

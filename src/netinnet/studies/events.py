@@ -81,7 +81,19 @@ class TrialEnd(Event):
     """Why it has failed; "" if it has not."""
 
 
-HEARD = (Timing, StudyStart, SearchStart, StudyProgress, RunEnd, TrialEnd)
+@dataclass(frozen=True)
+class TrialTaken(Event):
+    """A trial of another searcher, of which nothing was heard any more, is gone on with here."""
+
+    trial: int
+    """The trial's number."""
+    folder: str
+    """The run's folder at the other searcher."""
+    is_there: bool
+    """Whether it could be read from here: else the trial begins again."""
+
+
+HEARD = (Timing, StudyStart, SearchStart, StudyProgress, RunEnd, TrialEnd, TrialTaken)
 """What a study's listener is told."""
 
 

@@ -60,6 +60,9 @@ class Policy(Protocol):
     def next_job(self) -> Job | None:
         """The run to start now; None where there is none (left) to start."""
 
+    def attend(self) -> bool:
+        """Called again and again; whether a run may still come although there is none now."""
+
     def on_event(self, job: Job, event: Event) -> bool:
         """Take in Share or Evaluated; whether to stop the run."""
 
@@ -155,9 +158,10 @@ class Scheduler:
         while True:
             if stop.signal is not None:
                 self._interrupt(stop.signal)
+            may_come = self.policy.attend()
             while self.pool.has_room and (job := self.policy.next_job()):
                 self._start(job)
-            if not self.pool.at_work:
+            if not self.pool.at_work and not may_come:
                 break
             self._poll()
             now = time.monotonic()

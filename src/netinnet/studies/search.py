@@ -18,9 +18,17 @@ from netinnet.files import write_text
 from netinnet.studies import plan as plans
 from netinnet.studies import scheduler, tuning
 from netinnet.studies.estimate import Estimate
-from netinnet.studies.events import Evaluated, SearchStart, Share, StudyProgress, TrialEnd
+from netinnet.studies.events import (
+    Evaluated,
+    SearchStart,
+    Share,
+    StudyProgress,
+    TrialEnd,
+    TrialTaken,
+)
 from netinnet.studies.outcome import Outcome
 from netinnet.studies.plan import Arm, Job, SearchPlan
+from netinnet.studies.takeover import BUSY_BEATS, SILENT_BEATS, Watch, fetch
 from netinnet.studies.tuning import Trial, Tuning
 from netinnet.training.events import Evaluation, Event, of_kind
 from netinnet.training.listening import Listener
@@ -28,6 +36,7 @@ from netinnet.training.run import Run
 
 if TYPE_CHECKING:
     import optuna
+    from optuna.trial import FrozenTrial
 
 Report = Callable[[Tuning, str], object]
 """Called with the results so far and the state: "running", "interrupted" or "finished"."""
@@ -97,6 +106,10 @@ class Search:
         """The trials of this sitting by their run's folder."""
         self.shares: dict[Path, float] = {}
         """The share of its steps that each running trial has done."""
+        self.lost: set[Path] = set()
+        """Folders of trials that another searcher has taken over: this one was silent too long."""
+        self.watch = Watch(self.study, self.searcher)
+        self.workers, self.idle_since = 1, 0.0
         self.failures = 0
         self.waiting = self._left_behind()
         # The recipe as it was given is the first trial: the others are measured against it.
@@ -133,9 +146,35 @@ class Search:
                 self.trials[job.folder] = trial
                 jobs.append(replace(job, recipe=run.recipe(), network=run.network()))
             else:
-                # It was not even begun. The values that were proposed stay, the others are now.
-                jobs.extend(self._proposed(trial))
+                # It was not even begun here. The values that were proposed stay.
+                jobs.extend(self._taken_over(found))
         return jobs
+
+    def _taken_over(self, found: FrozenTrial) -> list[Job]:
+        """The job of a trial that another searcher may have begun."""
+        from optuna.trial import Trial
+
+        folder = found.user_attrs.get("folder", "")
+        jobs = self._proposed(Trial(self.study, found._trial_id))
+        for job in jobs:
+            if folder and folder != str(job.folder.absolute()):
+                is_there = fetch(job, folder, self.plan.data[job.recipe.dataset])
+                self.listener(TrialTaken(found.number, folder, is_there))
+        return jobs
+
+    def attend(self) -> bool:
+        now = time.monotonic()
+        if self.trials:
+            self.idle_since = now
+        lost = self.watch.beat(self.trials.values())
+        self.lost.update(folder for folder, t in self.trials.items() if t.number in lost)
+        if now >= self.deadline:
+            return False
+        beats = SILENT_BEATS if len(self.trials) < self.workers else BUSY_BEATS
+        stopping = [self.trials[folder].number for folder in self.lost]
+        for found in self.watch.look(math.inf if self.waiting else beats, stopping):
+            self.waiting.extend(self._taken_over(found))
+        return self.watch.may_take(self.idle_since)
 
     def _job(self, number: int, arm: Arm) -> Job:
         return plans.job(self.folder, f"trial-{number:04}", arm.recipe, arm.network)
@@ -147,6 +186,7 @@ class Search:
     def begin(self, estimate: Estimate, workers: int) -> SearchStart:
         self.timed = estimate.timed.get(self.plan.given.name)
         self.deadline = time.monotonic() + 60 * (self.minutes or math.inf)
+        self.workers, self.idle_since = workers, time.monotonic()
         trials, done = self.plan.trials, len(self.so_far.over)
         outside = self.plan.space.outside(self.plan.recipe)
         return SearchStart(trials, done, outside, str(self.folder), workers)
@@ -154,7 +194,13 @@ class Search:
     def next_job(self) -> Job | None:
         while not self.waiting and self._may_ask():
             self._ask()
-        return self.waiting.popleft() if self.waiting else None
+        while self.waiting:
+            job = self.waiting.popleft()
+            if self.watch.is_own(self.trials[job.folder].number):
+                return job
+            del self.trials[job.folder]
+            self.lost.discard(job.folder)
+        return None
 
     def _may_ask(self) -> bool:
         """Whether another trial may start: neither the number nor the time is used up."""
@@ -169,7 +215,7 @@ class Search:
             # A kill behind `ask` must not leave a trial that is nobody's.
             self.study.enqueue_trial({}, user_attrs={"searcher": self.searcher})
         trial = self.study.ask()
-        trial.set_user_attr("searcher", self.searcher)
+        trial.set_user_attr("searcher", self.searcher)  # the rest may take a moment
         self.waiting.extend(self._proposed(trial))
 
     def _proposed(self, trial: optuna.Trial) -> list[Job]:
@@ -177,6 +223,7 @@ class Search:
         values = self.plan.space.suggest(trial)
         job = self._job(trial.number, self.plan.given)
         self.trials[job.folder] = trial
+        self.watch.own(trial, job.folder)
         try:
             return [self._job(trial.number, self.plan.trial(values))]
         except (RecipeError, NetworkError) as error:
@@ -186,11 +233,12 @@ class Search:
     def on_event(self, job: Job, event: Event) -> bool:
         if isinstance(event, Share):
             self.shares[job.folder] = event.share
-        return isinstance(event, Evaluated) and self._falls_behind(job)
+        if job.folder in self.lost:
+            return True
+        return isinstance(event, Evaluated) and self._falls_behind(job, self.trials[job.folder])
 
-    def _falls_behind(self, job: Job) -> bool:
+    def _falls_behind(self, job: Job, trial: optuna.Trial) -> bool:
         """Tell the study how good each epoch was; whether the trial is worse than the others."""
-        trial = self.trials[job.folder]
         known = self.study.get_trials(deepcopy=False)[trial.number].intermediate_values
         evaluations = of_kind(Run(job.folder).events(), Evaluation)
         for event in evaluations:
@@ -202,15 +250,20 @@ class Search:
         from optuna.trial import TrialState
 
         self.shares.pop(job.folder, None)
-        trial, failed = self.trials[job.folder], result.state == "failed"
+        trial, failed = self.trials.pop(job.folder), result.state == "failed"
+        self.lost.discard(job.folder)
+        if not self.watch.is_own(trial.number):
+            return  # its end is another searcher's to tell
         if result.state == "finished":
-            self._falls_behind(job)
-            self.study.tell(trial, Run(job.folder).metrics()["validation"]["accuracy"])
+            self._falls_behind(job, trial)
+            accuracy = Run(job.folder).metrics()["validation"]["accuracy"]
+            self.study.tell(trial, accuracy, skip_if_finished=True)
         else:
             # To the sampler a run that diverged is a bad one, not one that never was.
             if result.state == "diverged":
                 trial.set_user_attr("diverged", result.reason)
-            self.study.tell(trial, state=TrialState.FAIL if failed else TrialState.PRUNED)
+            state = TrialState.FAIL if failed else TrialState.PRUNED
+            self.study.tell(trial, state=state, skip_if_finished=True)
         so_far = self.so_far
         tuning.write_best(so_far)  # a kill may come
         reason = result.reason if failed else ""

@@ -83,6 +83,9 @@ class Grid:
         self.estimate.started(self.waiting[0], time.monotonic())
         return self.waiting.popleft()
 
+    def attend(self) -> bool:
+        return False
+
     def on_event(self, job: Job, event: Event) -> bool:
         if isinstance(event, Share):
             self.estimate.saw(job, event.share, time.monotonic())

@@ -9,6 +9,7 @@ that name the same one share their trials.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from netinnet.studies.search_space import SearchSpace
 from netinnet.training.recipe import Recipe
 
 if TYPE_CHECKING:
+    import optuna
     from optuna import Study
     from optuna.trial import FrozenTrial
 
@@ -34,6 +36,9 @@ DATABASE = "study.db"
 BEST_FILE = "best.toml"
 SECONDS_TO_WAIT = 60.0
 """How long a process waits for another one that writes to the same SQLite file."""
+
+GRPC_PORT, SECONDS_FOR_PROXY = 13_000, 10.0
+"""Optuna's own port for its proxy, and how long a process waits for it."""
 
 
 @dataclass(frozen=True)
@@ -139,8 +144,8 @@ def shown_url(url: str) -> str:
         made = make_url(url)
     except (ArgumentError, ValueError) as error:
         raise NetinnetError(
-            "--storage must be the URL of an SQL database, as in sqlite:///study.db or "
-            "postgresql://user:password@host/database"
+            "--storage must be the URL of an SQL database or of Optuna's proxy, as in "
+            "sqlite:///study.db, postgresql://user:password@host/database or grpc://host:13000"
         ) from error
     if secret := _SECRETS & {name.lower() for name in made.query}:
         raise NetinnetError(
@@ -174,10 +179,9 @@ def open_study(plan: SearchPlan, folder: Path, storage: str | None = None) -> St
     url = storage or plan.storage or f"sqlite:///{(folder / DATABASE).absolute()}"
     if ":***@" in url:
         raise NetinnetError(f"the password of {url} is not kept; give --storage with it again")
-    waiting = {"connect_args": {"timeout": SECONDS_TO_WAIT}} if url.startswith("sqlite") else {}
     try:
         study = optuna.create_study(
-            storage=optuna.storages.RDBStorage(url, engine_kwargs=waiting),
+            storage=_storage(url),
             sampler=optuna.samplers.TPESampler(),
             pruner=_pruner(plan),
             study_name=plan.name,
@@ -187,10 +191,31 @@ def open_study(plan: SearchPlan, folder: Path, storage: str | None = None) -> St
         _claim(study, plan)
     except ImportError as error:
         raise NetinnetError(f"{shown_url(url)} needs a driver: {error}") from error
-    except (SQLAlchemyError, optuna.exceptions.OptunaError, ValueError, TypeError) as error:
+    except (SQLAlchemyError, optuna.exceptions.OptunaError, *_UNUSABLE) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise NetinnetError(f"{shown_url(url)}: cannot be used ({reason})") from error
     return study
+
+
+_UNUSABLE = (ValueError, TypeError, ConnectionError)
+
+
+def _storage(url: str) -> optuna.storages.BaseStorage:
+    """A database, or Optuna's proxy in front of one. Raises what its libraries do."""
+    import optuna
+    from sqlalchemy.engine import make_url
+
+    if url.startswith("grpc:"):
+        made = make_url(url)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            proxy = optuna.storages.GrpcStorageProxy(
+                host=made.host or "localhost", port=made.port or GRPC_PORT
+            )
+        proxy.wait_server_ready(timeout=SECONDS_FOR_PROXY)
+        return proxy
+    waiting = {"connect_args": {"timeout": SECONDS_TO_WAIT}} if url.startswith("sqlite") else {}
+    return optuna.storages.RDBStorage(url, engine_kwargs=waiting)
 
 
 def _claim(study: Study, plan: SearchPlan) -> None:
