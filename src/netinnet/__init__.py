@@ -78,7 +78,7 @@ def build(
         seed: decides the initial weights, the same in every framework.
         initialisation: `he` or `xavier`.
         options: those of `networks.resolve`: image_size, channels, classes, logits_relu, dropout,
-            pointwise, narrowing, head, width.
+            pointwise, inner, narrowing, head, width.
 
     Returns:
         An `nn.Sequential`, a `keras.Model`, a Flax `nnx.Module` or a Gluon `HybridSequential`.

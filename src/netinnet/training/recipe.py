@@ -55,6 +55,9 @@ class Recipe:
     """Dropout rate, from 0 to below 1; the network's own if not given."""
     pointwise: int | None = None
     """Number of 1×1 convolutions in each block; as the network has it if not given."""
+    inner: int | None = None
+    """Window of the convolutions that are 1×1 in a NiN block, an odd number; as the network has it
+    if not given."""
     narrowing: str | None = None
     """Channels in the last block before the classes, like 128-32; its own if not given."""
     head: str | None = None
@@ -196,6 +199,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "image_size": (1, 4096),
     "dropout": (0, 1),
     "pointwise": (0, 8),
+    "inner": (1, 31),
     "width": (0.01, 16),
     "epochs": (1, 100_000),
     "batch_size": (1, 65_536),
