@@ -22,6 +22,7 @@ COMMANDS = {
     "Start": {
         "train": "Train a network and watch it learn.",
         "frameworks": "List the frameworks: which are installed, and how to get the others.",
+        "help": "Explain a command or a topic.",
     },
     "Look": {
         "zoo": "List the networks.",
