@@ -71,8 +71,8 @@ class Ground:
         ended = self.crashes.run(["train", "--resume", "run"] if is_run else self.start, root)
         # One that was killed in its last moment has nothing left to do.
         assert ended.status == 0 or "the run is finished" in ended.said, ended.said
-        if at_least and "going on from step" in ended.said:
-            said = ended.said.partition("going on from step ")[2].split()[0]
+        if at_least and "continuing from step" in ended.said:
+            said = ended.said.partition("continuing from step ")[2].split()[0]
             assert int(said) >= at_least
         assert digest(run / "model.safetensors") == self.digest
         names = {path.name for path in run.iterdir()}

@@ -260,7 +260,7 @@ def test_damaged_pictures_are_an_error_that_names_five(troubles: Path) -> None:
         assert done.returncode == 2
         line = done.stderr.splitlines()[-1]
         assert line.startswith("nin: 14 pictures of ")
-        assert line.count("; and 9 more. Mend or remove them, or leave them out with --skip") == 1
+        assert line.count("; and 9 more. Repair or remove them, or leave them out with --skip") == 1
         assert "2/cut.jpg: damaged or truncated picture" in line
 
 

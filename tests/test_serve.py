@@ -1080,7 +1080,7 @@ def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
                 slow.sendall(HEAD + b"Content-Length: 100\r\n\r\n")
                 time.sleep(0.2)
                 process.send_signal(signal.SIGINT)
-                assert "once more stops at once" in process.stderr.readline()
+                assert "a second signal stops at once" in process.stderr.readline()
                 process.send_signal(signal.SIGINT)
                 assert process.wait(10) == 130
             assert "nin: stopped before every request was answered" in process.stderr.read()
@@ -1093,7 +1093,7 @@ def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
     [
         (["missing.safetensors"], "missing.safetensors: no such model file"),
         (["--port", "70000"], "--port is a number from 0 to 65535, got 70000"),
-        (["--host", "no such host"], "--host no such host: cannot be listened at"),
+        (["--host", "no such host"], "--host no such host: cannot listen there"),
         (["--token", " "], "--token is empty"),
         (["--allow-host", "a.example:80"], "--allow-host is a name without port or slash"),
         (["--allow-origin", "a.example"], "--allow-origin is a site as in https://example.org"),

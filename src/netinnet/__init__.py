@@ -293,7 +293,7 @@ def export_model(model: str | Path | Model | None, path: str | Path, **options: 
         and after) of a smaller precision.
 
     Raises:
-        NetinnetError: where the file is there already, options don't go together, int8 has no
+        NetinnetError: where the file already exists, options don't go together, int8 has no
             pictures to measure ranges on, or the export is not the network.
 
     Example:

@@ -124,7 +124,7 @@ class Calibration:
         try:
             values = json.loads(text)
             if values.pop("score") != SCORE:
-                raise ModelError("its score is one of another version of netinnet")
+                raise ModelError("its score was computed by another version of netinnet")
             classes, size = values.pop("shape")
             code = _CODES[values.pop("numbers", "float32")]
             values["means"] = _unpacked(values["means"], (classes, size), code)
@@ -135,7 +135,7 @@ class Calibration:
             result = cls(**values)
             numbers = [result.temperature, result.energy, result.refuse, result.threshold or 0.0]
             if not (np.isfinite(numbers).all() and result.temperature > 0 and classes > 0):
-                raise ModelError("its numbers can't be")
+                raise ModelError("its numbers are out of range")
         except NetinnetError as error:
             raise ModelError(f"{where}: its calibration is damaged ({error})") from error
         except Exception as error:  # whatever is made of damaged JSON

@@ -140,7 +140,7 @@ class TrainingProgress(Progress):
     def __call__(self, event: Event) -> None:
         match event:
             case events.Resume():
-                self._say(f"going on from step {event.step}")
+                self._say(f"continuing from step {event.step}")
             case events.Start():
                 self._start(event)
             case events.Progress():

@@ -80,7 +80,7 @@ def train(
             taken["output"] = output
         recipe_flags.refuse(taken, "run's own recipe")
     elif more_epochs is not None:
-        raise RecipeError("--more-epochs goes on from a finished run: name it with --resume RUN")
+        raise RecipeError("--more-epochs continues a finished run: name it with --resume RUN")
     with TrainingProgress(quiet=quiet, stderr=json) as progress:
         common: dict[str, Any] = {"data_dir": data_dir, "listener": progress, "report": html.write}
 

@@ -104,7 +104,7 @@ def save(dataset: Dataset, folder: str | Path) -> Path:
     """
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise NetinnetError(f"{folder} is there already, and not empty; choose another folder")
+        raise NetinnetError(f"{folder} exists and is not empty; choose another folder")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         beside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))

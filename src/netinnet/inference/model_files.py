@@ -37,7 +37,7 @@ def find(path: Path | None) -> weights.Model:
     if (path / "recipe.toml").is_file():
         raise ModelError(
             f"{path}: the run is not finished, it has no model.safetensors yet; "
-            f"{nin('train', '--resume', path)} goes on with it"
+            f"{nin('train', '--resume', path)} continues it"
         )
     raise ModelError(f"{path}: no model in this folder; give a run folder or a .safetensors file")
 

@@ -209,7 +209,7 @@ class App:
         if self.stopping:
             raise busy("the service is stopping", code="stopping")
         if self.under_way >= self.limits.max_waiting:
-            raise busy(f"{self.under_way} requests wait already; try again")
+            raise busy(f"{self.under_way} requests are waiting already; try again")
         self.under_way += 1
         try:
             wanted = options(request.query)

@@ -125,15 +125,15 @@ def _listener(host: str, port: int) -> Iterator[socket.socket]:
         listener = socket.socket(family, kind, protocol)
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise NetinnetError(f"--host {host}: cannot be listened at ({reason})") from error
+        raise NetinnetError(f"--host {host}: cannot listen there ({reason})") from error
     with listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind(place)
         except OSError as error:
             raise NetinnetError(
-                f"{host} port {port}: cannot be listened at ({error.strerror or error}); "
-                f"another --port, or 0 for any"
+                f"{host} port {port}: cannot listen there ({error.strerror or error}); "
+                f"choose another --port, or 0 for any free one"
             ) from error
         yield listener
 
@@ -218,7 +218,7 @@ class _Service:
             try:
                 await asyncio.to_thread(catalog.refresh)
             except Exception as error:  # noqa: BLE001 - the old models go on
-                self.say(f"the models' files can't be looked at: {error}")
+                self.say(f"the models' files can't be checked for changes: {error}")
 
     async def _finish(self, app: App) -> None:
         """Wait for the requests under way: not too long, and not after a second signal."""
@@ -237,7 +237,7 @@ class _Service:
             self.signal = self.signal or number
             app.stopping = True
             if app.under_way and not self.is_cut:
-                self.say(f"stopping after {app.under_way} requests; once more stops at once")
+                self.say(f"stopping after {app.under_way} requests; a second signal stops at once")
             asked.set()
 
         numbers = (signal.SIGINT, signal.SIGTERM)

@@ -96,7 +96,9 @@ class Training:
                 self._log(events.Failed(_now(), progress.step, str(error)))
                 self._write_report()
             if isinstance(error, CannotWrite):
-                raise CannotWrite(f"{error}; then {self._command} goes on", error.error) from error
+                raise CannotWrite(
+                    f"{error}; then {self._command} continues", error.error
+                ) from error
             raise
 
     @property
@@ -231,7 +233,7 @@ class Training:
     def _diverged(self, step: int) -> Diverged:
         return Diverged(
             f"the training diverged at step {step}: its numbers are no longer finite; "
-            f"a learning rate below {self.recipe.learning_rate:g} would be right"
+            f"use a learning rate below {self.recipe.learning_rate:g}"
         )
 
     def _evaluate(self, source: Source) -> metrics.Evaluation:
@@ -274,7 +276,7 @@ class Training:
         self._write_report()
         raise Interrupted(
             f"interrupted after step {progress.step} of {self.total}, saved; "
-            f"{self._command} goes on",
+            f"{self._command} continues it",
             stop.signal,
         )
 
@@ -326,8 +328,8 @@ class Training:
         except Abandoned:
             assert stop.signal is not None
             raise Interrupted(
-                f"interrupted when the model was trained and saved; {self._command} writes what "
-                f"is missing of its report",
+                f"interrupted after the model was trained and saved; {self._command} writes "
+                f"the rest of its report",
                 stop.signal,
             ) from None
         attempt(self.folder.remove_checkpoints, self.listener, events.CheckpointsKept)
@@ -349,8 +351,8 @@ def _check_batches(recipe: Recipe, network: Network, count: int) -> None:
     for placed in network.placed_layers():
         if isinstance(placed.layer, BatchNorm) and smallest * placed.input[1] * placed.input[2] < 2:
             raise RecipeError(
-                f"the last batch of {count} pictures has one picture, and {placed.name} then one "
-                f"value a channel; choose another batch_size"
+                f"the last batch of {count} pictures has only one picture, so {placed.name} would "
+                f"get one value per channel; choose another batch_size"
             )
 
 

@@ -213,8 +213,8 @@ def _check_free(run: Run) -> None:
         raise NetinnetError(f"{output} holds a finished run already; choose another --output")
     if run.recipe_file.exists():
         raise NetinnetError(
-            f"{output} holds a run already; {nin('train', '--resume', output)} goes on "
-            f"with it, or choose another --output"
+            f"{output} holds a run already; {nin('train', '--resume', output)} continues "
+            f"it, or choose another --output"
         )
     with writing(output):
         if output.is_dir() and not all(_is_left_behind(path) for path in output.iterdir()):
