@@ -27,6 +27,7 @@ def train(
     dry_run: Switch = False,
     data_dir: Path | None = None,
     verify: Switch = False,
+    detect_anomaly: Switch = False,
     quiet: Switch = False,
     json: Switch = False,
     overrides: RecipeFlags = None,
@@ -60,6 +61,9 @@ def train(
     verify
         Compare the SHA-256 of a folder's pictures with that of the last inspection, instead of
         trusting size and time.
+    detect_anomaly
+        If the numbers are no longer finite, go through the steps since the last checkpoint again
+        and name the layer in which the first such number arises. Costs nothing before that.
     quiet
         No progress, only the result.
     json
@@ -83,6 +87,7 @@ def train(
         raise RecipeError("--more-epochs goes on from a finished run: name it with --resume RUN")
     with TrainingProgress(quiet=quiet, stderr=json) as progress:
         common: dict[str, Any] = {"data_dir": data_dir, "listener": progress, "report": html.write}
+        common["detect_anomaly"] = detect_anomaly
 
         def checked(dataset: str, before: DatasetRecord | None = None) -> None:
             if verify:

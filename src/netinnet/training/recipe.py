@@ -31,6 +31,7 @@ from netinnet.networks.variations import HEADS
 from netinnet.networks.zoo import Named
 from netinnet.weights import INITIALISATIONS
 
+ON_NAN = ("stop", "rollback")
 SCHEDULES = ("constant", "one-cycle")
 LARGEST_FILE = 2**18
 """Bytes."""
@@ -124,6 +125,10 @@ class Recipe:
     """What is evaluated after each epoch: `test`, `validation` (which then judges, and the test
     pictures stay unread) or `both`; test, and a validation split where there is one, if not
     given."""
+    on_nan: str | None = None
+    """What is done when numbers are no longer finite: `stop`, or `rollback` (go back to the end of
+    the last epoch that was better than guessing, or to the start, and go on with half the learning
+    rate, up to five times); stop if not given."""
     seed: int = 0
     """Decides initial weights, batch order, augmentation and dropout."""
     train_examples: int | None = None
@@ -226,6 +231,7 @@ def choices() -> dict[str, tuple[str, ...]]:
         "evaluate": ("test", "validation", "both"),
         "fit": tuple(FITS),
         "initialisation": INITIALISATIONS,
+        "on_nan": ON_NAN,
         "optimizer": optimizer.KINDS,
         "sampling": ("balanced",),
         "schedule": SCHEDULES,

@@ -37,26 +37,35 @@ def train(
     data_dir: Path | None = None,
     listener: Listener = lambda event: None,
     report: Report = _no_report,
+    detect_anomaly: bool = False,
 ) -> Run:
     """Train from the start and return the finished run.
 
     `network` and `dataset` take the place of what the recipe names; a wish leaves some of it to be
     chosen for the data and the time. `listener` is called with every event of docs/architecture.md,
     progress after each step; `report` with the run, the split that judges and the one trained on.
+    With `detect_anomaly`, a training that diverges says where the first number arose that is not
+    finite.
     Raises Interrupted when asked to stop: the run can be resumed.
     """
     wish = recipe if isinstance(recipe, Wish) else Wish(recipe, network)
     prepared = prepare(wish, dataset=dataset, data_dir=data_dir, listener=listener)
-    return begin(prepared, output, listener, report)
+    return begin(prepared, output, listener, report, detect_anomaly)
 
 
-def begin(prepared: Prepared, output: Path | None, listener: Listener, report: Report) -> Run:
+def begin(
+    prepared: Prepared,
+    output: Path | None,
+    listener: Listener,
+    report: Report,
+    detect_anomaly: bool = False,
+) -> Run:
     """Train what was prepared, as `train`."""
     recipe, network, data = prepared.recipe, prepared.network, prepared.data
     initial = initial_weights(recipe, network, prepared.pretrained)
     learner = learner_for(recipe, network, data.facts, initial)
-    training = Training(recipe, network, data, learner, listener, report)
-    space.check(learner, output or Path("runs"))
+    training = Training(recipe, network, data, learner, listener, report, detect_anomaly)
+    space.check(learner, output or Path("runs"), recipe.on_nan)
     # The folder last: what can't be trained leaves none behind.
     made = run.create(recipe, network, output, data.record, data.files, prepared.pretrained)
     with made.claimed() as claim:
@@ -72,6 +81,7 @@ def train_more(
     data_dir: Path | None = None,
     listener: Listener = lambda event: None,
     report: Report = _no_report,
+    detect_anomaly: bool = False,
 ) -> Run:
     """Go on from a finished run for so many epochs more, as a new run that starts from its weights.
 
@@ -85,7 +95,7 @@ def train_more(
     data = dataset or load_data(recipe, data_dir, listener, opened.dataset())
     opened.dataset().check(data.record)
     prepared = Prepared(recipe, opened.network(), data, pretrained=opened.model())
-    return begin(prepared, output, listener, report)
+    return begin(prepared, output, listener, report, detect_anomaly)
 
 
 def resume(
@@ -95,6 +105,7 @@ def resume(
     data_dir: Path | None = None,
     listener: Listener = lambda event: None,
     report: Report = _no_report,
+    detect_anomaly: bool = False,
 ) -> Run:
     """Go on with an interrupted run from its newest checkpoint, bit for bit.
 
@@ -107,7 +118,7 @@ def resume(
         opened.remove_temporary()
         if opened.is_finished:
             return _complete(opened, dataset, data_dir, listener, report)
-        return _resume(opened, claim, dataset, data_dir, listener, report)
+        return _resume(opened, claim, dataset, data_dir, listener, report, detect_anomaly)
 
 
 def _resume(
@@ -117,6 +128,7 @@ def _resume(
     data_dir: Path | None,
     listener: Listener,
     report: Report,
+    detect_anomaly: bool,
 ) -> Run:
     """Go on with a run that is claimed and not finished."""
     recipe = opened.recipe()
@@ -134,8 +146,8 @@ def _resume(
     pretrained = model_files.find(opened.pretrained_file) if recipe.pretrained else None
     initial = initial_weights(recipe, network, pretrained)
     learner = learner_for(settled, network, record.facts, initial)
-    training = Training(recipe, network, data, learner, listener, report)
-    space.check(learner, opened.folder)
+    training = Training(recipe, network, data, learner, listener, report, detect_anomaly)
+    space.check(learner, opened.folder, recipe.on_nan)
     progress, damaged = checkpoint.restore(opened.checkpoints, learner, opened.identity())
     return training.run(opened, progress, claim, damaged)
 
