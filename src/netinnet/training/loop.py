@@ -28,6 +28,7 @@ from netinnet.data.source import Dataset, Source
 from netinnet.errors import Diverged, NetinnetError, RecipeError, nin
 from netinnet.files import CannotWrite, write_text
 from netinnet.frameworks.learner import Learner
+from netinnet.frameworks.processes import ProcessLost
 from netinnet.inference import onnx_graph
 from netinnet.networks.layers import BatchNorm
 from netinnet.networks.network import Network
@@ -44,7 +45,9 @@ from netinnet.training.recipe import Recipe
 from netinnet.training.run import Run
 from netinnet.training.schedule import learning_rate
 from netinnet.training.splits import splits, training_batches
+from netinnet.training.team import ALONE, EVALUATE, STEP, Team, in_parts
 from netinnet.version import VERSION
+from netinnet.weights import Array
 
 Report = Callable[[Path, Source, Source], object]
 """Called with the run's folder, the pictures that judge and those trained on after each epoch."""
@@ -64,6 +67,7 @@ class Training:
     learner: Learner
     listener: Listener
     report: Report
+    team: Team = ALONE
 
     def __post_init__(self) -> None:
         network, progress = self.network, data_progress(self.listener)
@@ -97,6 +101,8 @@ class Training:
                 self._write_report()
             if isinstance(error, CannotWrite):
                 raise CannotWrite(f"{error}; then {self._command} goes on", error.error) from error
+            if isinstance(error, ProcessLost):
+                raise ProcessLost(f"{error}; {self._command} goes on") from error
             raise
 
     @property
@@ -109,6 +115,7 @@ class Training:
         started = time.monotonic()
         before = progress.wall_seconds
         prepared = ahead(self.batches, range(progress.step, self.total))
+        self.team.begin(self.learner, progress.step)
         with stop_request() as stop, contextlib.closing(prepared):
             self._announce(progress)
             try:
@@ -201,6 +208,7 @@ class Training:
         images, labels = next(prepared)
         step = progress.step + 1
         rate = learning_rate(recipe, step, self.total)
+        self.team.tell(STEP, rate)
         logits = self.learner.step(images, labels, rate, step, step_seed(recipe.seed, step))
         seconds = time.monotonic() - began
         losses = metrics.cross_entropy(logits, labels)
@@ -234,14 +242,23 @@ class Training:
             f"a learning rate below {self.recipe.learning_rate:g} would be right"
         )
 
-    def _evaluate(self, source: Source) -> metrics.Evaluation:
-        logits = logits_of(
-            source,
-            self.learner.logits,
-            lambda pictures: normalise(pictures, self.network.preprocessing),
-            self.recipe.batch_size,
-        )
-        return metrics.evaluate(logits, source.labels)
+    def logits(self, source: Source) -> Array:
+        """Logits of all pictures of a source, in prediction mode."""
+
+        def compute(part: Source) -> Array:
+            return logits_of(
+                part,
+                self.learner.logits,
+                lambda pictures: normalise(pictures, self.network.preprocessing),
+                self.recipe.batch_size,
+            )
+
+        return in_parts(self.team.processes, source, compute)
+
+    def _evaluate(self, split: str) -> metrics.Evaluation:
+        source = self.evaluated[split]
+        self.team.tell(EVALUATE, list(self.evaluated).index(split))
+        return metrics.evaluate(self.logits(source), source.labels)
 
     def _end_epoch(self, progress: Progress, stop: StopRequest) -> None:
         """Evaluate; a signal abandons that, and the next sitting does it again."""
@@ -250,7 +267,7 @@ class Training:
         with stop.abandoning():
             figures: dict[str, dict[str, Any]] = {
                 "train": {name: total / progress.epoch_seen for name, total in mean.items()},
-                **{name: self._evaluate(split).to_dict() for name, split in self.evaluated.items()},
+                **{split: self._evaluate(split).to_dict() for split in self.evaluated},
             }
         kept = ("loss", "accuracy", "accuracy_interval")
         progress.history.append(
