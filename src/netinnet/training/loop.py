@@ -25,6 +25,7 @@ from netinnet.data.source import Dataset, Labels, Source
 from netinnet.errors import Diverged, NetinnetError, nin
 from netinnet.files import CannotWrite, write_text
 from netinnet.frameworks.learner import Learner
+from netinnet.frameworks.processes import ProcessLost
 from netinnet.inference import onnx_graph
 from netinnet.networks.network import Network
 from netinnet.preprocessing import Array, normalise
@@ -40,6 +41,7 @@ from netinnet.training.recipe import Recipe
 from netinnet.training.run import Run
 from netinnet.training.schedule import learning_rate
 from netinnet.training.splits import check_batches, splits, training_batches
+from netinnet.training.team import ALONE, EVALUATE, STEP, Team, in_parts
 from netinnet.version import VERSION
 
 Report = Callable[[Path, Source, Source], object]
@@ -62,6 +64,7 @@ class Training:
     report: Report
     detect_anomaly: bool = False
     """Whether it is said where the first number arises that is not finite."""
+    team: Team = ALONE
 
     def __post_init__(self) -> None:
         network, progress = self.network, data_progress(self.listener)
@@ -95,6 +98,8 @@ class Training:
                 self._write_report()
             if isinstance(error, CannotWrite):
                 raise CannotWrite(f"{error}; then {self._command} goes on", error.error) from error
+            if isinstance(error, ProcessLost):
+                raise ProcessLost(f"{error}; {self._command} goes on") from error
             raise
 
     @property
@@ -106,6 +111,7 @@ class Training:
         process_memory.keep_freed_memory()
         started = time.monotonic()
         before = progress.wall_seconds
+        self.team.begin(self.learner, progress.step)
         with stop_request() as stop:
             self._announce(progress)
             try:
@@ -176,6 +182,7 @@ class Training:
         self.claim.check()
         folder, rollbacks = self.folder.checkpoints, progress.rollbacks + 1
         kept = checkpoint.restore_good(folder, self.learner, self.identity)
+        self.team.begin(self.learner, kept.step)
         self._log(events.Rollback(_now(), progress.step, kept.step, rollbacks, str(error)))
         checkpoint.remove_after(folder, kept.step)
         kept.seconds, kept.wall_seconds = progress.seconds, progress.wall_seconds
@@ -186,6 +193,7 @@ class Training:
     def _anomaly(self, noticed: int) -> str:
         """Go through the steps since the newest checkpoint again; where the numbers go wrong."""
         since, _ = checkpoint.restore(self.folder.checkpoints, self.learner, self.identity)
+        self.team.begin(self.learner, since.step)
 
         def train(step: int) -> tuple[Array, Array]:
             images, labels = self.batches(step - 1)
@@ -275,8 +283,9 @@ class Training:
 
     def _train(self, images: Array, labels: Labels, step: int, rollbacks: int) -> Array:
         """A step of the learner; returns the logits."""
-        seed = step_seed(self.recipe.seed, step)
-        return self.learner.step(images, labels, self._rate(step, rollbacks), step, seed)
+        rate, seed = self._rate(step, rollbacks), step_seed(self.recipe.seed, step)
+        self.team.tell(STEP, rate)
+        return self.learner.step(images, labels, rate, step, seed)
 
     def _diverged(self, progress: Progress) -> Diverged:
         rate = self.recipe.learning_rate * 0.5**progress.rollbacks
@@ -292,14 +301,23 @@ class Training:
         if not anomaly.is_finite(self.learner.weights()):
             raise self._diverged(progress)
 
-    def _evaluate(self, source: Source) -> metrics.Evaluation:
-        logits = logits_of(
-            source,
-            self.learner.logits,
-            lambda pictures: normalise(pictures, self.network.preprocessing),
-            self.recipe.batch_size,
-        )
-        return metrics.evaluate(logits, source.labels)
+    def logits(self, source: Source) -> Array:
+        """Logits of all pictures of a source, in prediction mode."""
+
+        def compute(part: Source) -> Array:
+            return logits_of(
+                part,
+                self.learner.logits,
+                lambda pictures: normalise(pictures, self.network.preprocessing),
+                self.recipe.batch_size,
+            )
+
+        return in_parts(self.team.processes, source, compute)
+
+    def _evaluate(self, split: str) -> metrics.Evaluation:
+        source = self.evaluated[split]
+        self.team.tell(EVALUATE, list(self.evaluated).index(split))
+        return metrics.evaluate(self.logits(source), source.labels)
 
     def _end_epoch(self, progress: Progress, stop: StopRequest) -> None:
         """Evaluate; a signal abandons that, and the next sitting does it again."""
@@ -308,7 +326,7 @@ class Training:
         with stop.abandoning():
             figures: dict[str, dict[str, Any]] = {
                 "train": {name: total / progress.epoch_seen for name, total in mean.items()},
-                **{name: self._evaluate(split).to_dict() for name, split in self.evaluated.items()},
+                **{split: self._evaluate(split).to_dict() for split in self.evaluated},
             }
         kept = ("loss", "accuracy", "accuracy_interval")
         progress.history.append(

@@ -139,6 +139,10 @@ class Recipe:
     """Where to compute: `auto` (the first GPU, else the CPU), `cpu`, `cuda`, `cuda:1`, `mps`."""
     threads: int | None = None
     """CPU threads of the framework; its own choice if not given."""
+    shards: int | None = None
+    """Parts of a batch (a power of two) that are computed by one thread each and added up in one
+    order, so that any number of threads and processes makes the same bytes; PyTorch on a CPU. The
+    batch as a whole if not given."""
     checkpoint_seconds: float = 30.0
     """Seconds between checkpoints."""
 
@@ -169,6 +173,13 @@ class Recipe:
                 raise RecipeError(f"group_by is no regular expression: {error}") from error
         if self.nesterov and not self.momentum:
             raise RecipeError("nesterov needs a momentum above 0")
+        self._check_shards()
+
+    def _check_shards(self) -> None:
+        if self.shards and self.shards & (self.shards - 1):
+            raise RecipeError(f"shards must be a power of two, got {self.shards}")
+        if self.shards and self.framework != "pytorch":
+            raise RecipeError(f"{self.framework} has no shards: leave them out, or take pytorch")
 
     @property
     def judged(self) -> str:
@@ -218,6 +229,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "train_examples": (1, 10**9),
     "test_examples": (1, 10**9),
     "threads": (1, 1024),
+    "shards": (2, 64),
     "checkpoint_seconds": (0, 86_400),
 }
 
