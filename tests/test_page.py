@@ -345,11 +345,12 @@ def test_numbers_are_written_as_the_browser_writes_them(opened: Page, language: 
         """(chosen) => {
           language = chosen;
           const values = [0, 0.5, 7, -7.25, 999, 1000, -1234567.891, 103882, 0.999, 12.3456, 1e-9];
-          const style = { style: "percent", maximumFractionDigits: 1 };
-          const to = (value, digits) => value.toLocaleString(chosen, { maximumFractionDigits: digits });
+          const theirs = (x, digits) => x.toLocaleString(chosen, { maximumFractionDigits: digits });
+          const share = { style: "percent", maximumFractionDigits: 1 };
           return [
-            values.map((x) => [number(x), number(x, 1), number(x, 2), percent(Math.abs(x))]),
-            values.map((x) => [to(x, 0), to(x, 1), to(x, 2), Math.abs(x).toLocaleString(chosen, style)]),
+            values.map((x) => [number(x), number(x, 1), number(x, 2), percent(x * x)]),
+            values.map((x) => [...[0, 1, 2].map((digits) => theirs(x, digits)),
+              (x * x).toLocaleString(chosen, share)]),
           ];
         }""",
         language,

@@ -212,7 +212,7 @@ def as_channels(picture: Array, channels: int) -> Array:
     luma, step = np.empty(rows.shape[:2], np.uint8), max(1, BAND // rows.shape[1])
     for start in range(0, len(rows), step):
         band = Image.fromarray(np.ascontiguousarray(rows[start : start + step]))
-        luma[start : start + step] = band.convert("L")
+        luma[start : start + step] = np.asarray(band.convert("L"))
     return luma.reshape(*picture.shape[:-1], 1)
 
 
