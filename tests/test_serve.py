@@ -661,8 +661,8 @@ def test_headers_that_keep_browsers_careful(path: str, shipped: Client) -> None:
 
 
 def test_the_page_may_run_its_own_scripts_only() -> None:
-    page = b"<style>a{}</style><script type=module>run()</script><script src=x></script>"
-    policy = front.policy(page).decode()
+    page = "<style>a{}</style><script type=module>run()</script><script src=x></script>"
+    policy = front.header_policy(page)
     for text in (b"a{}", b"run()"):
         digest = base64.b64encode(hashlib.sha256(text).digest()).decode()
         assert f"'sha256-{digest}'" in policy
@@ -756,7 +756,9 @@ def test_a_changed_file_takes_the_old_ones_place(tmp_path: Path) -> None:
         asked.catalog.refresh()
         assert asked.catalog.models["m"] is old
         (said,) = asked.said
-        assert said.startswith(f"m: not loaded, version {old.version} goes on: {file}: not a safe")
+        assert said.startswith(
+            f"m: not loaded, version {old.version} stays in use: {file}: not a safe"
+        )
         file.unlink()  # gone
         asked.catalog.refresh()
         assert asked.catalog.models["m"] is old

@@ -147,6 +147,8 @@ class TrainingProgress(Progress):
                 self._step(event)
             case events.Evaluation():
                 self._evaluation(event)
+            case events.Rollback():
+                self._warn(event.words)
             case events.DeadClass():
                 self._warn(
                     f"class '{event.class_}' is dead: its logit was zero for the whole of epoch "

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from netinnet import process_memory
 from netinnet.errors import FrameworkError, NetinnetError
 from netinnet.fresh_process import cores
 from netinnet.serve.guard import Access, access
@@ -29,6 +30,8 @@ PACKAGES = ("uvicorn", "httptools", "starlette", "python_multipart", "prometheus
 """Those of the extra that must be there. uvloop is taken where it is."""
 
 TICK_SECONDS = 0.02
+KEPT_BYTES = 8 * 2**20
+"""Largest array whose memory stays for the next picture: those of large pictures are given back."""
 
 
 @dataclass(frozen=True)
@@ -166,6 +169,7 @@ class _Service:
         """Serve at the listener until the end. Raises Stopped where answers were lost."""
         from netinnet.serve.protocol import loop_factory
 
+        process_memory.keep_freed_memory(KEPT_BYTES)
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
             runner.run(self._live(listener, host, models, threads, who, started))
         if self.is_cut and self.signal is not None:

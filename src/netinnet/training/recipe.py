@@ -32,6 +32,7 @@ from netinnet.networks.variations import HEADS
 from netinnet.networks.zoo import Named
 from netinnet.weights import INITIALISATIONS
 
+ON_NAN = ("stop", "rollback")
 SCHEDULES = ("constant", "one-cycle")
 LARGEST_FILE = 2**18
 """Bytes."""
@@ -127,6 +128,10 @@ class Recipe:
     evaluate: str | None = None
     """What is evaluated after each epoch: `test`, `validation` (the test pictures are then never
     used) or `both`; if not given, test, and validation where some pictures are held out."""
+    on_nan: str | None = None
+    """What is done when numbers are no longer finite: `stop`, or `rollback` (go back to the end of
+    the last epoch that was better than guessing, or to the start, and continue with half the
+    learning rate, up to five times); stop if not given."""
     seed: int = 0
     """Decides initial weights, batch order, augmentation and dropout."""
     train_examples: int | None = None
@@ -137,6 +142,10 @@ class Recipe:
     """Where to compute: `auto` (the first GPU, else the CPU), `cpu`, `cuda`, `cuda:1`, `mps`."""
     threads: int | None = None
     """CPU threads of the framework; its own choice if not given."""
+    shards: int | None = None
+    """Parts of a batch (a power of two) that are computed by one thread each and added up in one
+    order, so that any number of threads and processes makes the same bytes; PyTorch on a CPU. The
+    batch as a whole if not given."""
     checkpoint_seconds: float = 30.0
     """Seconds between checkpoints."""
 
@@ -167,6 +176,13 @@ class Recipe:
                 raise RecipeError(f"group_by is no regular expression: {error}") from error
         if self.nesterov and not self.momentum:
             raise RecipeError("nesterov needs a momentum above 0")
+        self._check_shards()
+
+    def _check_shards(self) -> None:
+        if self.shards and self.shards & (self.shards - 1):
+            raise RecipeError(f"shards must be a power of two, got {self.shards}")
+        if self.shards and self.framework != "pytorch":
+            raise RecipeError(f"{self.framework} has no shards: leave them out, or take pytorch")
 
     @property
     def judged(self) -> str:
@@ -217,6 +233,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "train_examples": (1, 10**9),
     "test_examples": (1, 10**9),
     "threads": (1, 1024),
+    "shards": (2, 64),
     "checkpoint_seconds": (0, 86_400),
 }
 
@@ -230,6 +247,7 @@ def choices() -> dict[str, tuple[str, ...]]:
         "evaluate": ("test", "validation", "both"),
         "fit": tuple(FITS),
         "initialisation": INITIALISATIONS,
+        "on_nan": ON_NAN,
         "optimizer": optimizer.KINDS,
         "sampling": ("balanced",),
         "schedule": SCHEDULES,
