@@ -173,7 +173,7 @@ def test_on_nan_is_kept_on_resume_and_known(folder: Path, tmp_path: Path) -> Non
     with pytest.raises(NetinnetError, match="known are stop, rollback"):
         recipe(folder, on_nan="back")
     done = nin("train", "--resume", tmp_path, "--on-nan", "stop")
-    assert "--resume goes on with the run's own recipe; leave out --on-nan" in done.stderr
+    assert "--resume uses the run's own recipe; leave out --on-nan" in done.stderr
 
 
 # Where it begins
