@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
@@ -60,10 +63,10 @@ def _networks() -> None:
 
 
 def _recipes() -> None:
-    from netinnet.training.recipe import about, shipped
+    from netinnet.training.recipe import shipped
 
     say("A recipe is a name:")
-    print_table(("recipe", ""), [(name, about(file)) for name, file in shipped().items()])
+    print_table(("recipe", ""), [(name, _about(file)) for name, file in shipped().items()])
     say('or the path of a .toml file. With extends = "fashion" it has only what differs from that.')
     say("Each field is also a flag of nin train, which nin train --help explains.")
 
@@ -82,3 +85,10 @@ def _errors() -> None:
 
 def _flags(fields: Any) -> str:
     return ", ".join(f"--{field.name.replace('_', '-')}" for field in dataclasses.fields(fields))
+
+
+def _about(file: Path) -> str:
+    """The first sentence of the comment that a recipe's file begins with."""
+    text = file.read_text("utf-8").splitlines()
+    lines = itertools.takewhile(lambda line: line.startswith("#"), text)
+    return re.split(r"(?<=\.)\s", " ".join(line.strip("# ") for line in lines))[0]

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import io
-import itertools
 import json
 import re
 import tomllib
@@ -308,13 +307,6 @@ def shipped() -> dict[str, Path]:
     """The recipes that come with the package: name and file."""
     folder = Path(str(resources.files("netinnet"))) / "recipes"
     return {file.stem: file for file in sorted(folder.glob("*.toml"))}
-
-
-def about(file: Path) -> str:
-    """The first sentence of the comment that a recipe's file begins with."""
-    text = file.read_text("utf-8").splitlines()
-    lines = itertools.takewhile(lambda line: line.startswith("#"), text)
-    return re.split(r"(?<=\.)\s", " ".join(line.strip("# ") for line in lines))[0]
 
 
 def load(name: str, **changes: Any) -> Recipe:
