@@ -19,6 +19,8 @@ MXNET_STAMP := $(MXNET_VENV)/.installed-$(STATE)
 export PYTHONDONTWRITEBYTECODE :=
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --no-compile
 TRAIN_FLAGS ?=
+# With LOCK=1, `make train` installs only files whose SHA-256 stands in requirements/lock.txt.
+LOCK ?=
 # As many tests at a time as there are cores, each in the process that is free next; what several
 # need is made once (made_once in tests/conftest.py).
 AT_ONCE := -n auto --dist worksteal --durations 10
@@ -34,12 +36,13 @@ LOWEST_WITHOUT := $(patsubst %,--ignore tests/test_%.py,agreement studies traini
 
 DOCS_VENV := .venv-docs
 DIST_VENV := .venv-dist
+AUDIT_VENV := .venv-audit
 # What the built wheel is tried with.
 DIST_PYTHON ?= $(PYTHON)
 
-.PHONY: train test test-mxnet test-slow test-lowest crash-test fuzz lint types golden docs docs-serve docs-tables dist page-kernel shipped-model clean
+.PHONY: train test test-mxnet test-slow test-lowest crash-test fuzz lint types golden docs docs-serve docs-tables dist page-kernel shipped-model lock audit clean
 
-train: $(STAMP)-train
+train: $(STAMP)-train$(if $(LOCK),-locked)
 	$(BIN)/nin train $(TRAIN_FLAGS)
 	@echo "The command is $(BIN)/nin; after 'source $(BIN)/activate' it is nin."
 
@@ -127,8 +130,19 @@ shipped-model: $(STAMP)-train
 	$(BIN)/nin calibrate runs/shipped-model --like runs/shipped-model-held-out
 	cp runs/shipped-model/model.safetensors src/netinnet/models/nin-small-fashion-mnist.safetensors
 
+# requirements/train.txt with the SHA-256 of every file that PyPI has of each version, and with what
+# PyTorch's wheels for Linux bring.
+lock: $(AUDIT_VENV)/.installed-$(STATE)
+	$(AUDIT_VENV)/bin/uv --no-config pip compile --quiet --universal --python-version 3.11 \
+	--generate-hashes --no-annotate --custom-compile-command "make lock" \
+	requirements/train.txt --output-file requirements/lock.txt
+
+# Known vulnerabilities of what the lock names. Without a network it says that nothing was checked.
+audit: $(AUDIT_VENV)/.installed-$(STATE)
+	$(AUDIT_VENV)/bin/python tools/audit.py
+
 clean:
-	rm -rf $(VENV) $(MXNET_VENV) $(LOWEST_VENV) $(DOCS_VENV) $(DIST_VENV) build dist src/*.egg-info
+	rm -rf $(VENV) $(MXNET_VENV) $(LOWEST_VENV) $(DOCS_VENV) $(DIST_VENV) $(AUDIT_VENV) build dist src/*.egg-info
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -138,6 +152,14 @@ $(STAMP)-train: $(BIN)/python
 	$(BIN)/python $(PIP_INSTALL) -r requirements/train.txt
 	$(BIN)/python $(PIP_INSTALL) --no-deps --editable .
 	touch $@
+
+# What is there already is installed again, as nobody knows where it came from. The package is built
+# with the locked setuptools, not with one that pip would fetch for it.
+$(STAMP)-train-locked: $(BIN)/python
+	@echo "Installing into $(VENV), hashes compared: pip prints nothing for some minutes."
+	$(BIN)/python $(PIP_INSTALL) --force-reinstall --require-hashes -r requirements/lock.txt
+	$(BIN)/python $(PIP_INSTALL) --no-deps --no-build-isolation --editable .
+	touch $(STAMP)-train $@
 
 $(STAMP)-test: $(STAMP)-train
 	@echo "Installing what the tests need: pip prints nothing for some minutes."
@@ -160,7 +182,7 @@ $(LOWEST_VENV)/.installed-$(STATE):
 	$(LOWEST_BIN)/python $(PIP_INSTALL) --no-deps --editable .
 	touch $@
 
-$(DOCS_VENV)/.installed-$(STATE) $(DIST_VENV)/.installed-$(STATE): .venv-%/.installed-$(STATE):
+$(DOCS_VENV)/.installed-$(STATE) $(DIST_VENV)/.installed-$(STATE) $(AUDIT_VENV)/.installed-$(STATE): .venv-%/.installed-$(STATE):
 	$(PYTHON) -m venv .venv-$*
 	.venv-$*/bin/python $(PIP_INSTALL) -r requirements/$*.txt
 	touch $@

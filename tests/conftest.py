@@ -9,7 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from netinnet.cli import main
 from netinnet.data import datasets
 from netinnet.errors import DataError
 from netinnet.frameworks import FRAMEWORKS
+from tests.offline.sitecustomize import ALLOWED
 
 ROOT = Path(__file__).parent.parent
 FRAMEWORK = next((name for name, found in FRAMEWORKS.items() if found.is_installed), "pytorch")
@@ -34,6 +35,10 @@ os.environ["OMP_NUM_THREADS"] = "1"
 # What JAX compiles is kept: many tests start processes that train the same. A third of the time.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".pytest_cache/jax"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+# The processes that tests start connect nowhere either.
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    [str(ROOT / "tests/offline"), *filter(None, [os.environ.get("PYTHONPATH")])]
+)
 SMALL = ["--train-examples", "512", "--test-examples", "200", "--batch-size", "64", "--epochs", "2"]
 """Flags that shorten a training to seconds."""
 QUICK = [*SMALL, "--framework", FRAMEWORK]
@@ -42,6 +47,28 @@ QUICK = [*SMALL, "--framework", FRAMEWORK]
 if not FRAMEWORKS[FRAMEWORK].is_installed:
     # The lowest versions of the other libraries are tested without one (`make test-lowest`).
     frameworks.adapter = lambda _name: pytest.skip("no training framework is installed")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """How far a test, and the fixtures that are made for it, may connect: tests/offline."""
+    mark = item.get_closest_marker("connects")
+    with connecting(mark.args[0] if mark else "nowhere"):
+        return (yield)
+
+
+@contextlib.contextmanager
+def connecting(limit: str) -> Iterator[None]:
+    """Connections "nowhere", "here" (this machine) or "anywhere"."""
+    before = os.environ.get(ALLOWED)
+    os.environ[ALLOWED] = limit
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[ALLOWED]
+        else:
+            os.environ[ALLOWED] = before
 
 
 def needs(name: str) -> pytest.MarkDecorator:
@@ -97,7 +124,8 @@ def without_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
 def fashion_mnist() -> datasets.Dataset:
     """The real data set, fetched where it is missing; tests skip where it can't be had."""
     try:
-        return datasets.load("fashion-mnist")
+        with connecting("anywhere"):
+            return datasets.load("fashion-mnist")
     except DataError as error:
         pytest.skip(str(error))
 

@@ -32,6 +32,7 @@ from netinnet.data.idx import parse_idx
 from netinnet.data.named import NamedDataset
 from netinnet.data.original import OriginalFile, checked
 from netinnet.errors import DataError, NetinnetError
+from tests.conftest import connecting
 
 MIRROR = "https://mirror.test/data"
 OTHER = "https://other.test/data"
@@ -483,7 +484,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    with Server() as running:
+    with connecting("here"), Server() as running:
         threading.Thread(target=running.serve_forever, args=(0.01,), daemon=True).start()
         yield running
         running.shutdown()

@@ -48,6 +48,7 @@ def test_the_readme_is_short() -> None:
 
 @needs("pytorch")
 @pytest.mark.skipif(not (ROOT / "Makefile").exists(), reason="needs the source tree")
+@pytest.mark.connects("anywhere")  # it installs what is missing
 def test_make_train_works(tmp_path: Path) -> None:
     flags = " ".join([*SMALL, "--output", str(tmp_path / "made")])
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"

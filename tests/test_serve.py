@@ -22,7 +22,7 @@ import sys
 import threading
 import time
 import zlib
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -53,6 +53,7 @@ from tests.browser import BROWSER, difference
 for package in PACKAGES:
     pytest.importorskip(package)
 
+pytestmark = pytest.mark.connects("here")
 RANDOM = np.random.default_rng(0)
 PICTURE = RANDOM.integers(0, 256, (28, 28), np.uint8)
 PHOTO = RANDOM.integers(0, 256, (33, 40, 3), np.uint8)
@@ -100,6 +101,7 @@ class Client:
     def close(self) -> None:
         self.engine.close()
         self.decoders.shutdown()
+        self.app.children.close()
         self.runner.close()
 
     def run(self, work: Awaitable[Any]) -> Any:
@@ -865,7 +867,7 @@ def test_stopping(shipped: Client) -> None:
 
 
 @contextlib.contextmanager
-def listening(limits: Limits) -> Iterator[int]:
+def listening(limits: Limits, say: Callable[[str], None] = lambda line: None) -> Iterator[int]:
     """A service at a port, in a thread of this process."""
     from netinnet.serve.app import App
     from netinnet.serve.meters import Meters
@@ -882,7 +884,7 @@ def listening(limits: Limits) -> Iterator[int]:
         app = App(Catalog([], 1), engine, decoders, access("127.0.0.1"), limits, meters)
         with socket.socket() as listener:
             listener.bind(("127.0.0.1", 0))
-            made = server(app, limits, lambda line: None)
+            made = server(app, limits, say)
             task = asyncio.create_task(made.serve(sockets=[listener]))
             while not made.started:
                 await asyncio.sleep(0)
@@ -892,6 +894,7 @@ def listening(limits: Limits) -> Iterator[int]:
             await task
         engine.close()
         decoders.shutdown()
+        app.children.close()
 
     thread = threading.Thread(target=lambda: asyncio.run(live()))
     thread.start()
@@ -1095,7 +1098,10 @@ def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
     [
         (["missing.safetensors"], "missing.safetensors: no such model file"),
         (["--port", "70000"], "--port is a number from 0 to 65535, got 70000"),
-        (["--host", "no such host"], "--host no such host: cannot listen there"),
+        pytest.param(
+            *(["--host", "no such host"], "--host no such host: cannot listen there"),
+            marks=pytest.mark.connects("anywhere"),
+        ),
         (["--token", " "], "--token is empty"),
         (["--allow-host", "a.example:80"], "--allow-host is a name without port or slash"),
         (["--allow-origin", "a.example"], "--allow-origin is a site as in https://example.org"),

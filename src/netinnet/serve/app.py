@@ -19,6 +19,7 @@ from urllib.parse import parse_qsl
 from netinnet.serve import front, openapi
 from netinnet.serve.body import Body, Gone, Message, Receive
 from netinnet.serve.catalog import Catalog, Say, Served
+from netinnet.serve.children import Children
 from netinnet.serve.decoding import RAW, Part, decode
 from netinnet.serve.engine import Engine, Outcome, Question
 from netinnet.serve.guard import NO_SNIFFING, NO_STORE, Access
@@ -105,7 +106,7 @@ class App:
     Attributes:
         catalog: The models.
         engine: What computes.
-        decoders: The threads that decode pictures.
+        decoders: The threads that decode pictures, or wait for a child that does.
         access: Who may ask.
         limits: What a request may take.
         meters: What is measured.
@@ -130,6 +131,7 @@ class App:
     """What answers, by path and method."""
 
     def __post_init__(self) -> None:
+        self.children = Children(self.limits)
         self.meters.under_way.set_function(lambda: self.under_way)
         gets = {
             "/": self.page,
@@ -245,7 +247,7 @@ class App:
             def work() -> None:
                 began = time.perf_counter()
                 try:
-                    question.arrays = decode(parts, channels, self.limits)
+                    question.arrays = self.children.decode(parts, channels)
                     self.meters.decode_seconds.observe(time.perf_counter() - began)
                     self.engine.ask(question, wait=True)
                 except Exception as error:  # noqa: BLE001 - it is raised where the answer is awaited

@@ -63,7 +63,8 @@ def decode(parts: Sequence[Part], channels: int, limits: Limits) -> list[Picture
         >>> decode([Part(RAW, bytes(784), shape="28,28,1")], 1, Limits())[0].shape
         (1, 28, 28, 1)
     """
-    arrays, count = [], 0
+    arrays: list[Pictures] = []
+    count = values = 0
     try:
         for part in parts:
             reader = READERS.get(part.kind)
@@ -73,6 +74,10 @@ def decode(parts: Sequence[Part], channels: int, limits: Limits) -> list[Picture
                 few = f"more than {limits.max_pictures} pictures; send fewer at a time"
                 raise Problem(413, few)
             arrays.append(as_channels(array, channels))
+            values += arrays[-1].size
+            if values > limits.values_at_once:
+                most = f"{limits.values_at_once:,} values"
+                raise Problem(413, f"all pictures together have more than {most}; send fewer")
     except pictures.TooLarge as error:
         raise Problem(413, str(error)) from error
     except ImageError as error:

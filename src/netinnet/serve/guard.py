@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -24,6 +25,7 @@ NO_SNIFFING: Headers = [(b"x-content-type-options", b"nosniff")]
 """For every answer: it is what its content type says."""
 NO_STORE: Headers = [(b"cache-control", b"no-store")]
 """For answers that are no page."""
+_HOST = re.compile(r"(\[[^\[\]]*\]|[^:\[\]]*)(:[0-9]*)?", re.ASCII)
 _OWN_PAGES: Headers = [(b"cross-origin-resource-policy", b"same-origin")]
 _CHALLENGE: Headers = [(b"www-authenticate", b'Basic realm="nin serve", charset="UTF-8"')]
 
@@ -49,7 +51,8 @@ class Access:
         hosts = [value for name, value in headers if name == b"host"]
         if len(hosts) != 1:
             raise Problem(400, "a request has one Host header")
-        if (host := _without_port(hosts[0].decode("latin-1").lower())) not in self.hosts:
+        host = hosts[0].decode("latin-1").strip(" \t").lower()
+        if _without_port(host) not in self.hosts:
             shown = host if host.isascii() and host.isprintable() else "that"
             raise Problem(421, f"this is not {shown[:100]}; --allow-host adds a name")
         if method == "OPTIONS" and self.allows(headers):
@@ -125,6 +128,6 @@ def _bracketed(host: str) -> str:
 
 
 def _without_port(host: str) -> str:
-    if host.startswith("["):
-        return host.partition("]")[0] + "]"
-    return host.partition(":")[0]
+    """A Host header's name; the whole where it is none, which then is no name of ours."""
+    found = _HOST.fullmatch(host)
+    return found[1] if found else host

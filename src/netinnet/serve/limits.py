@@ -22,6 +22,7 @@ class Limits:
         max_batch: Most pictures computed in one batch.
         head_seconds: Seconds within which a request's headers must arrive.
         body_seconds: Seconds within which its body must arrive.
+        decode_seconds: Seconds that decoding a request's pictures may take.
         idle_seconds: Seconds after which a connection without a request is closed.
         stop_seconds: Seconds that the requests under way may take after a signal to stop.
     """
@@ -35,6 +36,7 @@ class Limits:
     max_batch: int = 32
     head_seconds: float = 5.0
     body_seconds: float = 20.0
+    decode_seconds: float = 20.0
     idle_seconds: float = 20.0
     stop_seconds: float = 30.0
 

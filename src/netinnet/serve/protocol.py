@@ -13,7 +13,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
 from uvicorn.server import Server
 
 from netinnet.serve.limits import Limits
@@ -21,6 +25,8 @@ from netinnet.serve.problems import Problem, busy
 
 MAX_HEAD = 32_768
 """Most bytes of a request's head."""
+MAX_PIPELINE = 128
+"""Most requests that wait on a connection for the one in front of them to be answered."""
 LINGER_SECONDS = 1.0
 """How long what still comes is thrown away, for a client that is refused to read why."""
 
@@ -39,8 +45,12 @@ class Protocol(HttpToolsProtocol):
         self._has_body = True
         """Whether the newest request's body has come."""
         self._is_refused = False
+        self._running: RequestResponseCycle | None = None
+        """The request that is answered; those behind it, in the pipeline, wait."""
         self._timer: asyncio.TimerHandle | None = None
         self._unsent = 0
+        self._taking: asyncio.TimerHandle | None = None
+        """Runs while answers lie ready that the client has not taken."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -51,6 +61,9 @@ class Protocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._came()
+        if self._taking is not None:
+            self._taking.cancel()
+        self._give_up()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -70,6 +83,8 @@ class Protocol(HttpToolsProtocol):
                 self._expect("head", self.limits.head_seconds)
 
     def on_message_begin(self) -> None:
+        if len(self.pipeline) >= MAX_PIPELINE:
+            raise ValueError("pipeline")
         super().on_message_begin()
         self._head_size = 0
 
@@ -83,15 +98,45 @@ class Protocol(HttpToolsProtocol):
         self._came()
         self._has_body = False
         super().on_headers_complete()
+        if not self.pipeline:
+            self._running = self.cycle
 
     def on_message_complete(self) -> None:
         self._came()
         self._has_body, self._head_size = True, 0
         super().on_message_complete()
 
+    def on_response_complete(self) -> None:
+        if self.pipeline:
+            self._running = self.pipeline[-1][0]  # it is started now
+        super().on_response_complete()
+
     def send_400_response(self, msg: str) -> None:
-        too_large = self._head_size > MAX_HEAD
-        self._refuse(_head_too_large() if too_large else Problem(400, "this is not HTTP/1.1"))
+        if len(self.pipeline) >= MAX_PIPELINE:
+            self._refuse(busy(f"more than {MAX_PIPELINE} requests wait on this connection"))
+        elif self._head_size > MAX_HEAD:
+            self._refuse(_head_too_large())
+        else:
+            self._refuse(Problem(400, "this is not HTTP/1.1"))
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._taking = self.loop.call_later(
+            self.limits.idle_seconds, self._is_taken, self.transport.get_write_buffer_size()
+        )
+
+    def resume_writing(self) -> None:
+        if self._taking is not None:
+            self._taking.cancel()
+        super().resume_writing()
+
+    def _is_taken(self, before: int) -> None:
+        """End the connection of a client that takes nothing of the answers that lie ready."""
+        unsent = self.transport.get_write_buffer_size()
+        if unsent >= before:
+            self.transport.abort()
+        else:
+            self._taking = self.loop.call_later(self.limits.idle_seconds, self._is_taken, unsent)
 
     def timeout_keep_alive_handler(self) -> None:
         """Close an idle connection; at once where nobody takes the answer that lies ready."""
@@ -123,13 +168,23 @@ class Protocol(HttpToolsProtocol):
         self._timer = None
         self._refuse(Problem(408, f"the request's {what} has not come within {seconds:g} s"))
 
+    def _give_up(self) -> None:
+        """Tell the application that nobody waits for what it answers, nor for what comes then."""
+        if self._running is not None:
+            self._running.disconnected = True
+            self._running.message_event.set()
+        self.pipeline.clear()
+
     def _refuse(self, problem: Problem) -> None:
         """Answer without asking the application, and close."""
         self._is_refused = True
         self._came()
-        if self._is_answering and self.cycle.response_started:
-            self.transport.close()
+        running = self._running
+        if running is not None and running.response_started and not running.response_complete:
+            self.transport.close()  # when it has been sent, which may be never
+            self._timer = self.loop.call_later(self.limits.idle_seconds, self.transport.abort)
             return
+        self._give_up()  # nothing is sent behind this
         body = problem.body
         head = [STATUS_LINE[problem.status], b"content-type: application/json\r\n"]
         head += [b"%b: %b\r\n" % pair for pair in problem.headers]

@@ -212,6 +212,7 @@ class _Service:
             http.should_exit, http.force_exit = True, self.is_cut
             await serving
         decoders.shutdown(wait=False, cancel_futures=True)
+        app.children.close()
         if not self.is_cut:
             engine.close()
 

@@ -92,6 +92,11 @@ def job(study: Path, arm: str, recipe: Recipe, network: Network) -> Job:
     return Job(arm, recipe.seed, recipe, network, folder)
 
 
+def study_of(job: Job) -> Path:
+    """The folder of the study that a run belongs to."""
+    return job.folder.parents[2]
+
+
 @dataclass(frozen=True)
 class Plan:
     """A study of arms over seeds, before it is run.

@@ -27,7 +27,7 @@ from netinnet.studies.plan import AnyPlan, Job, Plan
 from netinnet.studies.workers import Workers, workers_for
 from netinnet.studies.workload import Workload
 from netinnet.training import run as runs
-from netinnet.training.claim import claimed
+from netinnet.training.claim import check_inside, claimed
 from netinnet.training.events import Event
 from netinnet.training.interruption import Interrupted, StopRequest, stop_request
 from netinnet.training.listening import Listener, write_report
@@ -170,6 +170,7 @@ class Scheduler:
 
     def _start(self, job: Job) -> None:
         run = Run(job.folder)
+        check_inside(run.folder, plans.study_of(job))
         if not run.recipe_file.exists():
             runs.create(job.recipe, job.network, job.folder, self.data[job.recipe.dataset])
         elif run.recipe() != job.recipe:

@@ -117,6 +117,7 @@ class Workers:
 def _opened(log: Path) -> IO[str]:
     with writing(log):
         log.parent.mkdir(parents=True, exist_ok=True)
+        log.unlink(missing_ok=True)  # a link would be written through
         return log.open("w", encoding="utf-8")
 
 

@@ -45,14 +45,28 @@ class Claim:
             )
 
 
+def check_inside(place: Path, folder: Path) -> None:
+    """Raise NetinnetError where a path below a folder leads out of it by a link.
+
+    What is written there would be written elsewhere: a run may have come from somebody else.
+    """
+    if not Path(os.path.realpath(place)).is_relative_to(os.path.realpath(folder)):
+        raise NetinnetError(
+            f"{place}: leads out of its folder by a link, and would be written to; put there what "
+            f"it leads to, or make the whole folder a link"
+        )
+
+
 @contextlib.contextmanager
 def claimed(folder: Path) -> Iterator[Claim]:
     """Keep other processes from training in a folder.
 
     A lock of the system's, which a kill frees, tells apart those of one machine, and of others
     where the file system carries locks. Elsewhere the lock's age tells: its holder touches it.
-    Raises NetinnetError where another process holds it.
+    Raises NetinnetError where another process holds it, or something in it is a link out of it.
     """
+    for place in folder.iterdir() if folder.is_dir() else ():
+        check_inside(place, folder)
     try:
         import fcntl
     except ImportError:  # Windows
