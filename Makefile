@@ -24,6 +24,11 @@ LOCK ?=
 # As many tests at a time as there are cores, each in the process that is free next; what several
 # need is made once (made_once in tests/conftest.py).
 AT_ONCE := -n auto --dist worksteal --durations 10
+# What has to do with a framework. The rest runs in the first environment, and with the lowest
+# versions of its libraries in `make test-lowest`.
+MXNET_TESTS := $(patsubst %,tests/test_%.py,any_network book book_edition1 chapter_docs convert fit \
+	frameworks layers mxnet network of_0_1_0 onnx optimizer own_networks own_pictures resources \
+	rewrite rollback weights)
 LOWEST_VENV := .venv-lowest
 LOWEST_BIN := $(LOWEST_VENV)/bin
 # These start processes that train.
@@ -41,17 +46,19 @@ train: $(STAMP)-train$(if $(LOCK),-locked)
 	$(BIN)/nin train $(TRAIN_FLAGS)
 	@echo "The command is $(BIN)/nin; after 'source $(BIN)/activate' it is nin."
 
-# Both environments first: the first one's tests also ask MXNet's for its numbers.
-test: $(STAMP)-test
-	@if $(HAS_MXNET_PYTHON); then $(MAKE) --no-print-directory $(MXNET_STAMP); \
-	else echo "The tests with MXNet are left out. $(NO_MXNET_PYTHON)."; fi
+# Both environments first, the larger part of them side by side (but not the two installations of
+# this folder): the first one's tests also ask MXNet's for its numbers.
+test: $(STAMP)-train
+	@if $(HAS_MXNET_PYTHON); then $(MAKE) --no-print-directory -j2 $(STAMP)-test $(MXNET_STAMP); \
+	else echo "The tests with MXNet are left out. $(NO_MXNET_PYTHON)."; \
+	$(MAKE) --no-print-directory $(STAMP)-test; fi
 	$(BIN)/python -m pytest $(AT_ONCE)
 	@if $(HAS_MXNET_PYTHON); then $(MAKE) --no-print-directory test-mxnet; fi
 
 test-mxnet:
 	@$(HAS_MXNET_PYTHON) || { echo "$(NO_MXNET_PYTHON)." >&2; exit 2; }
 	@$(MAKE) --no-print-directory $(MXNET_STAMP)
-	$(MXNET_BIN)/python -m pytest $(AT_ONCE)
+	$(MXNET_BIN)/python -m pytest $(AT_ONCE) $(MXNET_TESTS)
 
 test-slow: $(STAMP)-test
 	$(BIN)/python -m pytest -m slow

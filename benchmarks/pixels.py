@@ -16,11 +16,15 @@ from __future__ import annotations
 
 import argparse
 import base64
+import http.client
 import importlib.util
 import io
+import json
 import shutil
+import subprocess
 import sys
 import tarfile
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
@@ -219,6 +223,38 @@ def browser(precision: str) -> Callable[[Model], Engine]:
     return open_page
 
 
+def service(model: Model) -> Engine:
+    """`nin serve`, sent a PNG a picture. Its answers have class maps; their means are logits."""
+    folder = tempfile.TemporaryDirectory()
+    file = Path(folder.name) / "served.safetensors"
+    weights.save(file, model)
+    words = [sys.executable, "-m", "netinnet", "serve", str(file), "--port", "0", "--threads", "1"]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    address = process.stdout.readline().split("/")[2]
+    connection = http.client.HTTPConnection(address, timeout=60)
+
+    def logits(picture: Pictures) -> list[Any]:
+        png = io.BytesIO()
+        Image.fromarray(picture[..., 0] if picture.shape[2] == 1 else picture).save(png, "PNG")
+        target, kind = "/v1/predict?maps=1", {"Content-Type": "image/png"}
+        connection.request("POST", target, png.getvalue(), kind)
+        maps = json.load(connection.getresponse())["pictures"][0]["class_maps"]
+        return [np.mean(maps[name]) for name in model.network.classes]
+
+    def compute(images: Pictures) -> Logits:
+        return np.array([logits(picture) for picture in images], np.float32)
+
+    def close() -> None:
+        connection.close()
+        process.terminate()
+        process.communicate(timeout=30)
+        folder.cleanup()
+
+    compute.close = close  # type: ignore[attr-defined]
+    return compute
+
+
 class Runtime(NamedTuple):
     """A way from pictures to logits."""
 
@@ -241,6 +277,7 @@ RUNTIMES = {
     "OpenVINO": Runtime(openvino, "openvino"),
     "plain graph, onnxruntime": Runtime(plain_graph, "onnxruntime"),
     "plain graph, OpenCV": Runtime(opencv, "cv2"),
+    "HTTP": Runtime(service, "uvicorn", most=300),
     "page in Chromium, float32": Runtime(browser("float32"), "playwright", 1e-4),
     "page in Chromium, float16": Runtime(browser("float16"), "playwright", 5e-3),
     **{

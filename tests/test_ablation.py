@@ -38,16 +38,30 @@ def finished(arm: str, seed: int, accuracy: float) -> Outcome:
 
 ARMS = {
     "nin": [
-        *("baseline", "pointwise=0", "pointwise=1", "pointwise=3", "last-step=128-32"),
+        *("baseline", "pointwise=0", "pointwise=1", "pointwise=3", "inner=3", "last-step=128-32"),
         *("dropout=0.0", "logits-relu=no", "head=dense", "head=dense-dropout"),
     ],
     "nin-small": [
-        *("baseline", "pointwise=0", "pointwise=1", "pointwise=3", "last-step=10-10"),
-        *("last-step=32-16", "dropout=0.5", "logits-relu=yes", "head=dense", "head=dense-dropout"),
+        *("baseline", "pointwise=0", "pointwise=1", "pointwise=3", "inner=3"),
+        *(
+            "last-step=10-10",
+            "last-step=32-16",
+            "dropout=0.5",
+            "logits-relu=yes",
+            "head=dense",
+            "head=dense-dropout",
+        ),
     ],
     "nin-mnist": [
-        *("baseline", "pointwise=0", "pointwise=1", "pointwise=3", "last-step=10-10"),
-        *("last-step=32-16", "dropout=0.0", "logits-relu=no", "head=dense", "head=dense-dropout"),
+        *("baseline", "pointwise=0", "pointwise=1", "pointwise=3", "inner=3"),
+        *(
+            "last-step=10-10",
+            "last-step=32-16",
+            "dropout=0.0",
+            "logits-relu=no",
+            "head=dense",
+            "head=dense-dropout",
+        ),
     ],
 }
 

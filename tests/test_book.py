@@ -352,16 +352,16 @@ def test_environment_variable_is_checked(
     monkeypatch.setenv(variable, value)
     with pytest.raises(NetinnetError) as caught:
         _common.limit(variable)
-    assert str(caught.value) == f"{variable} is '{value}'; a whole number from 1 would be right"
+    assert str(caught.value) == f"{variable} must be a whole number from 1, got '{value}'"
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((0, None), "batch_size is 0; a whole number from 1 to 60,000 would be right"),
-        ((1.5, None), "batch_size is 1.5; a whole number from 1 to 60,000 would be right"),
-        ((128, 0), "resize is 0; a whole number from 1 to 4,096 would be right"),
-        ((128, (96, 96)), "resize is (96, 96); a whole number from 1 to 4,096 would be right"),
+        ((0, None), "batch_size must be a whole number from 1 to 60,000, got 0"),
+        ((1.5, None), "batch_size must be a whole number from 1 to 60,000, got 1.5"),
+        ((128, 0), "resize must be a whole number from 1 to 4,096, got 0"),
+        ((128, (96, 96)), "resize must be a whole number from 1 to 4,096, got (96, 96)"),
     ],
 )
 def test_sizes_are_checked(arguments: tuple[Any, Any], message: str) -> None:
@@ -373,10 +373,10 @@ def test_sizes_are_checked(arguments: tuple[Any, Any], message: str) -> None:
 @pytest.mark.parametrize(
     ("epochs", "rate", "message"),
     [
-        (0, 0.1, "num_epochs is 0; a whole number from 1 would be right"),
-        (1, 0.0, "lr is 0.0; a learning rate above 0 would be right, such as 0.1"),
-        (1, "0.1", "lr is '0.1'; a learning rate above 0 would be right, such as 0.1"),
-        (1, float("nan"), "lr is nan; a learning rate above 0 would be right, such as 0.1"),
+        (0, 0.1, "num_epochs must be a whole number from 1, got 0"),
+        (1, 0.0, "lr must be a learning rate above 0, as in 0.1, got 0.0"),
+        (1, "0.1", "lr must be a learning rate above 0, as in 0.1, got '0.1'"),
+        (1, float("nan"), "lr must be a learning rate above 0, as in 0.1, got nan"),
     ],
 )
 def test_training_is_checked(epochs: int, rate: Any, message: str) -> None:
@@ -390,12 +390,12 @@ def test_divergence_is_an_error() -> None:
         Fake([[1, 1, 1]], [[float("nan"), 1, 1]]).train(1)
     assert str(caught.value) == (
         "the training diverged at step 2 of epoch 1: its numbers are no longer finite; "
-        "a smaller lr would be right"
+        "use a smaller lr"
     )
 
 
 def test_no_batch_is_an_error() -> None:
-    with pytest.raises(DataError, match="an iterator gave no batch; one at least would be right"):
+    with pytest.raises(DataError, match="an iterator gave no batch; it must give at least one"):
         Fake().train(1)
 
 
@@ -406,7 +406,7 @@ def test_tensorflow_takes_a_function(tmp_path: Path) -> None:
         "except Exception as error:\n    print(error)\n"
     )
     assert run("tensorflow", code, tmp_path, examples=1) == (
-        "net_fn is a network; the function that builds it would be right: def net(): return …\n"
+        "net_fn must be the function that builds the network: def net(): return …\n"
     )
 
 

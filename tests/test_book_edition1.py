@@ -121,7 +121,9 @@ def test_chapters_run_with_one_import_changed(
     changed = float(re.findall(r"^changed by ([\d.]+)$", printed, re.M)[0])
     assert 0.005 < changed <= 0.0101, printed
     if framework == "mxnet":
-        assert "Linear has no weights yet; self.net.initialize(init.Xavier()) in its" in printed
+        assert (
+            "Linear has no weights yet; call self.net.initialize(init.Xavier()) in its" in printed
+        )
     elif framework != "tensorflow":
         assert "num_gpus is 1: there is no GPU, the CPU trains" in printed
 
@@ -366,6 +368,7 @@ def test_fashion_mnist_gives_pictures(d2l: Any) -> None:
         data.val[16]
     assert d2l.FashionMNIST(resize=30).train[0][0].shape == (1, 30, 30)
     assert data.hparams == {"batch_size": 5, "resize": (30, 40)}
+    assert (data.root, data.num_workers) == ("../data", 4)
     assert data.text_labels(torch.tensor([0, 1])) == ["t-shirt", "trouser"]
 
 
@@ -409,11 +412,11 @@ def test_a_picture_is_shown_in_a_notebook_only(monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"max_epochs": 0}, "max_epochs is 0; a whole number from 1 would be right"),
-        ({"num_gpus": -1}, "num_gpus is -1; a whole number from 0 would be right"),
+        ({"max_epochs": 0}, "max_epochs must be a whole number from 1, got 0"),
+        ({"num_gpus": -1}, "num_gpus must be a whole number from 0, got -1"),
         (
             {"gradient_clip_val": math.nan},
-            "gradient_clip_val is nan; a largest norm, or 0 for none, would be right",
+            "gradient_clip_val must be the largest norm, or 0 for no limit, got nan",
         ),
     ],
 )
@@ -426,9 +429,9 @@ def test_trainer_is_checked(arguments: dict[str, Any], message: str) -> None:
 @pytest.mark.parametrize(
     ("resize", "message"),
     [
-        ((28, 0), "resize is 0; a whole number from 1 to 4,096 would be right"),
-        ((1, 2, 3), "resize is (1, 2, 3); (height, width) would be right"),
-        ("28", "resize is '28'; a whole number from 1 to 4,096 would be right"),
+        ((28, 0), "resize must be a whole number from 1 to 4,096, got 0"),
+        ((1, 2, 3), "resize must be (height, width), got (1, 2, 3)"),
+        ("28", "resize must be a whole number from 1 to 4,096, got '28'"),
     ],
 )
 def test_size_is_checked(resize: Any, message: str) -> None:
@@ -461,11 +464,17 @@ def mistakes(d2l: Any, linear: Any) -> dict[str, tuple[Any, Any]]:
 
     data = d2l.FashionMNIST(batch_size=16)
     return {
-        "fit's model is a Sequential; a d2l.Classifier would be right": (nn.Sequential(), data),
-        "fit's data is an int; a d2l.DataModule would be right": (linear(), 3),
-        "the step has not called the model; Y_hat = self": (Silent(), data),
-        "NoRate has no lr; self.save_hyperparameters() in a con": (NoRate(), data),
-        "lr is -1; a learning rate above 0 would be right": (linear(lr=-1), data),
+        "fit's model must be a d2l.Classifier, as in class Net(d2l.Classifier), got a Sequential": (
+            nn.Sequential(),
+            data,
+        ),
+        "fit's data must be a d2l.DataModule, as in d2l.FashionMNIST(batch_size=128), got an int": (
+            linear(),
+            3,
+        ),
+        "the step must call the model, as in Y_hat = self": (Silent(), data),
+        "NoRate has no lr; call self.save_hyperparameters() in a con": (NoRate(), data),
+        "lr must be a learning rate above 0, as in 0.1, got -1": (linear(lr=-1), data),
         "the network's output is 16×1×28×28 for labels of 16; n×": (Map(), data),
         "NoData has no get_dataloader": (linear(), NoData()),
     }
@@ -477,18 +486,42 @@ def test_fit_is_checked(d2l: Any, linear: Any) -> None:
             d2l.Trainer(max_epochs=1).fit(model, data)
 
 
+@pytest.mark.usefixtures("short")
+def test_keras_does_not_know_a_plain_variable() -> None:
+    tf = pytest.importorskip("tensorflow")
+    from netinnet.book import tensorflow as d2l
+
+    class Scratch(d2l.Classifier):  # type: ignore[misc]
+        def __init__(self, lr: float = 0.1) -> None:
+            super().__init__()
+            self.save_hyperparameters()
+            self.w = tf.Variable(tf.zeros((784, 10)))
+
+        def forward(self, x: Any) -> Any:
+            return tf.reshape(x, (-1, 784)) @ self.w
+
+    with pytest.raises(NetinnetError, match="Scratch has no weights to train: Keras 3 knows"):
+        d2l.Trainer(max_epochs=1).fit(Scratch(), d2l.FashionMNIST())
+
+
 def test_module_is_checked(d2l: Any, linear: Any) -> None:
     import torch
 
     model = linear()
     with pytest.raises(NetinnetError, match=r"plot\('ppl', …\) can't be drawn here; Trainer.fit"):
         model.plot("ppl", 1.0, train=True)
+    with pytest.raises(NetinnetError, match=r"no board here: Trainer\.fit draws"):
+        model.board.yscale = "log"
+    with pytest.raises(NetinnetError, match="get_tensorloader is not here: give get_dataloader"):
+        d2l.DataModule().get_tensorloader((), train=True)
     model.net = torch.nn.Linear(784, 10)
-    with pytest.raises(NetinnetError, match=r"layers of self\.net, and Linear lists none; a Seq"):
+    with pytest.raises(
+        NetinnetError, match=r"layers of self\.net, and Linear lists none; use a Seq"
+    ):
         model.layer_summary((1, 784))
     with pytest.raises(NotImplementedError, match=r"Module has no loss\(Y_hat, Y\)"):
         d2l.Module().loss(0, 0)
-    with pytest.raises(NetinnetError, match="there is no class 10; 0 to 9 would be right"):
+    with pytest.raises(NetinnetError, match="a class must be from 0 to 9, got 10"):
         d2l.FashionMNIST().text_labels([10])
 
 
@@ -504,6 +537,8 @@ def test_module_is_checked(d2l: Any, linear: Any) -> None:
             "ProgressBoard",
             "edition 1.0 has it, here train_ch6 and Trainer.fit draw the curve themselves",
         ),
+        ("randn", "PyTorch and MXNet have it here, this framework's own is to be called"),
+        ("reduce_mean", "the book has it, here the framework's own is to be called"),
         (
             "init_cnn",
             "PyTorch, TensorFlow and MXNet have it here, a Flax layer takes "

@@ -210,7 +210,7 @@ def test_more_epochs_of_a_finished_run(folder: Path, tmp_path: Path) -> None:
 def test_more_epochs_of_what() -> None:
     result = nin("train", "--more-epochs", "2")
     assert result.returncode == 2
-    assert "--more-epochs goes on from a finished run: name it with --resume RUN" in result.stderr
+    assert "--more-epochs continues a finished run: name it with --resume RUN" in result.stderr
 
 
 @given(

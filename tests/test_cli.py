@@ -80,7 +80,7 @@ MISTAKES = {
     "missing run": (["train", "--resume", "nowhere"], "nowhere: no such run folder"),
     "resume with field": (
         ["train", "--resume", "nowhere", "--seed", "1"],
-        "--resume goes on with the run's own recipe; leave out --seed",
+        "--resume uses the run's own recipe; leave out --seed",
     ),
     "missing model": (["evaluate", "nowhere"], "nowhere: no such model file"),
     "folder without model": (["evaluate", "."], "no model in this folder"),

@@ -58,6 +58,13 @@ def test_help_shows_the_names_that_are_checked(
         assert f"[{' | '.join(names)}]" in text
 
 
+def test_help_of_a_topic(capsys: pytest.CaptureFixture[str]) -> None:
+    assert shown(capsys, "help", "data") == shown(capsys, "data", "--help")
+    assert shown(capsys, "help").startswith(shown(capsys, "--help"))
+    assert run(["help", "network"]) == 2
+    assert "unknown topic 'network' (did you mean 'networks'?)" in capsys.readouterr().err
+
+
 def test_help_of_summary_shows_its_names(capsys: pytest.CaptureFixture[str]) -> None:
     for command in ("summary", "resources"):
         text = shown(capsys, command, "--help")

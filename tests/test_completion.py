@@ -32,10 +32,14 @@ def test_a_script_is_written_and_knows_every_command(shell: str, home: Path) -> 
     assert [name for name in names if name not in script.read_text("utf-8")] == []
 
 
-def test_bash_completes_a_command_and_a_flag(home: Path) -> None:
+def test_bash_completes_a_command_a_flag_and_a_topic(home: Path) -> None:
     assert nin("--install-completion", "--shell", "bash").returncode == 0
     source = f"source {home}/.local/share/bash-completion/completions/nin"
-    for words, expected in (("nin expo", "export"), ("nin train --framew", "--framework")):
+    for words, expected in (
+        ("nin expo", "export"),
+        ("nin train --framew", "--framework"),
+        ("nin help reci", "recipes"),
+    ):
         line = words.split()
         asked = f"COMP_WORDS=({words}); COMP_CWORD={len(line) - 1}; _nin; echo ${{COMPREPLY[@]}}"
         done = subprocess.run(

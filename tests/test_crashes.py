@@ -7,6 +7,7 @@ kind; `make crash-test` takes each (docs/reliability.md).
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import random
 import re
@@ -22,7 +23,7 @@ from PIL import Image
 
 from netinnet import weights
 from netinnet.inference import model_files
-from netinnet.training.events import Progress, of_kind
+from netinnet.training.events import Progress, Rollback, of_kind
 from netinnet.training.run import Run
 from tests.conftest import needs
 from tests.crash import disk, training
@@ -71,8 +72,8 @@ class Ground:
         ended = self.crashes.run(["train", "--resume", "run"] if is_run else self.start, root)
         # One that was killed in its last moment has nothing left to do.
         assert ended.status == 0 or "the run is finished" in ended.said, ended.said
-        if at_least and "going on from step" in ended.said:
-            said = ended.said.partition("going on from step ")[2].split()[0]
+        if at_least and "continuing from step" in ended.said:
+            said = ended.said.partition("continuing from step ")[2].split()[0]
             assert int(said) >= at_least
         assert digest(run / "model.safetensors") == self.digest
         names = {path.name for path in run.iterdir()}
@@ -95,7 +96,12 @@ def digest(path: Path) -> str:
 @pytest.fixture(scope="module")
 def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
     folder = tmp_path_factory.mktemp("crashes").resolve()
-    flags = training.make(folder)
+    with undisturbed(folder, training.make(folder)) as ground:
+        yield ground
+
+
+@contextlib.contextmanager
+def undisturbed(folder: Path, flags: list[str]) -> Iterator[Ground]:
     with Crashes(compiled(folder)) as crashes:
         ground = Ground(crashes, folder, flags, [], "")
         ended = crashes.run(ground.start, ground.fresh(), log=folder / "log")
@@ -188,6 +194,20 @@ def check_signals(ground: Ground, every: int, numbers: list[signal.Signals]) -> 
 def test_killed_at_file_operations(ground: Ground) -> None:
     check_kills(ground, SAMPLE)
     check_torn_writes(ground, 13)
+
+
+@pytest.mark.slow
+def test_killed_at_file_operations_of_a_training_that_rolls_back(tmp_path: Path) -> None:
+    flags = training.make(tmp_path)
+    (tmp_path / "net.toml").write_text(training.UNSTABLE)
+    flags += ["--on-nan", "rollback", "--optimizer", "sgd", "--learning-rate", "3"]
+    flags += ["--schedule", "one-cycle", "--warmup", "1", "--momentum", "0", "--no-nesterov"]
+    flags += ["--weight-decay", "0", "--no-horizontal-flip"]
+    flags[flags.index("--epochs") + 1] = "6"
+    with undisturbed(tmp_path, flags) as ground:
+        log = Run(ground.folder / "root/run").events()
+        assert [event.back_to for event in of_kind(log, Rollback)] == [9, 9, 9]
+        check_kills(ground, 5)
 
 
 KILLS = 20

@@ -160,7 +160,7 @@ def test_parse_idx_notices_every_missing_or_extra_byte(data: st.DataObject) -> N
         (b"\0\0\x08\x01\0\0\0\0", "x: IDX of 0 elements, no dimension may be 0"),
         (
             b"\0\0\x08\x02\0\0\0\2\0\0\0\3abcde",
-            "x: 5 bytes behind the IDX header, which promises 2×3 = 6",
+            "x: 5 bytes after the IDX header, which announces 2×3 = 6",
         ),
     ],
 )
@@ -763,8 +763,8 @@ def test_own_package_lists_where_the_systems_do_not_do(apt: Path, tmp_path: Path
             'echo "W: odd" >&2; echo "E: Unable to locate package p" >&2; exit 100',
             "Unable to locate package p",
         ),
-        ("exit 1", "apt-get failed without a word"),
-        ("exit 0", "apt-get brought nothing"),
+        ("exit 1", "apt-get failed and gave no reason"),
+        ("exit 0", "apt-get downloaded nothing"),
         ("echo nonsense > p_1_all.deb", "dpkg-deb cannot unpack p_1_all.deb"),
     ],
 )

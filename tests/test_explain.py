@@ -369,7 +369,7 @@ def test_nothing_is_written_over(photos: Path, capsys: pytest.CaptureFixture[str
     assert explain(picture) == 0
     before = {path: path.read_bytes() for path in Path("explained").iterdir()}
     assert explain(picture) == 2
-    assert "explained/index.html: is there already" in capsys.readouterr().err
+    assert "explained/index.html already exists" in capsys.readouterr().err
     (Path("explained") / "index.html").unlink()
     assert explain(photos / "2.png") == 0
     Path("explained/index.html").unlink()
@@ -426,7 +426,7 @@ def test_more_pictures_than_a_page_holds_are_said(
     ("arguments", "message"),
     [
         (["photos", "--classes", "night"], "unknown class 'night'; known are a/b <script>"),
-        (["photos", "--json", "--npy"], "name the --output for them"),
+        (["photos", "--json", "--npy"], "--grid, --npy and --force need --output"),
         (["empty"], "no picture in empty"),
         (["photos", "--framework", "torhc"], "unknown framework 'torhc'"),
     ],

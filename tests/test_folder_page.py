@@ -87,7 +87,7 @@ def test_a_page_is_not_written_over(photos: Path, tmp_path: Path) -> None:
     page.write_text("mine")
     refused = nin("data", photos, "--output", page)
     assert refused.returncode == 2
-    assert f"{page}: is there already; choose another --output, or write" in refused.stderr
+    assert f"{page} already exists; choose another --output, or replace" in refused.stderr
     assert page.read_text() == "mine"
     assert nin("data", photos, "--output", page, "--force").returncode == 0
     assert page.read_text().startswith("<!DOCTYPE html>")
@@ -121,13 +121,16 @@ def test_a_name_that_is_no_utf8(photos: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["photos", "--force"], "--force is about the page: name the --output for it"),
+        (["photos", "--force"], "--force needs --output"),
         (
             ["arrays", "--output", "p.html"],
             "arrays is not a folder of pictures; leave out --output",
         ),
-        (["mnist", "--model", "run", "--verify"], "--verify, --model: for a folder of pictures"),
-        (["--output", "p.html"], "--output: for a folder of pictures; name it"),
+        (
+            ["mnist", "--model", "run", "--verify"],
+            "--verify, --model: only for a folder of pictures",
+        ),
+        (["--output", "p.html"], "--output: only for a folder of pictures; give its path"),
         (["photos", "--clean"], "nin data --clean goes through the whole cache: give it alone"),
         (["--clean", "--verify"], "nin data --clean goes through the whole cache: give it alone"),
         (["photos", "--model", "none"], "none: no such"),

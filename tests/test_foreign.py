@@ -582,7 +582,7 @@ def test_nothing_is_written_over(shipped: Any, tmp_path: Path) -> None:
     target.write_text("mine")
     done = nin("convert", model_files.shipped(), target)
     assert done.returncode == 2
-    assert "is there already; give another name, or --force to replace it" in done.stderr
+    assert "already exists; give another name, or --force to replace it" in done.stderr
     assert target.read_text() == "mine"
     done = nin("convert", model_files.shipped(), target, "--force")
     assert done.returncode == 0

@@ -18,6 +18,10 @@ from tests.conftest import nin
 GOLDEN = Path(__file__).parent / "golden"
 COMMANDS = {
     "help": ["--help"],
+    "topics": ["help"],
+    "topic-networks": ["help", "networks"],
+    "topic-recipes": ["help", "recipes"],
+    "topic-errors": ["help", "errors"],
     "train-help": ["train", "--help"],
     "predict-help": ["predict", "--help"],
     "calibrate-help": ["calibrate", "--help"],

@@ -44,7 +44,7 @@ from netinnet.networks.network import Block, Network, Preprocessing
 from netinnet.networks.variations import is_nin
 from netinnet.optimizer import Optimizer
 from netinnet.preprocessing import prepare
-from netinnet.weights import Model, Weights, initial
+from netinnet.weights import DIGEST, Model, Weights, initial
 from tests.conftest import FRAMEWORK, needs
 
 # The smallest input that each network takes, where its own would be slow.
@@ -485,11 +485,18 @@ def test_every_form_is_read_back(tmp_path: Path, name: str) -> None:
 def test_nothing_in_the_file_is_run(written: tuple[Path, Model], tmp_path: Path) -> None:
     """The graph's nodes may be anything: description and weights alone are read."""
     path, model = written
-    proto = onnx.load(path)
+    proto = _changed(path)
     del proto.graph.node[:]
     proto.graph.node.append(onnx.helper.make_node("Evil", ["pictures"], ["logits"], domain="evil"))
     (tmp_path / "evil.onnx").write_bytes(proto.SerializeToString())
     _assert_same(model_files.find(tmp_path / "evil.onnx"), model)
+
+
+def _changed(path: Path) -> onnx.ModelProto:
+    """The graph in a file, without the digest: so that it can be changed on purpose."""
+    proto = onnx.load(path)
+    assert proto.metadata_props.pop().key == DIGEST
+    return proto
 
 
 def _tensor(proto: onnx.ModelProto, name: str) -> onnx.TensorProto:
@@ -556,7 +563,7 @@ def test_a_changed_onnx_file_is_refused_in_one_line(
     written: tuple[Path, Model], tmp_path: Path, change: str
 ) -> None:
     apply, message = CHANGES[change]
-    proto = onnx.load(written[0])
+    proto = _changed(written[0])
     apply(proto)
     path = tmp_path / "changed.onnx"
     path.write_bytes(proto.SerializeToString())

@@ -157,7 +157,9 @@ def test_a_block_is_read_back_as_nin_blocks_arguments(block: Block) -> None:
     assert arguments is None or nin_block(**arguments) == block
 
 
-@pytest.mark.parametrize("option", ["logits_relu", "dropout", "pointwise", "narrowing", "head"])
+@pytest.mark.parametrize(
+    "option", ["logits_relu", "dropout", "pointwise", "inner", "narrowing", "head"]
+)
 def test_what_is_no_nin_says_what_it_cannot_have(option: str) -> None:
     layers = (Flatten(), Linear(3))
     own = Network("flat", Shape(1, 4, 4), (Block("a", layers),), tuple("abc"))

@@ -260,7 +260,7 @@ def test_damaged_pictures_are_an_error_that_names_five(troubles: Path) -> None:
         assert done.returncode == 2
         line = done.stderr.splitlines()[-1]
         assert line.startswith("nin: 14 pictures of ")
-        assert line.count("; and 9 more. Mend or remove them, or leave them out with --skip") == 1
+        assert line.count("; and 9 more. Repair or remove them, or leave them out with --skip") == 1
         assert "2/cut.jpg: damaged or truncated picture" in line
 
 
@@ -430,7 +430,7 @@ def test_a_picture_that_changes_meanwhile_is_no_part_of_a_store(tmp_path: Path) 
     folder = fill(tmp_path / "p", {"a": 10, "b": 10})
     loaded = data.load(str(folder))
     picture(5).save(folder / "a/1.png")
-    with pytest.raises(DataError, match=r"a/1.png: changed while the pictures were read; start"):
+    with pytest.raises(DataError, match=r"a/1.png: not what it was when it was looked at; nin"):
         loaded.sized(Shape(3, 8, 8))
     assert not list(picture_store.cache_folder().glob("*store*"))
 

@@ -320,3 +320,39 @@ def test_softmax_is_the_models(opened: Page) -> None:
     logits = np.array([[800.0, 799.0, -5.0]], np.float32)
     got = opened.evaluate("softmax([800, 799, -5], 1)")
     assert np.abs(np.array(got) - softmax(logits)[0]).max() < 1e-6
+
+
+def test_the_page_and_its_worker_answer_alike(opened: Page) -> None:
+    here, there = opened.evaluate(
+        """async () => {
+          const rgba = Uint8ClampedArray.from({ length: 4 * 40 * 30 }, (_, i) => (i * i) % 256);
+          const asks = [asksHere(model), await asksWorker(model)];
+          const answers = asks.map((ask) => ask({ rgba, width: 40, height: 30 }));
+          return (await Promise.all(answers)).map(({ logits }) => Array.from(logits));
+        }"""
+    )
+    assert len(here) == 10
+    assert here == there
+
+
+def test_a_worker_that_cannot_run_the_model_is_none(opened: Page) -> None:
+    assert opened.evaluate("asksWorker({ ...model, kernel: '?' }).then((ask) => ask === null)")
+
+
+@pytest.mark.parametrize("language", ["en", "pt"])
+def test_numbers_are_written_as_the_browser_writes_them(opened: Page, language: str) -> None:
+    got, want = opened.evaluate(
+        """(chosen) => {
+          language = chosen;
+          const values = [0, 0.5, 7, -7.25, 999, 1000, -1234567.891, 103882, 0.999, 12.3456, 1e-9];
+          const theirs = (x, digits) => x.toLocaleString(chosen, { maximumFractionDigits: digits });
+          const share = { style: "percent", maximumFractionDigits: 1 };
+          return [
+            values.map((x) => [number(x), number(x, 1), number(x, 2), percent(x * x)]),
+            values.map((x) => [...[0, 1, 2].map((digits) => theirs(x, digits)),
+              (x * x).toLocaleString(chosen, share)]),
+          ];
+        }""",
+        language,
+    )
+    assert got == want

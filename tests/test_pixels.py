@@ -13,10 +13,10 @@ import pytest
 
 from benchmarks import pixels
 from netinnet.data import datasets
-from netinnet.data.pictures import read
+from netinnet.data.pictures import as_channels, read
 from netinnet.export import check
 
-SLOW = ("TensorFlow", "JAX", "MXNet", "page in Chromium, float16")
+SLOW = ("TensorFlow", "JAX", "MXNet", "page in Chromium, float16", "HTTP")
 
 
 @cache
@@ -71,6 +71,20 @@ def test_fashion_mnist(name: str, fashion_mnist: datasets.Dataset) -> None:
     images = fashion_mnist.test.pictures(np.arange(20))
     model = pixels.models()["nin-small, trained"]
     assert pixels.largest(model, [images], runtime)[0] <= runtime.tolerance
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_picture_is_read_in_the_networks_channels(channels: int) -> None:
+    """The service reads it so, and gets the pixels that everybody gets."""
+    for odd in odd_ones():
+        want = as_channels(read(odd.content), channels)
+        assert np.array_equal(read(odd.content, channels=channels), want), odd.name
+
+
+def test_luma_is_rounded_from_whole_numbers() -> None:
+    values = np.random.default_rng(0).integers(0, 256, (2, 300, 500, 3), np.uint8)
+    want = (values.astype(int) @ [19595, 38470, 7471] + 32768) >> 16
+    assert np.array_equal(as_channels(values, 1)[..., 0], want)
 
 
 def test_a_shifted_pixel_is_found() -> None:

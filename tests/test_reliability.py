@@ -112,7 +112,7 @@ def test_one_wrong_bit_in_a_checkpoint_is_said(stopped: Run, place: int) -> None
     newest.write_bytes(content)
     done = run_nin("train", "--resume", stopped.folder)
     assert done.returncode == 0, done.stderr
-    assert "going on from step 3" in done.stderr + done.stdout
+    assert "continuing from step 3" in done.stderr + done.stdout
     assert "caution: the checkpoint step-00000004.safetensors is damaged" in done.stderr
     assert not newest.exists()
 
@@ -300,9 +300,9 @@ ODD = ["plain", "my run", "-run", "it's", 'a "b"', "$HOME", "[red]", "a\nb", "é
 
 @pytest.mark.parametrize("name", ODD)
 def test_a_command_is_what_a_shell_reads(name: str, tmp_path: Path) -> None:
-    line = printable(f"see {nin('train', '--resume', Path(name))} goes on")
+    line = printable(f"see {nin('train', '--resume', Path(name))} continues")
     assert "\n" not in line
-    words = line.removeprefix("see ").removesuffix(" goes on").removeprefix("nin ")
+    words = line.removeprefix("see ").removesuffix(" continues").removeprefix("nin ")
     script = f"printf '%s\\0' {words}"
     done = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, check=True)
     assert done.stdout.decode().split("\0")[:-1] == [
@@ -315,7 +315,9 @@ def commands(text: str) -> list[list[str]]:
     """The words of each command of ours that goes on with something, in what was printed."""
     found = []
     for part in text.split("nin ")[1:]:
-        words = shlex.split(part.partition(" goes on")[0].partition(" shows")[0].partition("\n")[0])
+        words = shlex.split(
+            part.partition(" continues")[0].partition(" shows")[0].partition("\n")[0]
+        )
         if words[0] in ("train", "reliability", "tune", "evaluate") and len(words) > 1:
             found.append(words)
     return found

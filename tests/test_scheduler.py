@@ -123,7 +123,7 @@ def test_interrupted_runs_stay_open(number: signal.Signals, status: int, tmp_pat
     stop.signal = number
     with pytest.raises(Interrupted) as raised:
         script.run(stop)
-    assert str(raised.value) == "interrupted with nothing done; nin x --resume y goes on"
+    assert str(raised.value) == "interrupted with nothing done; nin x --resume y continues"
     assert raised.value.status == status
     # All are asked to save, once; none is over, and no other one is begun.
     assert script.stops == [None]

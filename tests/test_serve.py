@@ -663,8 +663,8 @@ def test_headers_that_keep_browsers_careful(path: str, shipped: Client) -> None:
 
 
 def test_the_page_may_run_its_own_scripts_only() -> None:
-    page = b"<style>a{}</style><script type=module>run()</script><script src=x></script>"
-    policy = front.policy(page).decode()
+    page = "<style>a{}</style><script type=module>run()</script><script src=x></script>"
+    policy = front.header_policy(page)
     for text in (b"a{}", b"run()"):
         digest = base64.b64encode(hashlib.sha256(text).digest()).decode()
         assert f"'sha256-{digest}'" in policy
@@ -758,7 +758,9 @@ def test_a_changed_file_takes_the_old_ones_place(tmp_path: Path) -> None:
         asked.catalog.refresh()
         assert asked.catalog.models["m"] is old
         (said,) = asked.said
-        assert said.startswith(f"m: not loaded, version {old.version} goes on: {file}: not a safe")
+        assert said.startswith(
+            f"m: not loaded, version {old.version} stays in use: {file}: not a safe"
+        )
         file.unlink()  # gone
         asked.catalog.refresh()
         assert asked.catalog.models["m"] is old
@@ -1083,7 +1085,7 @@ def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
                 slow.sendall(HEAD + b"Content-Length: 100\r\n\r\n")
                 time.sleep(0.2)
                 process.send_signal(signal.SIGINT)
-                assert "once more stops at once" in process.stderr.readline()
+                assert "a second signal stops at once" in process.stderr.readline()
                 process.send_signal(signal.SIGINT)
                 assert process.wait(10) == 130
             assert "nin: stopped before every request was answered" in process.stderr.read()
@@ -1097,7 +1099,7 @@ def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
         (["missing.safetensors"], "missing.safetensors: no such model file"),
         (["--port", "70000"], "--port is a number from 0 to 65535, got 70000"),
         pytest.param(
-            *(["--host", "no such host"], "--host no such host: cannot be listened at"),
+            *(["--host", "no such host"], "--host no such host: cannot listen there"),
             marks=pytest.mark.connects("anywhere"),
         ),
         (["--token", " "], "--token is empty"),

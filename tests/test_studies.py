@@ -498,9 +498,9 @@ def test_finished_runs_are_not_run_again(dying_study: Path, tmp_path: Path) -> N
     assert model.stat().st_mtime_ns == before
     wrong = nin("ablate", "--resume", folder)
     assert wrong.returncode == 2
-    assert "this study goes on with nin reliability --resume" in wrong.stderr
+    assert "this study is continued with nin reliability --resume" in wrong.stderr
     decided = nin("reliability", "--resume", folder, "--epochs", "3")
-    assert "--resume goes on with the study's own plan; leave out --epochs" in decided.stderr
+    assert "--resume uses the study's own plan; leave out --epochs" in decided.stderr
 
 
 @pytest.mark.usefixtures("fashion_mnist")
@@ -512,7 +512,7 @@ def test_a_run_that_fails_is_not_the_end(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     failed, finished = json.loads(done.stdout)["arms"]
     assert failed["failed"] == 1
-    assert "one value a channel" in failed["runs"][0]["reason"]
+    assert "one value per channel" in failed["runs"][0]["reason"]
     assert finished["runs"][0]["state"] == "finished"
     assert "1 failed: batch_size=159, seed 0" in (tmp_path / "study/report.html").read_text()
     alone = nin(
@@ -614,7 +614,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(undisturbed: list[str], tmp_path: Pa
     process.send_signal(signal.SIGINT)
     said, _ = process.communicate(timeout=60)
     assert process.returncode == 130, said
-    assert f"0 of 2 runs done, all saved; nin reliability --resume {folder} goes on" in said
+    assert f"0 of 2 runs done, all saved; nin reliability --resume {folder} continues" in said
     assert "Traceback" not in said
     assert not workers_of(folder)
     for run in folder.glob("runs/*/seed-*"):

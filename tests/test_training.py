@@ -131,13 +131,13 @@ def test_interrupt_saves_and_says_how_to_go_on(
     process.send_signal(number)
     text, _ = process.communicate(timeout=60)
     assert process.returncode == status
-    assert f"saved; nin train --resume {run} goes on" in text
+    assert f"saved; nin train --resume {run} continues it" in text
     assert "Traceback" not in text
     assert isinstance(runs.Run(run).events()[-1], Interrupted)
     assert "interrupted" in (run / "report.html").read_text().lower()
     unfinished = nin("evaluate", run)
     assert unfinished.returncode == 2
-    assert f"nin train --resume {run} goes on with it" in unfinished.stderr
+    assert f"nin train --resume {run} continues it" in unfinished.stderr
 
 
 @pytest.mark.usefixtures("fashion_mnist")
@@ -201,7 +201,7 @@ def test_a_run_belongs_to_one_process_and_one_recipe(tmp_path: Path) -> None:
     [
         (["--validation", "0.001"], "holds out none"),
         (["--validation", "0.999"], "leaves none to train on"),
-        (["--image-size", "4", "--batch-size", "159"], "one value a channel"),
+        (["--image-size", "4", "--batch-size", "159"], "one value per channel"),
     ],
 )
 @pytest.mark.usefixtures("fashion_mnist")
@@ -222,7 +222,7 @@ def test_divergence_is_one_line_and_in_the_log(tmp_path: Path) -> None:
         *("--learning-rate", "900", "--no-logits-relu", "--output", tmp_path / "run"),
     )
     assert done.returncode == 2
-    assert "a learning rate below 900 would be right" in done.stderr
+    assert "use a learning rate below 900" in done.stderr
     assert isinstance(runs.Run(tmp_path / "run").events()[-1], Failed)
 
 

@@ -174,7 +174,7 @@ def test_the_default_space_holds_every_shipped_recipe(name: str) -> None:
         (["--pruner", "medium"], "unknown pruner 'medium' (did you mean 'median'?)"),
         (["--storage", "study.db"], "--storage must be the URL of an SQL database"),
         (["--storage", "postgresql://h:notaport/db"], "--storage must be the URL of an SQL"),
-        (["--storage", "postgresql://u@h/db?password=secret"], "password must not stand behind"),
+        (["--storage", "postgresql://u@h/db?password=secret"], "password must not stand after"),
         (["--storage", "sqlite:////nonexistent/folder/x.db"], "cannot be used"),
         (["--minutes", "nan"], "--minutes must be above 0"),
         (["--minutes", "0"], "--minutes must be above 0"),
@@ -323,7 +323,7 @@ def test_resume_keeps_the_plan(searched: Path, arguments: list[str], words: str)
 def test_other_studies_are_refused(searched: Path, tmp_path: Path) -> None:
     done = nin("reliability", "--resume", searched)
     assert done.returncode == 2
-    assert "this study goes on with nin tune --resume" in done.stderr
+    assert "this study is continued with nin tune --resume" in done.stderr
     done = nin("tune", *TINY, "--search", "dropout=0..0.5", "--output", searched)
     assert done.returncode == 2
     assert "holds another study; choose another --output" in done.stderr
@@ -366,7 +366,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     said, _ = process.communicate(timeout=60)
     assert process.returncode == 130, said
-    assert f"nin tune --resume {folder} goes on" in said
+    assert f"nin tune --resume {folder} continues" in said
     assert "Traceback" not in said
     assert "Interrupted: 1 of 3 trials done" in (folder / "report.html").read_text()
     done = nin("tune", "--resume", folder, "--quiet")
@@ -419,7 +419,7 @@ def test_a_killed_searchers_trial_is_taken_over(
     assert before.state == "running"
     done = nin(*flags, "--output", other)
     assert done.returncode == 0, done.stderr
-    how = "goes on here" if is_reachable else "begins again here"
+    how = "continues here" if is_reachable else "starts again here"
     assert f"trial 0: its searcher is silent; it {how}" in done.stderr
     (after,) = tuning.load(other).trials
     assert (after.state, after.values) == ("finished", before.values)

@@ -117,6 +117,7 @@ OPTIONS: dict[str, tuple[str, dict[str, object], int]] = {
     "one 1×1": ("nin", {"pointwise": 1}, 1_992_166 - (9_312 + 65_792 + 147_840 + 110)),
     "as it is": ("nin", {"pointwise": 2, "head": "gap", "width": 1.0}, 1_992_166),
     "three 1×1": ("nin", {"pointwise": 3}, 1_992_166 + (9_312 + 65_792 + 147_840 + 110)),
+    "3×3 for 1×1": ("nin", {"inner": 3}, 1_992_166 + 16 * (96**2 + 256**2 + 384**2 + 10**2)),
     "gradual": (
         "nin",
         {"narrowing": "128-32"},
@@ -194,6 +195,8 @@ def test_width_scales_what_is_hidden(name: str) -> None:
         ("nin", {"narrowing": "128-0"}, "channel counts joined by hyphens"),
         ("nin", {"narrowing": ""}, "channel counts joined by hyphens"),
         ("nin", {"pointwise": -1}, "pointwise must be at least 0, got -1"),
+        ("nin", {"inner": 2}, "inner must be odd, so that sizes stay, got 2"),
+        ("lenet", {"inner": 3}, "lenet has no option inner"),
         ("nin", {"width": 0.0}, "width must be above 0, got 0"),
         ("nin", {"width": float("inf")}, "width must be above 0, got inf"),
     ],

@@ -78,7 +78,7 @@ def build(
         seed: decides the initial weights, the same in every framework.
         initialisation: `he` or `xavier`.
         options: those of `networks.resolve`: image_size, channels, classes, logits_relu, dropout,
-            pointwise, narrowing, head, width.
+            pointwise, inner, narrowing, head, width.
 
     Returns:
         An `nn.Sequential`, a `keras.Model`, a Flax `nnx.Module` or a Gluon `HybridSequential`.
@@ -293,7 +293,7 @@ def export_model(model: str | Path | Model | None, path: str | Path, **options: 
         and after) of a smaller precision.
 
     Raises:
-        NetinnetError: where the file is there already, options don't go together, int8 has no
+        NetinnetError: where the file already exists, options don't go together, int8 has no
             pictures to measure ranges on, or the export is not the network.
 
     Example:
@@ -324,6 +324,7 @@ def train(
     data_dir: str | Path | None = None,
     listener: Listener | None = None,
     live: bool = False,
+    detect_anomaly: bool = False,
     **changes: Any,
 ) -> Run:
     """Train a recipe and return the finished run.
@@ -342,6 +343,7 @@ def train(
         listener: called with each event of the run, an object of `netinnet.training.events`;
             nothing is printed without one.
         live: draw the learning curve in the notebook while the training goes on.
+        detect_anomaly: if the numbers are no longer finite, name the layer in which that begins.
         changes: values for single fields of the recipe.
 
     Returns:
@@ -369,6 +371,7 @@ def train(
         data_dir=None if data_dir is None else Path(data_dir),
         listener=live_curve.asked_for(live, listener),
         report=html.write,
+        detect_anomaly=detect_anomaly,
     )
 
 
@@ -379,6 +382,7 @@ def resume(
     data_dir: str | Path | None = None,
     listener: Listener | None = None,
     live: bool = False,
+    detect_anomaly: bool = False,
 ) -> Run | Any:
     """Go on with an interrupted run, bit for bit, or with the rest of a study.
 
@@ -389,6 +393,7 @@ def resume(
         listener: called with each event, as that of `train` or of the study; nothing is printed
             without one.
         live: draw a run's learning curve in the notebook.
+        detect_anomaly: as `train` has it, for a run.
 
     Returns:
         The finished run; for a study its table, as the function that began it returns.
@@ -412,6 +417,7 @@ def resume(
         data_dir=None if data_dir is None else Path(data_dir),
         listener=live_curve.asked_for(live, listener),
         report=html.write,
+        detect_anomaly=detect_anomaly,
     )
 
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import base64
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -89,9 +90,13 @@ class Calibration:
 
     def scores(self, logits: Array, features: Array) -> Exact:
         """The score of each row of logits (n×classes) and features (n×features)."""
-        return self.energy * energy(logits, self.temperature) - distance(
-            features, self.means, self.whitening
-        )
+        free = self.energy * energy(logits, self.temperature)
+        return free - distance(features, *self._in_float64)
+
+    @cached_property
+    def _in_float64(self) -> tuple[Exact, Exact]:
+        """Means and whitening, as `distance` would make them anew for each picture."""
+        return self.means.astype(np.float64), self.whitening.astype(np.float64)
 
     def refuses(self, scores: Exact) -> npt.NDArray[np.bool_]:
         """Which scores are below the threshold."""
@@ -100,8 +105,9 @@ class Calibration:
 
     def to_dict(self) -> dict[str, Any]:
         """All but the arrays, as plain data."""
-        values = {**vars(self), "score": SCORE, "ece": list(self.ece)}
-        del values["means"], values["whitening"]
+        names = [field.name for field in fields(self) if field.name not in ("means", "whitening")]
+        values = {name: getattr(self, name) for name in names}
+        values |= {"score": SCORE, "ece": list(self.ece)}
         more = self.counter_examples
         return {**values, "counter_examples": more and vars(more)}
 
@@ -124,7 +130,7 @@ class Calibration:
         try:
             values = json.loads(text)
             if values.pop("score") != SCORE:
-                raise ModelError("its score is one of another version of netinnet")
+                raise ModelError("its score was computed by another version of netinnet")
             classes, size = values.pop("shape")
             code = _CODES[values.pop("numbers", "float32")]
             values["means"] = _unpacked(values["means"], (classes, size), code)
@@ -135,7 +141,7 @@ class Calibration:
             result = cls(**values)
             numbers = [result.temperature, result.energy, result.refuse, result.threshold or 0.0]
             if not (np.isfinite(numbers).all() and result.temperature > 0 and classes > 0):
-                raise ModelError("its numbers can't be")
+                raise ModelError("its numbers are out of range")
         except NetinnetError as error:
             raise ModelError(f"{where}: its calibration is damaged ({error})") from error
         except Exception as error:  # whatever is made of damaged JSON
@@ -230,11 +236,11 @@ def fit_distances(features: Array, labels: Labels) -> tuple[Array, Array]:
     return (means @ whitening).astype(np.float32), whitening
 
 
-def distance(features: Array, means: Array, whitening: Array) -> Exact:
+def distance(features: Array, means: Array | Exact, whitening: Array | Exact) -> Exact:
     """Of each row of features from the nearest mean, in standard deviations within a class."""
     # In float64, the difference is small; so many rows at a time that the memory stays so too.
     whitened = features.astype(np.float64) @ whitening
-    exact = means.astype(np.float64)
+    exact = means.astype(np.float64, copy=False)
     rows = max(1, _DIFFERENCES // exact.size)
     result = np.empty(len(whitened))
     for start in range(0, len(whitened), rows):

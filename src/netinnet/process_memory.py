@@ -12,16 +12,16 @@ _KEPT_BYTES = 64 * 2**20
 _NEVER = 2**31 - 1
 
 
-def keep_freed_memory() -> None:
+def keep_freed_memory(largest: int = _KEPT_BYTES) -> None:
     """Ask glibc to keep freed memory instead of giving it back to the system.
 
     A training step frees and allocates the same arrays again and again; given back, each page must
-    be mapped and cleared anew, a sixth of the time of a small network's step. Arrays above 64 MB
-    still go back: kept, they would fragment and raise the peak of a large network by a quarter.
-    Elsewhere than on glibc this does nothing.
+    be mapped and cleared anew, a sixth of the time of a small network's step. Arrays above
+    `largest` bytes still go back: kept, they would fragment and raise the peak of a large network
+    by a quarter. Elsewhere than on glibc this does nothing.
     """
     # Older versions allow at most 32 MB.
-    for kept in (_KEPT_BYTES, _KEPT_BYTES // 2):
+    for kept in (largest, largest // 2):
         if _mallopt(_M_MMAP_THRESHOLD, kept):
             _mallopt(_M_TRIM_THRESHOLD, _NEVER)
             return

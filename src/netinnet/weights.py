@@ -7,6 +7,7 @@ row, column). Everything is NumPy float32, drawn from a seed, the same for every
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import zlib
@@ -30,6 +31,9 @@ Weights = dict[str, Array]
 
 FORMAT = "netinnet-1"
 """Value of the metadata key `format` in a model file."""
+
+DIGEST = "netinnet-sha256"
+"""Metadata key of the digest of all that a file of tensors holds; files before 0.2.0 have none."""
 
 INITIALISATIONS = ("he", "xavier")
 
@@ -176,14 +180,39 @@ def calibration_of(network: Network, metadata: Mapping[str, str], where: str) ->
 def save_tensors(
     path: Path, tensors: Mapping[str, npt.NDArray[Any]], metadata: dict[str, str]
 ) -> None:
-    """Write named arrays to a safetensors file, atomically.
+    """Write named arrays and a digest of all to a safetensors file, atomically.
 
     The bytes depend on the content alone: equal weights give equal files.
     """
     from safetensors.numpy import save as to_bytes
 
     contiguous = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
-    write_bytes(path, _sorted_header(to_bytes(contiguous, metadata=metadata)))
+    about = {**metadata, DIGEST: _digest(contiguous, metadata)}
+    write_bytes(path, _sorted_header(to_bytes(contiguous, metadata=about)))
+
+
+def _digest(tensors: Mapping[str, npt.NDArray[Any]], metadata: Mapping[str, str]) -> str:
+    """The SHA-256 of all that a file holds: one bit more or less is noticed."""
+    digest = hashlib.sha256()
+    for name in sorted(metadata):
+        digest.update(f"{name}={metadata[name]}\n".encode())
+    for name, array in sorted(tensors.items()):
+        digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def check_digest(
+    tensors: Mapping[str, npt.NDArray[Any]], metadata: Mapping[str, str], where: str
+) -> dict[str, str]:
+    """The metadata without the digest. Raises ModelError where that is not of what was read."""
+    about = {name: text for name, text in metadata.items() if name != DIGEST}
+    if metadata.get(DIGEST) not in (None, _digest(tensors, about)):
+        raise ModelError(
+            f"{where}: damaged, its content is not what was written; take a copy of it "
+            f"(if it was changed on purpose, leave {DIGEST} out of its metadata)"
+        )
+    return about
 
 
 def _sorted_header(data: bytes) -> bytes:
@@ -201,7 +230,10 @@ def _sorted_header(data: bytes) -> bytes:
 
 
 def load_tensors(path: Path) -> tuple[dict[str, npt.NDArray[Any]], dict[str, str]]:
-    """Read arrays and metadata from a safetensors file. Raises ModelError where it can't."""
+    """Read arrays and metadata from a safetensors file, and compare their digest where it has one.
+
+    Raises ModelError where it can't be read or is not what was written.
+    """
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
@@ -217,4 +249,4 @@ def load_tensors(path: Path) -> tuple[dict[str, npt.NDArray[Any]], dict[str, str
             f"{path}: not a safetensors file, or damaged ({error}); "
             f"give a run folder or its model.safetensors"
         ) from error
-    return tensors, metadata
+    return tensors, check_digest(tensors, metadata, str(path))

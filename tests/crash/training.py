@@ -21,6 +21,18 @@ blocks = [
 ]
 """
 
+UNSTABLE = """\
+channels = 1
+size = 8
+classes = 2
+blocks = [
+    { layers = [{ layer = "Conv", channels = 4, kernel = 3 }] },
+    { layers = [{ layer = "Conv", channels = 4, kernel = 3 }] },
+    { layers = [{ layer = "Flatten" }, { layer = "Linear", features = "classes" }], name = "head" },
+]
+"""
+"""Without batch norm and ReLU: its numbers soon overflow where the learning rate is too high."""
+
 
 def arrays(count: int, seed: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
     """Pictures of noise, those of class 1 lighter in their upper half."""

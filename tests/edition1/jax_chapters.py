@@ -41,7 +41,7 @@ class LeNet(d2l.Classifier):
 
 
 @d2l.add_to_class(d2l.Classifier)
-def shapes(self, shape, key=d2l.get_key()):  # noqa: B008
+def shapes(self, shape, key=jax.random.PRNGKey(d2l.get_seed())):  # noqa: B008
     X = jnp.zeros(shape)
     bound = self.clone().bind(self.init(key, X), mutable=["batch_stats"])
     bound(X)

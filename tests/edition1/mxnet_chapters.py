@@ -29,7 +29,10 @@ class LeNet(d2l.Classifier):
 
 @d2l.add_to_class(d2l.Classifier)
 def shapes(self, shape):
-    self.layer_summary(shape)
+    X = d2l.randn(*shape)
+    for layer in self.net:
+        X = layer(X)
+        print(layer.__class__.__name__, "output shape:\t", X.shape)
 
 
 LeNet().shapes((1, 1, 28, 28))

@@ -42,7 +42,7 @@ def limit(variable: str) -> int | None:
     if not text:
         return None
     if not (text.isascii() and text.isdigit() and int(text)):
-        raise NetinnetError(f"{variable} is '{text}'; a whole number from 1 would be right")
+        raise NetinnetError(f"{variable} must be a whole number from 1, got '{text}'")
     return int(text)
 
 
@@ -129,6 +129,4 @@ def check_whole(name: str, value: object, largest: int | None = None, smallest: 
     whole = isinstance(value, int | np.integer) and value >= smallest
     if not whole or (largest is not None and value > largest):  # type: ignore[operator]
         to = "" if largest is None else f" to {largest:,}"
-        raise NetinnetError(
-            f"{name} is {value!r}; a whole number from {smallest}{to} would be right"
-        )
+        raise NetinnetError(f"{name} must be a whole number from {smallest}{to}, got {value!r}")

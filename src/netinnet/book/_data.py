@@ -6,7 +6,7 @@ Imports no framework.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -29,11 +29,26 @@ from netinnet.reports import figures, live
 
 
 class DataModule(HyperParameters):
-    """Data for `Trainer.fit`: a subclass says in `get_dataloader` what its batches are."""
+    """Data for `Trainer.fit`: a subclass says in `get_dataloader` what its batches are.
+
+    `root` and `num_workers` are kept for a subclass that reads or loads files; nothing here does.
+    """
+
+    root: str
+    num_workers: int
+
+    def __init__(self, root: str = "../data", num_workers: int = 4) -> None:
+        self.save_hyperparameters()
 
     def get_dataloader(self, train: bool) -> Loader:
         """The batches of the training pictures, or of those that are held out."""
         raise NotImplementedError(f"{type(self).__name__} has no get_dataloader(train)")
+
+    def get_tensorloader(self, *_: Any, **__: Any) -> NoReturn:
+        """Raises NetinnetError: only edition 1.0's chapters on regression call it."""
+        raise NetinnetError(
+            "get_tensorloader is not here: give get_dataloader(train), which returns batches"
+        )
 
     def train_dataloader(self) -> Loader:
         return self.get_dataloader(train=True)
@@ -57,6 +72,7 @@ class FashionMNIST(DataModule):
     def __init__(self, batch_size: int = 64, resize: int | Size = (28, 28)) -> None:
         check_whole("batch_size", batch_size, LARGEST_BATCH)
         size = _size(resize)
+        super().__init__()
         self.save_hyperparameters()
         self.train, self.val = load_examples(size, self._convert)
 
@@ -82,9 +98,7 @@ class FashionMNIST(DataModule):
         numbers = [int(i) for i in indices]
         for k in numbers:
             if not 0 <= k < len(CLASSES):
-                raise NetinnetError(
-                    f"there is no class {k}; 0 to {len(CLASSES) - 1} would be right"
-                )
+                raise NetinnetError(f"a class must be from 0 to {len(CLASSES) - 1}, got {k}")
         return [CLASSES[k].split("/")[0].lower() for k in numbers]
 
     def visualize(
@@ -135,7 +149,7 @@ def show_images(
 def _size(resize: int | Size) -> Size:
     pair = resize if isinstance(resize, tuple | list) else (resize, resize)
     if len(pair) != 2:
-        raise NetinnetError(f"resize is {resize!r}; (height, width) would be right")
+        raise NetinnetError(f"resize must be (height, width), got {resize!r}")
     for side in pair:
         check_whole("resize", side, LARGEST_INPUT)
     height, width = pair

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 
@@ -39,6 +39,11 @@ class Parts(HyperParameters):
 
     net: Any
 
+    @property
+    def board(self) -> NoReturn:
+        """Raises NetinnetError: the curve is `Trainer.fit`'s."""
+        raise NetinnetError("a model has no board here: Trainer.fit draws the curve itself")
+
     def plot(self, key: str, value: Any, train: bool) -> None:
         """Nothing: `Trainer.fit` draws loss and accuracy. Raises NetinnetError for others."""
         if key not in ("loss", "acc"):
@@ -67,7 +72,7 @@ def layers_of(net: Any, attribute: str = "") -> list[Any]:
     except (AttributeError, TypeError):
         raise NetinnetError(
             f"layer_summary goes through the layers of self.net, and {type(net).__name__} lists "
-            "none; a Sequential would be right"
+            "none; use a Sequential"
         ) from None
 
 
@@ -82,17 +87,15 @@ def rate_of(model: Any) -> Any:
         return model.lr
     except AttributeError:
         raise NetinnetError(
-            f"{type(model).__name__} has no lr; self.save_hyperparameters() in a constructor that "
-            "takes lr would be right"
+            f"{type(model).__name__} has no lr; call self.save_hyperparameters() in a constructor "
+            "that takes lr"
         ) from None
 
 
 def logits_in(seen: list[Any]) -> Any:
     """The last output of the model in a step; `seen` is emptied. Raises NetinnetError."""
     if not seen:
-        raise NetinnetError(
-            "the step has not called the model; Y_hat = self(*batch[:-1]) would be right"
-        )
+        raise NetinnetError("the step must call the model, as in Y_hat = self(*batch[:-1])")
     last = seen[-1]
     seen.clear()
     return last
@@ -115,7 +118,7 @@ class Trainer(HyperParameters):
         clip = gradient_clip_val
         if not (isinstance(clip, int | float | np.floating) and math.isfinite(clip) and clip >= 0):
             raise NetinnetError(
-                f"gradient_clip_val is {clip!r}; a largest norm, or 0 for none, would be right"
+                f"gradient_clip_val must be the largest norm, or 0 for no limit, got {clip!r}"
             )
         self.save_hyperparameters()
 
@@ -124,13 +127,13 @@ class Trainer(HyperParameters):
         limit(EPOCHS)
         if not isinstance(model, kind):
             raise NetinnetError(
-                f"fit's model is {_article(model)}; a d2l.Classifier would be right: "
-                f"class Net(d2l.Classifier)"
+                f"fit's model must be a d2l.Classifier, as in class Net(d2l.Classifier), "
+                f"got {_article(model)}"
             )
         if not hasattr(data, "train_dataloader") or not hasattr(data, "val_dataloader"):
             raise NetinnetError(
-                f"fit's data is {_article(data)}; a d2l.DataModule would be right, "
-                "such as d2l.FashionMNIST(batch_size=128)"
+                "fit's data must be a d2l.DataModule, as in d2l.FashionMNIST(batch_size=128), "
+                f"got {_article(data)}"
             )
         self.train_dataloader: Loader = data.train_dataloader()
         self.val_dataloader: Loader | None = data.val_dataloader()

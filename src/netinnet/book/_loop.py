@@ -46,7 +46,7 @@ class Tally:
         if logits.ndim != 2 or labels.shape != logits.shape[:1]:
             raise DataError(
                 f"the network's output is {times(logits.shape)} for labels of {times(labels.shape)}"
-                "; n×classes and n would be right"
+                "; n×classes and n are needed"
             )
         if loss is None:
             loss = float(cross_entropy(logits, labels).mean())
@@ -81,7 +81,7 @@ def check(num_epochs: int, lr: float) -> None:
 def check_rate(lr: object) -> None:
     """Raise NetinnetError where the learning rate is no finite number above 0."""
     if not (isinstance(lr, int | float | np.floating) and math.isfinite(lr) and lr > 0):
-        raise NetinnetError(f"lr is {lr!r}; a learning rate above 0 would be right, such as 0.1")
+        raise NetinnetError(f"lr must be a learning rate above 0, as in 0.1, got {lr!r}")
 
 
 def train(
@@ -116,7 +116,7 @@ def train(
             if not math.isfinite(loss):
                 raise Diverged(
                     f"the training diverged at step {i} of epoch {epoch}: its numbers are no "
-                    f"longer finite; a smaller lr would be right"
+                    f"longer finite; use a smaller lr"
                 )
             if (epoch, i) == (1, 2):  # the first step is partly the framework's warming up
                 _estimate(took * (steps * num_epochs - 2))
@@ -162,7 +162,7 @@ def _pass(step: Step, batches: Loader, tally: Tally) -> Iterator[tuple[int, floa
         yield i, loss, accuracy, took
         began = time.perf_counter()
     if not tally.seen:
-        raise DataError("an iterator gave no batch; one at least would be right")
+        raise DataError("an iterator gave no batch; it must give at least one")
 
 
 def _estimate(seconds: float) -> None:

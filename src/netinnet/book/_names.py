@@ -17,7 +17,15 @@ _PRINTS = "here train_ch6 and Trainer.fit print the accuracies of every epoch"
 _LOOP = "here train_ch6 is the one loop of that edition"
 _PYPLOT = "here show_images draws, and matplotlib.pyplot is imported as such"
 
+_ARRAYS = (
+    "abs arange argmax astype batch_matmul concat cos cosh exp expand_dims eye float32 int32 int64 "
+    "linspace log matmul meshgrid numpy ones rand reduce_mean reduce_sum repeat "
+    "reshape sigmoid sin sinh size stack swapaxes tan tanh tensor to transpose zeros zeros_like"
+)
+"""The book's library has each framework's function or type under one of these names."""
+
 ELSEWHERE = {
+    **dict.fromkeys(_ARRAYS.split(), (BOTH, "here the framework's own is to be called")),
     "Animator": (CH6, _DRAWS),
     "ProgressBoard": (TRAINER, _DRAWS),
     "Accumulator": (CH6, _PRINTS),
@@ -47,6 +55,9 @@ ELSEWHERE = {
 """Names of either edition that are not here: which has them, and what is close."""
 
 OF_SOME = {
+    "randn": ("PyTorch and MXNet have", "this framework's own is to be called"),
+    "normal": ("TensorFlow has", "this framework's own is to be called"),
+    "get_seed": ("JAX has", "this framework's seed function is to be called"),
     "get_key": (
         "JAX has",
         "this framework has a generator of its own, which its seed function sets",

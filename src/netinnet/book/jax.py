@@ -36,6 +36,7 @@ __all__ = [
     "add_to_class",
     "cpu",
     "get_key",
+    "get_seed",
     "gpu",
     "load_data_fashion_mnist",
     "num_gpus",
@@ -77,6 +78,11 @@ def get_key() -> Any:
     """A new random key. It comes from NumPy's generator: `numpy.random.seed` repeats it."""
     # The compiler's own generator: JAX's default one takes seconds to compile for each network.
     return jax.random.key(_seed(), impl="rbg")
+
+
+def get_seed() -> int:
+    """A new number for `jax.random.PRNGKey`, from NumPy's generator."""
+    return _seed()
 
 
 # ---------------------------------------------------------------------------- edition 1.0

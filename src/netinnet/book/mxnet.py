@@ -23,6 +23,7 @@ except Exception as error:  # a broken installation can fail in any way
     raise unusable("mxnet", error) from error
 
 npx.set_np()
+randn = np.random.randn
 
 __all__ = [
     "Classifier",
@@ -37,6 +38,7 @@ __all__ = [
     "init_cnn",
     "load_data_fashion_mnist",
     "num_gpus",
+    "randn",
     "show_images",
     "train_ch6",
     "try_all_gpus",
@@ -169,8 +171,8 @@ class Trainer(_edition1.Trainer):
             parameters.reset_ctx(device)
         except ValueError as error:  # a parameter that nobody has initialised
             raise NetinnetError(
-                f"{type(model).__name__} has no weights yet; self.net.initialize(init.Xavier()) "
-                "in its constructor would be right"
+                f"{type(model).__name__} has no weights yet; call "
+                "self.net.initialize(init.Xavier()) in its constructor"
             ) from error
         trainer = model.configure_optimizers()
         seen: list[Any] = []

@@ -33,12 +33,15 @@ __all__ = [
     "gpu",
     "init_cnn",
     "load_data_fashion_mnist",
+    "normal",
     "num_gpus",
     "show_images",
     "train_ch6",
     "try_all_gpus",
     "try_gpu",
 ]
+
+normal = tf.random.normal
 
 
 def __getattr__(name: str) -> NoReturn:
@@ -184,6 +187,11 @@ class Trainer(_edition1.Trainer):
         name = "/GPU:0" if self._gpu(num_gpus()) else _name(None)
         with tf.device(name):
             model(*next(iter(self.train_dataloader))[:-1])  # layers and optimiser make variables
+            if not model.trainable_variables:
+                raise NetinnetError(
+                    f"{type(model).__name__} has no weights to train: Keras 3 knows those of "
+                    "layers and of self.add_weight(…), not a tf.Variable"
+                )
             optimizer = model.configure_optimizers()
             optimizer.build(model.trainable_variables)
         seen: list[Any] = []
@@ -253,7 +261,7 @@ def train_ch6(
     _loop.check(num_epochs, lr)
     if not callable(net_fn) or isinstance(net_fn, tf.keras.Model):
         raise NetinnetError(
-            "net_fn is a network; the function that builds it would be right: def net(): return …"
+            "net_fn must be the function that builds the network: def net(): return …"
         )
     name = _name(try_gpu() if device is None else device)
     strategy = tf.distribute.OneDeviceStrategy(name)

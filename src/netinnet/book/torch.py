@@ -30,11 +30,14 @@ __all__ = [
     "init_cnn",
     "load_data_fashion_mnist",
     "num_gpus",
+    "randn",
     "show_images",
     "train_ch6",
     "try_all_gpus",
     "try_gpu",
 ]
+
+randn = torch.randn
 
 
 def __getattr__(name: str) -> NoReturn:

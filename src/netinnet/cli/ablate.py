@@ -28,9 +28,10 @@ def ablate(
     Parameters
     ----------
     questions
-        What to change: `pointwise` (1×1 convolutions in a block: 0, 1, 2, 3), `last-step` (direct
-        or gradual to the classes), `dropout`, `logits-relu`, `head` (global average pooling or a
-        fully connected layer); all of them if none is named.
+        What to change: `pointwise` (1×1 convolutions in a block: 0, 1, 2, 3), `inner` (3×3
+        convolutions in their place), `last-step` (direct or gradual to the classes), `dropout`,
+        `logits-relu`, `head` (global average pooling or a fully connected layer); all of them if
+        none is named.
     recipe
         A shipped recipe (`fashion` if not given) or the path of a TOML file.
     seeds

@@ -20,10 +20,10 @@ def compare(
     """Compare networks: size, work, memory, speed and accuracy over several seeds.
 
     Each network is trained by its own recipe: the book's for `nin`, `lenet`, `alexnet` and
-    `vgg11-quarter`, `fashion` for `nin-small`. The budget is the same for all where it is given:
-    `--epochs`, `--train-examples`, `--image-size` or any other field. Ctrl-C saves all runs;
-    `--resume`, or the same command with the same `--output`, continues, and more seeds may be
-    added. To compare speeds, add `--workers 1`.
+    `vgg11-quarter`, `fashion` for `nin-small`. `--epochs`, `--train-examples`, `--image-size` or
+    any other field of the recipe, if given, is the same for all. Ctrl-C saves all runs; `--resume`,
+    or the same command with the same `--output`, continues, and more seeds may be added. To compare
+    speeds, add `--workers 1`.
 
     Parameters
     ----------

@@ -81,7 +81,7 @@ def data(
         look.show(Path(what), options, json)
         return
     if given := options.given():
-        raise DataError(f"{given}: for a folder of pictures; name it")
+        raise DataError(f"{given}: only for a folder of pictures; give its path")
     if fetch and what is None:
         raise DataError(
             "nin data --fetch: name what to fetch, as in nin data fashion-mnist --fetch; known: "

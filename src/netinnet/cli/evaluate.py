@@ -23,7 +23,7 @@ def evaluate(
     framework: str | None = None,
     json: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
-    """Measure a trained model on a data set: accuracy, loss, a table by class, the confusion.
+    """Measure a trained model on a data set: accuracy, loss, recall by class, confusion matrix.
 
     Parameters
     ----------

@@ -61,7 +61,7 @@ def explain(
     from netinnet.reports.explained import Folder
 
     if json and output is None and (grid or npy or force):
-        raise NetinnetError("--grid, --npy and --force are about files: name the --output for them")
+        raise NetinnetError("--grid, --npy and --force need --output")
     predictor = Predictor(model_files.find(model), framework=framework)
     explanation.check(predictor, classes or ())
     path = Path("explained") if output is None else output

@@ -8,7 +8,7 @@ from netinnet.cli.console import Switch, print_json, print_table
 
 
 def frameworks(*, json: Switch = False) -> None:
-    """List the frameworks: version and devices, or why one can't be used and how to mend that.
+    """List the frameworks: version and devices, or why one can't be used and how to put that right.
 
     Each one is imported to see whether it works, which takes a few seconds.
 

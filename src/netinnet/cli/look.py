@@ -85,11 +85,10 @@ def show(folder: Path, options: Options, json: bool) -> None:
 
 def _check_output(options: Options) -> None:
     if options.force and options.output is None:
-        raise NetinnetError("--force is about the page: name the --output for it")
+        raise NetinnetError("--force needs --output")
     if options.output is not None and options.output.exists() and not options.force:
         raise NetinnetError(
-            f"{options.output}: is there already; choose another --output, or write over it by "
-            f"--force"
+            f"{options.output} already exists; choose another --output, or replace it with --force"
         )
 
 

@@ -22,6 +22,7 @@ COMMANDS = {
     "Start": {
         "train": "Train a network and watch it learn.",
         "frameworks": "List the frameworks: which are installed, and how to get the others.",
+        "help": "Explain a command or a topic.",
     },
     "Look": {
         "zoo": "List the networks.",
@@ -34,7 +35,7 @@ COMMANDS = {
         "evaluate": "Measure a trained model on a data set.",
         "predict": "Classify pictures.",
         "explain": "Show which places of a picture decided a model's answer.",
-        "serve": "Answer over HTTP what is in pictures.",
+        "serve": "Classify pictures over HTTP.",
     },
     "Study": {
         "reliability": "Train a recipe over many seeds and say how often it learns.",
@@ -168,7 +169,7 @@ def _run(arguments: list[str]) -> int:
     except OSError as error:
         return _fail(f"{error.filename or 'the system'}: {error.strerror or error}")
     except MemoryError:
-        return _fail("not enough memory; a smaller batch size or picture would be right")
+        return _fail("not enough memory; use a smaller batch size or smaller pictures")
     except SystemExit as request:
         return int(request.code or 0)
     return 0

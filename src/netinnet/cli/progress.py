@@ -140,13 +140,15 @@ class TrainingProgress(Progress):
     def __call__(self, event: Event) -> None:
         match event:
             case events.Resume():
-                self._say(f"going on from step {event.step}")
+                self._say(f"continuing from step {event.step}")
             case events.Start():
                 self._start(event)
             case events.Progress():
                 self._step(event)
             case events.Evaluation():
                 self._evaluation(event)
+            case events.Rollback():
+                self._warn(event.words)
             case events.DeadClass():
                 self._warn(
                     f"class '{event.class_}' is dead: its logit was zero for the whole of epoch "

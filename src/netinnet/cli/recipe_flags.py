@@ -66,4 +66,4 @@ def refuse(given: dict[str, Any], own: str) -> None:
     if taken:
         # What stands without a flag is named as it is.
         flag = taken[-1] if taken[-1] in ("networks", "questions") else f"--{taken[-1]}"
-        raise RecipeError(f"--resume goes on with the {own}; leave out {flag.replace('_', '-')}")
+        raise RecipeError(f"--resume uses the {own}; leave out {flag.replace('_', '-')}")

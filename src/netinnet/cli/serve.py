@@ -32,11 +32,11 @@ def serve(
     verbose: Switch = False,
     json: Switch = False,
 ) -> None:
-    """Answer over HTTP what is in pictures.
+    """Classify pictures over HTTP.
 
-    A page at /, predictions at /v1/predict, a description of everything at /openapi.json. A model's
-    file that changes is loaded again while the old one goes on answering. Ctrl-C or SIGTERM ends
-    when the requests under way are answered.
+    There is a page at /, predictions at /v1/predict, and a description of everything at
+    /openapi.json. When a model's file changes, it is loaded again; until then, the old model
+    answers. Ctrl-C or SIGTERM stops the service after it has answered the requests under way.
 
     Parameters
     ----------
@@ -44,24 +44,25 @@ def serve(
         Run folders, model files (.safetensors or .onnx), or folders of those; the model shipped
         with netinnet if not given.
     host
-        The address to listen at. With another one than this machine's own, set a token.
+        The address to listen on. If other machines can reach it, set a token.
     port
-        The port to listen at; 0 for any free one, which is printed.
+        The port to listen on; 0 for any free one, which is printed.
     token
-        A secret that every request must show, as in Authorization: Bearer TOKEN. Others can see a
-        command's flags: better set the variable.
+        A secret that every request must contain, as in Authorization: Bearer TOKEN. Other users of
+        this machine can see a command's flags, so it is better to set the variable.
     allow_host
-        One more name that requests may be sent to (their Host header); give it again for more.
+        A further host name that requests may be sent to (their Host header); repeat the flag for
+        more.
     allow_origin
-        A site whose pages may read answers, as in https://example.org; give it again for more.
+        A site whose pages may read answers, as in https://example.org; repeat the flag for more.
     threads
         CPU threads of a model; one less than there are cores if not given.
     reload_seconds
-        How often to look whether a model's file has changed; 0 for never.
+        Seconds between two checks whether a model's file has changed; 0 for no checks.
     verbose
-        Print a line a request on standard error, without anything of its content.
+        Print one line per request on standard error, with nothing of its content.
     json
-        Print the line that says where it listens as JSON.
+        Print as JSON the line that says where the service listens.
     """
 
     def say(line: str) -> None:
@@ -69,7 +70,7 @@ def serve(
 
     def started(service: Started) -> None:
         if service.is_open:
-            say("anybody who reaches this address may ask; --token asks for a secret")
+            say("anybody who can reach this address can use the service; --token demands a secret")
         names = [{"name": name, "version": version} for name, version in service.models]
         if json:
             print(dumps({"url": service.url, "port": service.port, "models": names}), flush=True)

@@ -111,7 +111,7 @@ def load_own(flags: StudyFlags, kind: str, given: dict[str, Any]) -> Plan | Sear
     plan = plans.load(folder)
     if plan.kind != kind:
         raise NetinnetError(
-            f"{folder}: this study goes on with {nin(plan.kind, '--resume', folder)}"
+            f"{folder}: this study is continued with {nin(plan.kind, '--resume', folder)}"
         )
     return plan
 

@@ -31,7 +31,7 @@ class StudyProgress(Progress):
             case events.TrialEnd():
                 self._trial_end(event)
             case events.TrialTaken():
-                how = "goes on" if event.is_there else "begins again"
+                how = "continues" if event.is_there else "starts again"
                 where = f"its run was {event.folder}"
                 where += "" if event.is_there else ", which can't be read from here"
                 self._say(f"trial {event.trial}: its searcher is silent; it {how} here ({where})")

@@ -72,7 +72,7 @@ def summary(
     classes
         Number of classes.
     logits_relu
-        Whether a ReLU stands behind the logits.
+        Whether a ReLU follows the last convolution.
     dropout
         Dropout rate.
     batch

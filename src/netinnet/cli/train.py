@@ -25,8 +25,10 @@ def train(
     more_epochs: WholeNumber | None = None,
     time: str | None = None,
     dry_run: Switch = False,
+    processes: WholeNumber = 1,
     data_dir: Path | None = None,
     verify: Switch = False,
+    detect_anomaly: Switch = False,
     quiet: Switch = False,
     json: Switch = False,
     overrides: RecipeFlags = None,
@@ -55,11 +57,17 @@ def train(
         also network, size and width) is chosen to fit, by timing a few steps.
     dry_run
         Only say what would be trained, and how long it will take here.
+    processes
+        Processes on this machine that train together (a power of two), with shards = 8 if the
+        recipe gives none. Under torchrun they are those that it starts.
     data_dir
         Folder with the data set's files; found or fetched if not given.
     verify
         Compare the SHA-256 of a folder's pictures with that of the last inspection, instead of
         trusting size and time.
+    detect_anomaly
+        If the numbers are no longer finite, go through the steps since the last checkpoint again
+        and name the layer in which the first such number arises. Costs nothing before that.
     quiet
         No progress, only the result.
     json
@@ -67,22 +75,28 @@ def train(
     """
     from netinnet.cli.progress import TrainingProgress
     from netinnet.data import datasets
+    from netinnet.frameworks.processes import rank_here
     from netinnet.reports import html
-    from netinnet.training import choice, start
+    from netinnet.training import choice, follow, start
     from netinnet.training.listening import data_progress
     from netinnet.training.prepared import prepare
     from netinnet.training.run import open_run
 
+    if rank_here():
+        follow.follow(data_dir)
+        return
     changes = recipe_flags.given(overrides)
     if resume is not None:
-        taken = {"recipe": recipe, "time": time, "dry_run": dry_run or None, **changes}
-        if more_epochs is None:
-            taken["output"] = output
-        recipe_flags.refuse(taken, "run's own recipe")
+        new = {"output": output if more_epochs is None else None, "dry_run": dry_run or None}
+        recipe_flags.refuse({"recipe": recipe, "time": time, **new, **changes}, "run's own recipe")
     elif more_epochs is not None:
-        raise RecipeError("--more-epochs goes on from a finished run: name it with --resume RUN")
-    with TrainingProgress(quiet=quiet, stderr=json) as progress:
+        raise RecipeError("--more-epochs continues a finished run: name it with --resume RUN")
+    with (
+        TrainingProgress(quiet=quiet, stderr=json) as progress,
+        follow.started(processes, data_dir),
+    ):
         common: dict[str, Any] = {"data_dir": data_dir, "listener": progress, "report": html.write}
+        common["detect_anomaly"] = detect_anomaly
 
         def checked(dataset: str, before: DatasetRecord | None = None) -> None:
             if verify:

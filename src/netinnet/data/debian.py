@@ -96,7 +96,7 @@ def _apt_download(package: str, work: Path, options: list[str], progress: Progre
     _apt(["download", package], options, archives, DOWNLOAD_SECONDS, watch)
     for archive in archives.glob("*.deb"):
         return archive
-    raise SourceError("apt-get brought nothing")
+    raise SourceError("apt-get downloaded nothing")
 
 
 def _apt(
@@ -132,7 +132,7 @@ def _apt(
             process.kill()  # nothing happens to one that has ended
     if process.returncode:
         lines = [line for line in errors.splitlines() if line.startswith("E: ")]
-        raise SourceError(lines[-1][3:] if lines else "apt-get failed without a word")
+        raise SourceError(lines[-1][3:] if lines else "apt-get failed and gave no reason")
     return output
 
 

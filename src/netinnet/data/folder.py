@@ -3,11 +3,14 @@
     train-images.npy  train-labels.npy  test-images.npy  test-labels.npy     (memory-mapped)
     train-images-idx3-ubyte  train-labels-idx1-ubyte  t10k-…                 (or each with .gz)
 
-A validation split (`validation-images.npy`, …) and `dataset.json` may be left out.
+A validation split (`validation-images.npy`, …) and `dataset.json` may be left out. In what `save`
+writes, `dataset.json` has the SHA-256 of the other files, and its own.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import json
 import os
 import shutil
@@ -31,6 +34,8 @@ FILES = (
 )
 _IDX = {"images": "images-idx3-ubyte", "labels": "labels-idx1-ubyte"}
 _FACTS = ("name", "classes", "mean", "std", "horizontal_flip")
+_SAVED = ("digest", "files", "sha256")
+"""What `save` adds: the content's digest, each file's SHA-256, and that of all this as JSON."""
 
 
 def load(folder: Path, on_progress: Progress = silent) -> Dataset:
@@ -41,7 +46,8 @@ def load(folder: Path, on_progress: Progress = silent) -> Dataset:
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; a data set's has {FILES}")
-    facts = {"name": folder.resolve().name, **_facts(folder / FACTS_FILE)}
+    described = _facts(folder / FACTS_FILE)
+    facts = {"name": folder.resolve().name, **{k: described[k] for k in _FACTS if k in described}}
     pairs: dict[str, Any] = {}
     for split in source.SPLITS:
         files = {kind: _find(folder, split, kind) for kind in _IDX}
@@ -50,10 +56,40 @@ def load(folder: Path, on_progress: Progress = silent) -> Dataset:
             pairs[split] = tuple(_array(file) for file in files.values() if file)
         elif split != "validation" or len(missing) == 1:
             raise DataError(f"{folder}: no {' and '.join(missing)} in it; it should have {FILES}")
+    digest = _check_files(folder, described)
     try:
-        return source.from_arrays(**facts, **pairs, on_progress=on_progress)
+        made = source.from_arrays(**facts, **pairs, on_progress=on_progress)
     except DataError as error:
         raise DataError(f"{folder}: {error}") from error
+    return dataclasses.replace(made, digest=digest)
+
+
+def _check_files(folder: Path, described: dict[str, Any]) -> str:
+    """The digest of a saved data set, "" of another. Raises DataError naming a file that is not
+    what was saved."""
+    file, on_purpose = folder / FACTS_FILE, "if it was changed on purpose, leave out"
+    kept = {key: value for key, value in described.items() if key != "sha256"}
+    if described.get("sha256") not in (None, _sha256_of(kept)):
+        raise DataError(f"{file}: damaged, it is not what was saved; {on_purpose} its sha256")
+    for name, sha256 in described.get("files", {}).items():
+        if _sha256_of_file(folder / Path(name).name) != sha256:
+            raise DataError(
+                f"{folder / name}: damaged, it is not what was saved; take a copy of it "
+                f"({on_purpose} files and sha256 in {FACTS_FILE})"
+            )
+    return str(described["digest"]) if "files" in described else ""
+
+
+def _sha256_of_file(file: Path) -> str:
+    try:
+        with file.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(f"{file}: cannot be read ({error.strerror})") from error
+
+
+def _sha256_of(described: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
 
 
 def has_arrays(folder: Path) -> bool:
@@ -84,14 +120,18 @@ def _facts(file: Path) -> dict[str, Any]:
         return {}
     try:
         facts = json.loads(file.read_text("utf-8"))
-        unknown = set(facts) - {*_FACTS}
+        unknown = set(facts) - {*_FACTS, *_SAVED}
     except (OSError, ValueError, TypeError, RecursionError) as error:
         raise DataError(f"{file}: not an object in JSON, or damaged ({error})") from error
-    if unknown or not isinstance(facts, dict) or not isinstance(facts.get("name", ""), str):
+    kinds = {"name": str, "files": dict}
+    wrong = not isinstance(facts, dict) or any(
+        not isinstance(facts.get(key, kind()), kind) for key, kind in kinds.items()
+    )
+    if unknown or wrong or ("files" in facts and "digest" not in facts):
         raise DataError(
             f"{file}: should hold {', '.join(_FACTS)}, got {', '.join(map(str, facts))}"
         )
-    return facts
+    return {**facts}
 
 
 def save(dataset: Dataset, folder: str | Path) -> Path:
@@ -104,7 +144,7 @@ def save(dataset: Dataset, folder: str | Path) -> Path:
     """
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise NetinnetError(f"{folder} is there already, and not empty; choose another folder")
+        raise NetinnetError(f"{folder} exists and is not empty; choose another folder")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         beside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
@@ -118,7 +158,12 @@ def save(dataset: Dataset, folder: str | Path) -> Path:
                     images[chunk] = part.pictures(chunk)
                 images.flush()
             record = dataset.record.to_dict()
-            text = json.dumps({k: record[k] for k in _FACTS}, ensure_ascii=False, indent=1)
+            described = {k: record[k] for k in (*_FACTS, "digest")}
+            described["files"] = {
+                file.name: _sha256_of_file(file) for file in sorted(beside.iterdir())
+            }
+            described["sha256"] = _sha256_of(described)
+            text = json.dumps(described, ensure_ascii=False, indent=1)
             (beside / FACTS_FILE).write_text(text + "\n", "utf-8")
             beside.chmod(0o755)
             os.replace(beside, folder)

@@ -78,7 +78,7 @@ def _header(content: bytes, where: str) -> tuple[tuple[int, ...], int]:
 def _check_length(behind: int, shape: tuple[int, ...], where: str) -> None:
     if behind != math.prod(shape):
         raise DataError(
-            f"{where}: {behind:,} bytes behind the IDX header, which promises"
+            f"{where}: {behind:,} bytes after the IDX header, which announces"
             f" {times(shape)} = {math.prod(shape):,}"
         )
 

@@ -197,7 +197,7 @@ class Look:
             more = f"; and {len(self.errors) - NAMED:,} more" if len(self.errors) > NAMED else ""
             raise DataError(
                 f"{counted(len(self.errors), 'picture')} of {len(self.seen):,} can't be used: "
-                f"{named}{more}. Mend or remove them, or leave them out with --skip-bad"
+                f"{named}{more}. Repair or remove them, or leave them out with --skip-bad"
             )
         if not {"train", "test"} <= set(self.splits) or len(self.classes) < 2:
             raise DataError(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
+import io
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,13 +27,17 @@ from netinnet.data.source import (
     View,
     silent,
 )
-from netinnet.errors import DataError, ImageError
+from netinnet.errors import DataError, ImageError, nin
 from netinnet.networks.layers import Shape
 from netinnet.networks.network import Preprocessing
 from netinnet.preprocessing import resize_large
 
 FORMAT = 1
 """Of the stores; another way to decode or resize gets another number."""
+CHECKED_TOGETHER = 1 << 22
+"""Bytes of a store that are read at a time."""
+SAID_FROM = 1 << 30
+"""What takes no second is not worth a line."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,22 +149,44 @@ def _store(
     way = hashlib.sha256(f"{size} {FORMAT}{ways[preprocessing.fit]}".encode()).hexdigest()[:16]
     prefix = store_prefix(look.seen["sha256"][look.good].tobytes())
     file = cache_folder() / f"{prefix}{way}.npy"
-    try:
-        if (kept := np.lib.format.open_memmap(file, mode="r")).shape == size:
+    if file.exists():
+        if (kept := _whole(file, size, on_progress)) is not None:
             return kept
-    except (OSError, ValueError):
-        # There is none yet, or what is there is no whole store: it is made anew.
-        pass
+        on_progress(f"{file}: damaged, or of an earlier version; it is made anew", 0, None)
     decode = partial(_decode, look, shape, preprocessing)
     header = {"descr": "|u1", "fortran_order": False, "shape": size}
     sizes = look.seen["bytes"][look.good].cumsum()
+    beginning = io.BytesIO()
+    np.lib.format.write_array_header_1_0(beginning, header)
+    digest = hashlib.sha256(beginning.getvalue())
     with files.replacing(file) as stream:
-        np.lib.format.write_array_header_1_0(stream, header)
+        stream.write(beginning.getvalue())
         pictures_made = ahead(decode, look.good, picture_look.WORKERS)
         for done, picture in zip(sizes.tolist(), pictures_made, strict=True):
             stream.write(picture.data)
+            digest.update(picture.data)
             on_progress(f"{look.listing.folder}: decoding pictures", done, int(sizes[-1]))
+        stream.write(digest.digest())
     return np.lib.format.open_memmap(file, mode="r")
+
+
+def _whole(file: Path, size: tuple[int, ...], on_progress: Progress) -> Pictures | None:
+    """The pictures of a store, compared with the SHA-256 that is its end; None where they differ.
+
+    They are read once, which every epoch does again.
+    """
+    digest, done = hashlib.sha256(), 0
+    with contextlib.suppress(OSError, ValueError), file.open("rb") as stream:
+        total = file.stat().st_size - digest.digest_size
+        while chunk := stream.read(min(CHECKED_TOGETHER, total - done)):
+            digest.update(chunk)
+            done += len(chunk)
+            if done > SAID_FROM:
+                on_progress(f"{file}: checking the decoded pictures", done, total)
+        if stream.read() == digest.digest():
+            kept = np.lib.format.open_memmap(file, mode="r")
+            return kept if kept.shape == size else None
+    return None
 
 
 def store_prefix(sha256: bytes) -> str:
@@ -172,7 +200,8 @@ def _decode(look: Look, shape: Shape, preprocessing: Preprocessing, place: int) 
     try:
         content = pictures.bytes_of(file, str(file))
         if hashlib.sha256(content).hexdigest().encode() != look.seen["sha256"][place]:
-            raise ImageError(f"{file}: changed while the pictures were read; start again")
+            cure = f"{nin('data', look.listing.folder, '--verify')} looks at all of them again"
+            raise ImageError(f"{file}: not what it was when it was looked at; {cure}")
         picture = pictures.as_channels(pictures.read(content, str(file)), shape.channels)
     except ImageError as error:
         raise DataError(str(error)) from error

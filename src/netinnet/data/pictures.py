@@ -45,6 +45,7 @@ def read(
     source: str | Path | bytes | IO[bytes],
     name: str = "picture",
     look: Callable[[Picture], object] = lambda picture: None,
+    channels: int | None = None,
 ) -> Array:
     """Read a picture as uint8 height×width×channels, 1 channel for grey and 3 for RGB.
 
@@ -57,6 +58,7 @@ def read(
         name: What errors call bytes and streams; a path is called by itself.
         look: Called with Pillow's picture before it is decoded: what it is in its file. What it
             raises as ImageError is passed on.
+        channels: 1 or 3, as `as_channels` would make them of the result, but sooner.
 
     Returns:
         uint8, height×width×1 or height×width×3.
@@ -85,7 +87,8 @@ def read(
                 if picture.mode in ("I", "F"):
                     raise ImageError(f"{name}: 32-bit values have no fixed range; save it as 8-bit")
                 ImageOps.exif_transpose(picture, in_place=True)
-                return _to_array(picture)
+                array = _to_array(picture, channels)
+                return array if channels is None else as_channels(array, channels)
         except ImageError:
             raise
         except UnidentifiedImageError as error:
@@ -193,8 +196,11 @@ def natural(name: str) -> tuple[list[str | int], str]:
 def as_channels(picture: Array, channels: int) -> Array:
     """Convert …×1 or …×3 channels to `channels`: grey is repeated, RGB becomes its luma.
 
-    The luma is ITU-R 601's, rounded as Pillow's "L" does it. Raises ImageError for other numbers.
+    The luma is ITU-R 601's in 65,536ths, (19595 R + 38470 G + 7471 B + 32768) >> 16, as Pillow's
+    "L" has it. Raises ImageError for other numbers.
     """
+    from PIL import Image
+
     present = picture.shape[-1]
     if present not in (1, 3) or channels not in (1, 3):
         raise ImageError(f"cannot make {channels} channels of {present}; grey has 1, RGB has 3")
@@ -202,12 +208,11 @@ def as_channels(picture: Array, channels: int) -> Array:
         return picture
     if channels == 3:
         return np.repeat(picture, 3, axis=-1)
-    # Weights in 65,536ths of 0.299, 0.587, 0.114.
-    parts = np.array([19595, 38470, 7471], np.uint32)
-    colours, luma = picture.reshape(-1, 3), np.empty(picture.size // 3, np.uint8)
-    for start in range(0, len(luma), BAND):
-        weighted = colours[start : start + BAND].astype(np.uint32) @ parts
-        luma[start : start + BAND] = (weighted + 0x8000) >> 16
+    rows = picture.reshape(-1, *picture.shape[-2:])
+    luma, step = np.empty(rows.shape[:2], np.uint8), max(1, BAND // rows.shape[1])
+    for start in range(0, len(rows), step):
+        band = Image.fromarray(np.ascontiguousarray(rows[start : start + step]))
+        luma[start : start + step] = np.asarray(band.convert("L"))
     return luma.reshape(*picture.shape[:-1], 1)
 
 
@@ -247,7 +252,7 @@ def _too_large(name: str, size: str) -> TooLarge:
     return TooLarge(f"{name}: {size}more than {limit} megapixels; make it smaller")
 
 
-def _to_array(picture: Picture) -> Array:
+def _to_array(picture: Picture, channels: int | None = None) -> Array:
     """A decoded picture of any mode to uint8 h×w×1 or h×w×3, over white where it is transparent.
 
     In bands of rows: with transparency, arithmetic takes 28 bytes a pixel.
@@ -255,9 +260,9 @@ def _to_array(picture: Picture) -> Array:
     width, height = picture.size
     step = max(1, BAND // width)
     if step >= height:
-        return _band(picture)
+        return _band(picture, channels)
     bands = (
-        (top, _band(picture.crop((0, top, width, min(top + step, height)))))
+        (top, _band(picture.crop((0, top, width, min(top + step, height))), channels))
         for top in range(0, height, step)
     )
     first = next(bands)[1]
@@ -268,12 +273,13 @@ def _to_array(picture: Picture) -> Array:
     return result
 
 
-def _band(picture: Picture) -> Array:
+def _band(picture: Picture, channels: int | None) -> Array:
     if picture.mode.startswith("I"):
         return _from_sixteen_bits(picture)
     grey = picture.mode in ("1", "L", "LA")
     if not picture.has_transparency_data:
-        values = np.asarray(picture.convert("L" if grey else "RGB"))
+        picture = picture.convert("L" if grey else "RGB")
+        values = np.asarray(picture.convert("L") if channels == 1 else picture)
         return np.array(values.reshape(*values.shape[:2], -1))
     values = np.asarray(picture.convert("LA" if grey else "RGBA")).astype(np.uint32)
     colour, alpha = values[..., :-1], values[..., -1:]

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from netinnet.calibration import HALF
 from netinnet.errors import ModelError, check_name
 from netinnet.inference import class_maps, explanation
 from netinnet.networks import features, layers
@@ -43,7 +44,7 @@ def data(model: Model, kernel: bytes, precision: str = "float16") -> dict[str, A
     return {
         **about(model, precision),
         "tensors": [[name, math.prod(shape)] for name, shape in shapes(model.network).items()],
-        "weights": _base64(packed(model, precision)),
+        "weights": _base64(_packed(model, precision)),
         "kernel": _base64(kernel),
     }
 
@@ -97,16 +98,16 @@ def _calibration(model: Model, precision: str) -> dict[str, Any] | None:
     return {**numbers, **arrays, "shape": list(found.means.shape)}
 
 
-def packed(model: Model, precision: str) -> bytes:
+def _packed(model: Model, precision: str) -> bytes:
     """All weights in layer order. Raises ModelError where one is too large for float16."""
     weights = check(model.network, model.weights, model.network.name)
     parts = (_numbers(array, precision, name) for name, array in weights.items())
     return b"".join(parts)
 
 
-def unpacked(network: Network, content: bytes, precision: str) -> Weights:
-    """The inverse of `packed`, as JavaScript does it."""
-    numbers = np.frombuffer(content, TYPES[precision])
+def weights_in(data: dict[str, Any], network: Network) -> Weights:
+    """The weights that JavaScript reads from the page's data."""
+    numbers = np.frombuffer(base64.b64decode(data["weights"]), TYPES[data["precision"]])
     result, at = {}, 0
     for name, shape in shapes(network).items():
         size = math.prod(shape)
@@ -116,10 +117,9 @@ def unpacked(network: Network, content: bytes, precision: str) -> Weights:
 
 
 def _numbers(array: Array, precision: str, name: str) -> bytes:
-    largest = np.finfo(np.float16).max
-    if precision == "float16" and np.abs(array).max(initial=0) > largest:
+    if precision == "float16" and np.abs(array).max(initial=0) > HALF:
         raise ModelError(
-            f"{name} has values above {largest:g}, float16's largest; use --precision float32"
+            f"{name} has values above {HALF:g}, float16's largest; use --precision float32"
         )
     return array.astype(TYPES[precision]).tobytes()
 

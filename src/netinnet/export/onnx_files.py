@@ -13,7 +13,7 @@ from netinnet.export import at_hand, check, loss, metadata, plain, quantise
 from netinnet.export.folding import folded
 from netinnet.export.options import Exported, Options
 from netinnet.files import replacing
-from netinnet.inference import onnx_graph
+from netinnet.inference import onnx_digest, onnx_graph
 from netinnet.weights import Model
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def write(path: Path, model: Model, options: Options, on_progress: Progress) -> 
     batch = options.batch if options.plain else None
     network, precision = model.network, options.numbers
     float32 = _float32(model, options)
-    before = float32.SerializeToString(deterministic=True)
+    before = onnx_digest.sealed(float32.SerializeToString(deterministic=True))
     pictures, notes = _pictures(model, options, on_progress)
     graph = float32
     if precision == "float16":
@@ -38,7 +38,7 @@ def write(path: Path, model: Model, options: Options, on_progress: Progress) -> 
         graph = _in_eight_bits(model, options, pictures)
     metadata.describe(graph, model, options)
     with replacing(path) as file:
-        file.write(graph.SerializeToString(deterministic=True))
+        file.write(onnx_digest.sealed(graph.SerializeToString(deterministic=True)))
         file.seek(0)
         content = file.read()
         engine = check.onnx_engine(content, network, batch)

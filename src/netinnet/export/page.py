@@ -6,8 +6,6 @@ its content security policy allows no request. See `browser/` for its parts.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 from collections.abc import Sequence
 from importlib import resources
@@ -22,7 +20,9 @@ from netinnet.export.browser_model import PRECISIONS
 from netinnet.export.card import Section
 from netinnet.export.examples import Example
 from netinnet.export.options import Exported, Options
+from netinnet.export.policy import policy
 from netinnet.files import write_text
+from netinnet.networks.network import Network
 from netinnet.version import VERSION
 from netinnet.weights import Model
 
@@ -59,6 +59,12 @@ def page(
     Example:
         Path("page.html").writetext(page(netinnet.load()))
     """
+    data = _data(model, precision, remote)
+    return _html(model.network, data, title, shown, card)
+
+
+def _data(model: Model, precision: str, remote: str | None = None) -> dict[str, Any]:
+    """What the page's scripts know: see `page`."""
     network = model.network
     if network.input.channels not in CHANNELS:
         raise ModelError(
@@ -66,9 +72,17 @@ def page(
             f"channels"
         )
     if remote is None:
-        data = browser_model.data(model, read("kernel.wasm"), precision)
-    else:
-        data = {**browser_model.about(model, precision), "remote": remote}
+        return browser_model.data(model, read("kernel.wasm"), precision)
+    return {**browser_model.about(model, precision), "remote": remote}
+
+
+def _html(
+    network: Network,
+    data: dict[str, Any],
+    title: str | None,
+    shown: Sequence[Example],
+    card: Sequence[Section],
+) -> str:
     rows = [
         {
             "name": row.name,
@@ -78,14 +92,16 @@ def page(
         }
         for row in counts.layer_costs(network)
     ]
-    data["parameters"] = counts.total_cost(network).parameters
-    data["examples"] = [example._asdict() for example in shown]
+    more = {
+        "parameters": counts.total_cost(network).parameters,
+        "examples": [example._asdict() for example in shown],
+    }
     style, engine, app = text("style.css"), *(script(names) for names in (ENGINE, APP))
     result: str = _template().render(
         title=title or network.name,
-        policy=policy([engine, app], style, remote is not None),
+        policy=policy([engine, app], [style], asks="remote" in data),
         style=style,
-        model=_json(data),
+        model=_json({**data, **more}),
         engine=engine,
         app=app,
         rows=rows,
@@ -107,17 +123,12 @@ def export(path: Path, model: Model, options: Options, on_progress: Progress) ->
     notes: list[str] = []
     shown = examples.read(options.examples, notes.append) if options.examples else []
     on_progress("checking the page's weights", 0, None)
-    packed = browser_model.packed(model, precision)
-    held = Model(model.network, browser_model.unpacked(model.network, packed, precision))
+    data = _data(model, precision)
+    held = Model(model.network, browser_model.weights_in(data, model.network))
     samples = check.samples(model.network)
     difference = check.against_oracle(path, model, check.by_numpy(held), precision, samples)
-    text = page(
-        model,
-        title=options.title,
-        precision=precision,
-        shown=shown,
-        card=card.card(model, options.run, options.licence).sections,
-    )
+    sections = card.card(model, options.run, options.licence).sections
+    text = _html(model.network, data, options.title, shown, sections)
     write_text(path, text)
     size = len(text.encode())
     kind = f"page, {precision} weights"
@@ -126,32 +137,6 @@ def export(path: Path, model: Model, options: Options, on_progress: Progress) ->
     if options.title is None:
         notes.append(f"its heading is {model.network.name}; --title gives it another")
     return Exported(path, kind, size, difference=difference, notes=tuple(notes))
-
-
-def policy(scripts: Sequence[str], style: str, asks: bool) -> str:
-    """The content security policy: these very scripts and this style, and nothing else.
-
-    Args:
-        scripts: The texts of the page's scripts.
-        style: The text of its style.
-        asks: Whether the page may ask the server it comes from.
-    """
-    allowed = " ".join(f"'sha256-{_hash(text)}'" for text in scripts)
-    rules = {
-        "default-src": "'none'",
-        "script-src": f"{allowed} 'wasm-unsafe-eval'",
-        "style-src": f"'sha256-{_hash(style)}'",
-        "img-src": "data: blob:",
-        "worker-src": "blob:",
-        **({"connect-src": "'self'"} if asks else {}),
-        "base-uri": "'none'",
-        "form-action": "'none'",
-    }
-    return "; ".join(f"{name} {value}" for name, value in rules.items())
-
-
-def _hash(text: str) -> str:
-    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 def script(names: Sequence[str]) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from netinnet.calibration import HALF
 from netinnet.errors import ModelError
 from netinnet.inference import onnx_graph
 from netinnet.networks.network import Network
@@ -19,8 +20,6 @@ from netinnet.weights import shapes
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-LARGEST = 65_504.0
-"""The largest number of float16."""
 QUANTISED = ("Conv", "Gemm", "MaxPool", "AveragePool", "Add")
 """What is computed in eight bits. Global average pooling stays in float32, as all that is before
 the first convolution: the mean of a class's map is its logit still."""
@@ -41,10 +40,10 @@ def halve(proto: ModelProto, network: Network) -> None:
         if tensor.name not in kernels:
             continue
         array = numpy_helper.to_array(tensor)
-        if np.abs(array).max(initial=0) > LARGEST:
+        if np.abs(array).max(initial=0) > HALF:
             raise ModelError(
                 f"{tensor.name}: a weight of {np.abs(array).max():.3g} is beyond float16's "
-                f"{LARGEST:,.0f}; export it as float32"
+                f"{HALF:,.0f}; export it as float32"
             )
         name = tensor.name
         tensor.CopyFrom(numpy_helper.from_array(array.astype(np.float16), f"{name}.float16"))

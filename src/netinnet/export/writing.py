@@ -108,9 +108,7 @@ def _check_place(source: Path | None, path: Path, force: bool) -> None:
     if is_run and path.resolve().name in own:
         raise ModelError(f"{path}: a run's own file; give the export another name or folder")
     if path.exists() and not force:
-        raise ModelError(
-            f"{path}: is there already; give another name, or --force to write over it"
-        )
+        raise ModelError(f"{path} already exists; give another name, or --force to write over it")
 
 
 def _run_of(source: Path | None) -> Run | None:

@@ -92,8 +92,8 @@ def _chain(
     variables = {i: node["name"] for i, node in enumerate(nodes) if node["op"] == "null"}
     inputs = [i for i, name in variables.items() if name.replace(".", "_") not in tensors]
     if len(inputs) != 1:
-        names = ", ".join(variables[i] for i in inputs)
-        raise ModelError(f"{path}: the arrays lack all but one of {names or 'its input'}")
+        names = ", ".join(variables[i] for i in inputs) or "nothing"
+        raise ModelError(f"{path}: only the network's input may have no array, here: {names}")
     kernels = [
         tensors[variables[node["inputs"][1][0]].replace(".", "_")]
         for node in nodes

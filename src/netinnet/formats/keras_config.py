@@ -157,7 +157,7 @@ def _input(nodes: list[Node], config: Any, size: tuple[int, int] | None, where: 
     found = next((shape for shape in shapes if shape), None)
     if found is None:
         raise ModelError(
-            f"{where}: does not say the shape of its input; save it once it was called"
+            f"{where}: does not say the shape of its input; call the model once, then save it"
         )
     if len(found) == 2 and any(node.kind == "Reshape" for node in nodes[:3]):
         return Shape(int(found[1]), 1, 1)  # pictures as vectors, turned by its first layer

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from netinnet.errors import ModelError
 from netinnet.formats.chain import MOST_STEPS, Chain
+from netinnet.inference import onnx_digest
 from netinnet.inference.onnx_graph import require
 from netinnet.networks.layers import GELU, AvgPool, GlobalAvgPool, MaxPool, ReLU, Shape, Sigmoid
 from netinnet.networks.windows import Pads
@@ -68,8 +69,8 @@ def described(path: Path, size: tuple[int, int] | None) -> tuple[Chain, str]:
     onnx = require("onnx", "an ONNX file", "onnx>=1.21")
     if not path.is_file():
         raise ModelError(f"{path}: no such model file")
+    proto, _ = onnx_digest.read(path)
     try:
-        proto = onnx.load_model_from_string(path.read_bytes())
         if len(proto.graph.node) > MOST_STEPS:
             raise ModelError(f"{path}: more than {MOST_STEPS:,} nodes")
         constants = _constants(onnx, proto.graph, str(path))
@@ -93,12 +94,8 @@ def described(path: Path, size: tuple[int, int] | None) -> tuple[Chain, str]:
 
 def is_own(path: Path) -> bool:
     """Whether netinnet wrote it: then its metadata describes the network."""
-    onnx = require("onnx", "an ONNX file", "onnx>=1.21")
-    try:
-        proto = onnx.load_model_from_string(path.read_bytes())
-    except Exception as error:  # a parser of foreign files can raise anything
-        raise ModelError(f"{path}: not an ONNX file, or damaged ({error})") from error
-    return "network" in {entry.key for entry in proto.metadata_props}
+    require("onnx", "an ONNX file", "onnx>=1.21")
+    return "network" in onnx_digest.read(path)[1]
 
 
 def _constants(onnx: Any, graph: Any, where: str) -> dict[str, Array]:

@@ -27,4 +27,4 @@ def check(target: Path, source: Path, force: bool) -> None:
                 f"give another name"
             )
     if target.exists() and not force:
-        raise ModelError(f"{target}: is there already; give another name, or --force to replace it")
+        raise ModelError(f"{target} already exists; give another name, or --force to replace it")

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from netinnet import weights
 from netinnet.errors import ModelError
 
 Array = npt.NDArray[Any]
@@ -65,7 +66,8 @@ def header(path: Path) -> tuple[list[str], dict[str, str]]:
 
 
 def read(path: Path) -> tuple[dict[str, Array], list[str]]:
-    """The arrays, and what became float32, a line each. Raises ModelError."""
+    """The arrays, and what became float32, a line each. Raises ModelError, also where the file has
+    netinnet's digest and is not what was written."""
     from safetensors import SafetensorError, deserialize
 
     try:
@@ -85,6 +87,8 @@ def read(path: Path) -> tuple[dict[str, Array], list[str]]:
         else:
             known = ", ".join((*PLAIN, *SHORT))
             raise ModelError(f"{path}: tensor {name} is of the type {kind}; known are {known}")
+    if weights.DIGEST in (about := header(path)[1]):
+        weights.check_digest(tensors, about, str(path))
     said = [
         f"{count} tensors are {SHORT[kind][0]}: read as float32, with the digits that they have"
         for kind, count in counts.items()

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from netinnet.data.source import Labels
 from netinnet.errors import FrameworkError
+from netinnet.frameworks.processes import ALONE, Processes
 from netinnet.layout import native_tensors
 from netinnet.networks.layers import Shape
 from netinnet.networks.network import Network
@@ -29,6 +30,9 @@ class LearnerSettings:
     label_smoothing: float = 0.0
     device: str = "auto"
     threads: int | None = None
+    shards: int | None = None
+    """Parts of a batch that are computed alone (PyTorch on a CPU)."""
+    processes: Processes = ALONE
 
 
 class Learner(ABC):

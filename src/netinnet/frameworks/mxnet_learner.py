@@ -157,7 +157,7 @@ def _threads(wanted: int | None) -> int:
     _SETTLED[:] = counts
     if wanted not in (None, counts[0]):
         raise FrameworkError(
-            f"MXNet computes with {counts[0]} threads since the first training in this process; "
-            f"{wanted} are possible in a new one"
+            f"MXNet keeps the {counts[0]} threads of the first training in this process; "
+            f"for {wanted}, start another process"
         )
     return counts[0]

@@ -9,6 +9,7 @@ import torch
 from netinnet.frameworks.learner import Learner, LearnerSettings, pick_device
 from netinnet.frameworks.pytorch_learner import PyTorchLearner
 from netinnet.frameworks.pytorch_model import block, build, read
+from netinnet.frameworks.pytorch_shards import ShardedLearner
 from netinnet.weights import Array
 
 __all__ = ["block", "build", "devices", "learner", "read", "version"]
@@ -29,4 +30,5 @@ def devices() -> tuple[str, ...]:
 
 def learner(settings: LearnerSettings, weights: Mapping[str, Array]) -> Learner:
     device = pick_device("PyTorch", settings.device, devices())
-    return PyTorchLearner(settings, weights, device)
+    kind = ShardedLearner if settings.shards else PyTorchLearner
+    return kind(settings, weights, device)

@@ -48,10 +48,13 @@ class PyTorchLearner(Learner):
         if folded is None and source != network.input:
             pair = matrices(source[1:], network.input[1:], network.preprocessing.fit)
             self._resize = [self._native(matrix) for matrix in pair]
-        model = training_model(activation_behind_pool(folded or network), weights)
+        model = training_model(activation_behind_pool(folded or network), weights, self._table())
         self._model = model.to(self._device)
         native = {**dict(self._model.named_parameters()), **dict(self._model.named_buffers())}
         return {name: native[name] for name in self.tensors}
+
+    def _table(self) -> pytorch_model.Table:
+        return MODULES
 
     def _native(self, array: npt.NDArray[Any]) -> Tensor:
         return torch.tensor(array, device=self._device)
@@ -74,8 +77,17 @@ class PyTorchLearner(Learner):
         rows, columns = self._resize
         return rows @ x @ columns.T
 
-    @torch.enable_grad()  # whatever the process has set
     def step(self, images: Array, labels: Labels, rate: float, step: int, seed: int) -> Array:
+        logits, gradients = self._gradients(images, labels, seed)
+        with torch.no_grad():
+            self.apply(gradients, rate, step)
+        return logits
+
+    @torch.enable_grad()  # whatever the process has set
+    def _gradients(
+        self, images: Array, labels: Labels, seed: int
+    ) -> tuple[Array, dict[str, Tensor]]:
+        """The logits of a batch, and the gradient of each trained tensor."""
         torch.manual_seed(seed)
         self._model.train()
         logits: Tensor = self._model(self._batch(images))
@@ -86,9 +98,7 @@ class PyTorchLearner(Learner):
         )
         trained = [self.values[name] for name in self.roles]
         gradients = dict(zip(self.roles, torch.autograd.grad(loss, trained), strict=True))
-        with torch.no_grad():
-            self.apply(gradients, rate, step)
-        return cast(Array, logits.detach().cpu().numpy())
+        return cast(Array, logits.detach().cpu().numpy()), gradients
 
     def logits(self, images: Array) -> Array:
         self._model.eval()
@@ -96,8 +106,10 @@ class PyTorchLearner(Learner):
             return cast(Array, self._model(self._batch(images)).cpu().numpy())
 
 
-def training_model(network: Network, weights: Mapping[str, Array]) -> nn.Sequential:
-    """The network in channels-last layout, ReLU in place.
+def training_model(
+    network: Network, weights: Mapping[str, Array], table: pytorch_model.Table
+) -> nn.Sequential:
+    """The network of a table's modules in channels-last layout, ReLU in place.
 
     Raises FrameworkError where PyTorch would make tensors that hold no numbers.
     """
@@ -106,7 +118,7 @@ def training_model(network: Network, weights: Mapping[str, Array]) -> nn.Sequent
             "PyTorch's default device is meta, which holds no numbers: "
             "torch.set_default_device('cpu')"
         )
-    model = pytorch_model.assemble(network, MODULES)
+    model = pytorch_model.assemble(network, table)
     pytorch_model.load(model, weights)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     # In place, but not in the place of the input, of what a residual block adds later, or of what
@@ -190,38 +202,59 @@ class _Normalise(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, epsilon: float
     ) -> tuple[Tensor, Tensor, Tensor]:
-        rows = _rows(x)
-        mean = rows.mean(1).mean(0)
+        own = rows(x)
+        mean = own.mean(1).mean(0)
         # The squared differences in one pass, without the differences in memory.
-        squares = F.mse_loss(rows, mean.expand_as(rows), reduction="none")
+        squares = F.mse_loss(own, mean.expand_as(own), reduction="none")
         variance = squares.mean(1).mean(0)
         scale = (variance + epsilon).rsqrt()
-        # No view of another tensor: the ReLU behind it works in place.
-        y = torch.empty(x.shape, dtype=x.dtype, memory_format=torch.channels_last)
-        offset = bias - mean * scale * weight
-        torch.addcmul(offset, rows, scale * weight, out=_rows(y))
         ctx.save_for_backward(x, weight, mean, scale)
         ctx.mark_non_differentiable(mean, variance)
-        return y, mean, variance
+        return normalised(x, weight, bias, mean, scale), mean, variance
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         x, weight, mean, scale = ctx.saved_tensors
-        rows, of_y = _rows(x), _rows(gradient)
-        count = rows.shape[0] * rows.shape[1]
+        of_y = rows(gradient)
+        count = of_y.shape[0] * of_y.shape[1]
         of_bias = of_y.sum(1).sum(0)
-        products = rows * of_y
+        products = rows(x) * of_y
         of_weight = (products.sum(1).sum(0) - mean * of_bias) * scale
-        # x - mean stands for the normalised x here; both sums are over it.
-        slope = -weight * scale * scale * of_weight / count
-        offset = -weight * scale * of_bias / count - mean * slope
-        of_x = torch.addcmul(offset, rows, slope, out=products).addcmul_(of_y, weight * scale)
-        n, channels, height, width = x.shape
-        of_x = of_x.reshape(n, height, width, channels).permute(0, 3, 1, 2)
+        of_x = input_gradient(x, gradient, products, weight, mean, scale, of_weight, of_bias, count)
         return of_x, of_weight, of_bias, None
 
 
-def _rows(x: Tensor) -> Tensor:
+def normalised(x: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
+    """What batch norm makes of x, by its mean and the inverse of its standard deviation."""
+    # No view of another tensor: the ReLU behind it works in place.
+    y = torch.empty(x.shape, dtype=x.dtype, memory_format=torch.channels_last)
+    offset = bias - mean * scale * weight
+    torch.addcmul(offset, rows(x), scale * weight, out=rows(y))
+    return y
+
+
+def input_gradient(
+    x: Tensor,
+    gradient: Tensor,
+    products: Tensor,
+    weight: Tensor,
+    mean: Tensor,
+    scale: Tensor,
+    of_weight: Tensor,
+    of_bias: Tensor,
+    count: int | Tensor,
+) -> Tensor:
+    """The gradient of batch norm's input, of `count` values a channel. Overwrites `products`."""
+    # x - mean stands for the normalised x here; both sums are over it.
+    slope = -weight * scale * scale * of_weight / count
+    offset = -weight * scale * of_bias / count - mean * slope
+    of_x = torch.addcmul(offset, rows(x), slope, out=products)
+    of_x.addcmul_(rows(gradient), weight * scale)
+    n, channels, height, width = x.shape
+    return of_x.reshape(n, height, width, channels).permute(0, 3, 1, 2)
+
+
+def rows(x: Tensor) -> Tensor:
     """n×c×h×w to n×positions×c: a view of channels-last memory."""
     n, channels, height, width = x.shape
     return x.permute(0, 2, 3, 1).reshape(n, height * width, channels)

@@ -10,7 +10,7 @@ import numpy as np
 
 from netinnet import weights
 from netinnet.errors import ModelError, nin
-from netinnet.inference import onnx_graph
+from netinnet.inference import onnx_digest, onnx_graph
 from netinnet.networks.network import Network
 
 WHOLE = "float32"
@@ -37,7 +37,7 @@ def find(path: Path | None) -> weights.Model:
     if (path / "recipe.toml").is_file():
         raise ModelError(
             f"{path}: the run is not finished, it has no model.safetensors yet; "
-            f"{nin('train', '--resume', path)} goes on with it"
+            f"{nin('train', '--resume', path)} continues it"
         )
     raise ModelError(f"{path}: no model in this folder; give a run folder or a .safetensors file")
 
@@ -51,11 +51,7 @@ def _read_onnx(path: Path) -> weights.Model:
     onnx = onnx_graph.require("onnx", "an ONNX file", "onnx>=1.21")
     if not path.is_file():
         raise ModelError(f"{path}: no such model file")
-    try:
-        proto = onnx.load_model_from_string(path.read_bytes())
-        metadata = {entry.key: entry.value for entry in proto.metadata_props}
-    except Exception as error:  # a parser of foreign files can raise anything
-        raise _damaged(path, error) from error
+    proto, metadata = onnx_digest.read(path)
     if (kind := metadata.get("export", WHOLE)) != WHOLE:
         cure = "give the model that it was made of"
         raise ModelError(f"{path}: an export ({kind}), which is not read back: {cure}")
@@ -69,7 +65,7 @@ def _read_onnx(path: Path) -> weights.Model:
             for tensor in proto.graph.initializer
             if tensor.data_type == onnx.TensorProto.FLOAT and tensor.name not in onnx_graph.SCALING
         }
-    except Exception as error:  # as above
+    except Exception as error:  # a foreign file's values can be anything
         raise _damaged(path, error) from error
     checked = weights.check(network, tensors, str(path))
     calibration = weights.calibration_of(network, metadata, str(path))

@@ -21,12 +21,13 @@ import numpy.typing as npt
 from netinnet.errors import FrameworkError, ModelError
 from netinnet.files import replacing
 from netinnet.inference import class_maps
+from netinnet.inference.onnx_digest import sealed
 from netinnet.networks import features, layers
 from netinnet.networks.features import Features
 from netinnet.networks.layers import Layer, Shape
 from netinnet.networks.network import Network
 from netinnet.networks.ranks import END, turns
-from netinnet.weights import Model, check, shapes
+from netinnet.weights import DIGEST, Model, check, shapes
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto, TensorProto
@@ -43,7 +44,7 @@ LOGITS = "logits"
 PROBABILITIES = "probabilities"
 CLASS_MAPS = "class_maps"
 FEATURES = "features"
-NOT_NOTES = ("format", "classes", "network", "calibration")
+NOT_NOTES = ("format", "classes", "network", "calibration", DIGEST)
 """What a file's metadata says of the model itself."""
 SCALING = ("input.scale", "input.offset")
 """The float constants that are no weights."""
@@ -66,9 +67,9 @@ def to_onnx(model: Model, *, with_features: bool = False, prepared: bool = False
     where they are asked for. With `prepared`, the input is what `preprocessing.prepare` makes:
     float32, n×height×width×channels of the network's size. Nodes have the layer names of the
     description; the metadata holds `classes` (a JSON list), `network` and `calibration` (their
-    JSON), and the model's notes. Equal models give equal bytes. Raises ModelError where a tensor is
-    missing, a layer has no ONNX form or the weights are too large for one file, and FrameworkError
-    where onnx is not installed.
+    JSON), the model's notes and a digest of the file. Equal models give equal bytes. Raises
+    ModelError where a tensor is missing, a layer has no ONNX form or the weights are too large for
+    one file, and FrameworkError where onnx is not installed.
     """
     onnx = require("onnx", "the ONNX graph", "onnx>=1.21")
     if reason := too_large(model.network):
@@ -85,7 +86,7 @@ def to_onnx(model: Model, *, with_features: bool = False, prepared: bool = False
     add_layers(graph, model, found, maps)
     proto = _finish(graph, model, found, prepared)
     onnx.checker.check_model(proto)
-    return bytes(proto.SerializeToString(deterministic=True))
+    return sealed(proto.SerializeToString(deterministic=True))
 
 
 def write(path: Path, model: Model) -> None:

@@ -98,6 +98,12 @@ class Predictor:
         self.calibration = model.calibration
         self.maps = class_maps.of(model.network)
         self.features = features.of(model.network)
+        classes = len(self.network.classes)
+        self._sizes: dict[str, tuple[int, ...]] = {LOGITS: (classes,), PROBABILITIES: (classes,)}
+        if self.maps:
+            self._sizes[CLASS_MAPS] = (classes, self.maps.input.height, self.maps.input.width)
+        if self.features:
+            self._sizes[FEATURES] = (self.features.size,)
         self._compute: Engine = (
             _onnxruntime(model, threads)
             if framework is None
@@ -133,26 +139,24 @@ class Predictor:
             >>> results["class_maps"].shape
             (32, 10, 7, 7)
         """
-        classes = len(self.network.classes)
-        sizes: dict[str, tuple[int, ...]] = {LOGITS: (classes,), PROBABILITIES: (classes,)}
-        if self.maps:
-            sizes[CLASS_MAPS] = (classes, self.maps.input.height, self.maps.input.width)
-        if self.features:
-            sizes[FEATURES] = (self.features.size,)
         for name in outputs:
             if name == CLASS_MAPS:
                 self.require_maps()
-            if name not in sizes:
-                raise ModelError(f"no output '{name}'; known are {', '.join(sizes)}")
+            if name not in self._sizes:
+                raise ModelError(f"no output '{name}'; known are {', '.join(self._sizes)}")
         self._check(images)
         _check_count("batch_size", batch_size)
         needed = list(dict.fromkeys(LOGITS if n == PROBABILITIES else n for n in outputs))
-        results = {n: np.empty((len(images), *sizes[n]), np.float32) for n in needed}
-        for start in range(0, len(images), batch_size):
-            batch = slice(start, start + batch_size)
-            computed = self._compute(np.ascontiguousarray(images[batch]), needed)
-            for name, values in zip(needed, computed, strict=True):
-                results[name][batch] = values
+        if 0 < len(images) <= batch_size:
+            computed = self._compute(np.ascontiguousarray(images), needed)
+            results = dict(zip(needed, computed, strict=True))
+        else:
+            results = {n: np.empty((len(images), *self._sizes[n]), np.float32) for n in needed}
+            for start in range(0, len(images), batch_size):
+                batch = slice(start, start + batch_size)
+                computed = self._compute(np.ascontiguousarray(images[batch]), needed)
+                for name, values in zip(needed, computed, strict=True):
+                    results[name][batch] = values
         if PROBABILITIES in outputs:
             results[PROBABILITIES] = self.to_probabilities(results[LOGITS])
         return {name: results[name] for name in outputs}
@@ -243,10 +247,11 @@ class Predictor:
 
         Raises ModelError where the probabilities are not finite.
         """
-        if not np.isfinite(probabilities).all():
+        values = probabilities.tolist()  # of a few numbers, Python is done before NumPy has begun
+        if not all(map(math.isfinite, values)):
             raise ModelError(f"{self.network.name}: the logits of this picture are not finite")
-        order = np.argsort(-probabilities, kind="stable")[:top]
-        best = [Prediction(self.network.classes[i], float(probabilities[i])) for i in order]
+        order = sorted(range(len(values)), key=values.__getitem__, reverse=True)[:top]
+        best = [Prediction(self.network.classes[i], values[i]) for i in order]
         return Answer(best, score, self.refuses(score))
 
     def refusal(self, score: float | None) -> str:

@@ -43,6 +43,8 @@ class Variations:
     """Rate of the dropout; 0 removes it. A NiN without any gets one behind every max pool."""
     pointwise: int | None = None
     """Number of 1×1 convolutions in each block; a given `narrowing` decides for the last one."""
+    inner: int | None = None
+    """Window of each block's convolutions behind the first, in place of 1×1: an odd number."""
     narrowing: str | None = None
     """Channels of the last block before the one for each class, written like 128-32."""
     head: str | None = None
@@ -55,6 +57,8 @@ class Variations:
             check_name("head", self.head, HEADS, NetworkError)
         if self.pointwise is not None and self.pointwise < 0:
             raise NetworkError(f"pointwise must be at least 0, got {self.pointwise}")
+        if self.inner is not None and (self.inner < 1 or self.inner % 2 == 0):
+            raise NetworkError(f"inner must be odd, so that sizes stay, got {self.inner}")
         if self.width is not None and not (math.isfinite(self.width) and self.width > 0):
             raise NetworkError(f"width must be above 0, got {self.width:g}")
 
@@ -62,7 +66,7 @@ class Variations:
         """The blocks of network `name`, varied. Raises NetworkError for what it can't have."""
         nin = is_nin(blocks, classes)
         place = _has(Dropout, blocks[:-1] if nin else blocks) or (nin and _has(MaxPool, blocks))
-        for option in ("logits_relu", "dropout", "pointwise", "narrowing", "head"):
+        for option in ("logits_relu", "dropout", "pointwise", "inner", "narrowing", "head"):
             can = place or (nin and not self.dropout) if option == "dropout" else nin
             if getattr(self, option) is not None and not can:
                 raise NetworkError(f"{name} has no option {option}: leave it out")
@@ -76,6 +80,8 @@ class Variations:
         if self.pointwise is not None:
             end = len(blocks) if self.narrowing is None else -2
             blocks = with_pointwise(blocks[:end], self.pointwise) + blocks[end:]
+        if self.inner is not None:
+            blocks = with_inner(blocks, self.inner)
         if self.dropout is not None:
             blocks = with_dropout(blocks, classes, self.dropout)
         if self.head is not None:
@@ -161,6 +167,15 @@ def with_pointwise(blocks: Blocks, count: int) -> Blocks:
         return nin_block(**{**arguments, "channels": kept, "pointwise": len(kept) - 1})
 
     return tuple(map(changed, blocks))
+
+
+def with_inner(blocks: Blocks, window: int) -> Blocks:
+    """Windows of that size in every NiN block's convolutions behind the first, usually 1×1."""
+    arguments = map(nin_arguments, blocks)
+    return tuple(
+        nin_block(**{**given, "inner": window}) if given else block
+        for given, block in zip(arguments, blocks, strict=True)
+    )
 
 
 def with_dropout(blocks: Blocks, classes: int, rate: float) -> Blocks:

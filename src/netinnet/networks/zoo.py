@@ -118,7 +118,7 @@ def resolve(network: Named, **options: Any) -> Network:
             `Network`.
         options: image_size (pixels), channels, classes (number or names), preprocessing,
             pictures (the shape of the data's, for what the network leaves open), and what is to be
-            another way: logits_relu, dropout, pointwise, narrowing, head, width.
+            another way: logits_relu, dropout, pointwise, inner, narrowing, head, width.
 
     Raises:
         NetworkError: Nothing has that name, or the network can't be.

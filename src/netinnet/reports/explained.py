@@ -34,7 +34,7 @@ class Folder:
         grid: Whether there is a contact sheet.
 
     Raises:
-        NetinnetError: Where a file is there already, or can't be written.
+        NetinnetError: Where a file already exists, or can't be written.
     """
 
     path: Path
@@ -114,5 +114,5 @@ class Folder:
     def _check(self, path: Path) -> None:
         if not self.force and path.exists():
             raise NetinnetError(
-                f"{path}: is there already; choose another --output, or write over it by --force"
+                f"{path} already exists; choose another --output, or replace it with --force"
             )

@@ -139,7 +139,10 @@ def _content(facts: _Facts, pictures: Source | None) -> dict[str, Any]:
         "how_far": f"step {units.count(step)} of {units.count(total)}",
         "step": step,
         "total": total,
-        "cautions": start.cautions if start else [],
+        "cautions": [
+            *(start.cautions if start else []),
+            *(event.words for event in facts.all(events.Rollback)),
+        ],
         "dead": _dead(facts),
         "newest": newest,
         "judged": judged,

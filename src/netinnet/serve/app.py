@@ -168,7 +168,8 @@ class App:
         await self._send(request, answer, closes, send)
         seconds = time.perf_counter() - began
         route = request.path if request.path in self.routes else "other"
-        self.meters.answered(route, answer.status, seconds)
+        count = self.meters.answered  # the answer goes out before it is counted
+        asyncio.get_running_loop().call_soon(count, route, answer.status, seconds)
         if self.log:
             shown = request.method if request.method in METHODS else "other"
             self.log(f"{shown} {route} {answer.status} {body.size} bytes, {seconds * 1000:.1f} ms")
@@ -211,7 +212,7 @@ class App:
         if self.stopping:
             raise busy("the service is stopping", code="stopping")
         if self.under_way >= self.limits.max_waiting:
-            raise busy(f"{self.under_way} requests wait already; try again")
+            raise busy(f"{self.under_way} requests are waiting already; try again")
         self.under_way += 1
         try:
             wanted = options(request.query)

@@ -19,6 +19,7 @@ from netinnet.serve.problems import Problem
 
 if TYPE_CHECKING:
     from netinnet.serve.meters import Meters
+    from netinnet.weights import Model
 
 Say = Callable[[str], None]
 SUFFIXES = (".safetensors", ".onnx")
@@ -130,7 +131,7 @@ class Catalog:
                     self._put(self._load(name, file))
                     self.say(f"{name}: now version {self.models[name].version} of {file}")
             except (NetinnetError, OSError) as error:
-                kept = f"version {old.version} goes on" if old else "it is left out"
+                kept = f"version {old.version} stays in use" if old else "it is left out"
                 self.say(f"{name}: not loaded, {kept}: {error}")
                 if self.meters:
                     self.meters.not_loaded(name)
@@ -156,8 +157,7 @@ class Catalog:
     def _load(self, name: str, file: Path) -> Served:
         # Before it is read: of what is written in between, the next look sees another hash.
         digest = _digest(file) if file.is_file() else ""
-        place = file.parent if file.name == IN_RUN and not file.is_file() else file
-        model = model_files.find(place)  # of an unfinished run it says what is missing
+        model = read(file)
         predictor = Predictor(model, threads=self.threads)
         network = model.network
         size = network.input
@@ -172,6 +172,11 @@ class Catalog:
         self.models = {**self.models, served.name: served}
         if self.meters:
             self.meters.loaded(served.name, served.version, old.version if old else None)
+
+
+def read(file: Path) -> Model:
+    """The model in a file. Raises ModelError; of an unfinished run it says what is missing."""
+    return model_files.find(file.parent if file.name == IN_RUN and not file.is_file() else file)
 
 
 def _in_folder(folder: Path) -> Iterator[tuple[str, Path]]:

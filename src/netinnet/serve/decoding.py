@@ -67,7 +67,8 @@ def decode(parts: Sequence[Part], channels: int, limits: Limits) -> list[Picture
     count = values = 0
     try:
         for part in parts:
-            array = READERS.get(part.kind, _picture)(part, limits)
+            reader = READERS.get(part.kind)
+            array = reader(part, limits) if reader else _picture(part, channels, limits)
             count += len(array)
             if count > limits.max_pictures:
                 few = f"more than {limits.max_pictures} pictures; send fewer at a time"
@@ -84,13 +85,13 @@ def decode(parts: Sequence[Part], channels: int, limits: Limits) -> list[Picture
     return arrays
 
 
-def _picture(part: Part, limits: Limits) -> Pictures:
-    """1×height×width×1 or 3 of a PNG, JPEG …; its size is looked at before it is decoded."""
+def _picture(part: Part, channels: int, limits: Limits) -> Pictures:
+    """1×height×width×channels of a PNG, JPEG …; its size is looked at before it is decoded."""
 
     def look(picture: Image) -> None:
         _check_size(part.name, picture.height, picture.width, limits)
 
-    return pictures.read(part.content, part.name, look)[None]
+    return pictures.read(part.content, part.name, look, channels)[None]
 
 
 def _check_size(name: str, height: int, width: int, limits: Limits) -> None:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import base64
 import functools
-import hashlib
 import html
 import re
 from collections.abc import Sequence
 from urllib.parse import urlencode
 
-from netinnet.inference import model_files
-from netinnet.serve.catalog import IN_RUN, Served
+from netinnet.export.policy import policy
+from netinnet.serve.catalog import Served, read
 from netinnet.serve.problems import Headers
 from netinnet.weights import Model
 
@@ -28,7 +26,7 @@ _FRAME = """<!doctype html>
 """
 MOST_PARAMETERS = 2_000_000
 """Of a model whose weights go into the page, 4 MB; with more of them the page asks the service."""
-_INLINE = re.compile(rb"<(script|style)[^>]*>(.*?)</\1>", re.DOTALL)
+_INLINE = re.compile(r"<(script|style)[^>]*>(.*?)</\1>", re.DOTALL)
 
 
 def front_page(model: Served) -> bytes:
@@ -52,8 +50,7 @@ def _made(model: Served) -> bytes:
         empty = Model(network, {}, calibration=model.predictor.calibration)
         query = urlencode({"model": model.name, "top": 999_999, "maps": 1, "always_answer": 1})
         return page.page(empty, title=model.name, remote=f"v1/predict?{query}").encode()
-    found = model_files.find(model.file.parent if model.file.name == IN_RUN else model.file)
-    return page.page(found, title=model.name).encode()
+    return page.page(read(model.file), title=model.name).encode()
 
 
 def _asked(model: Served) -> bytes:
@@ -84,22 +81,16 @@ def _page(title: str, content: str) -> bytes:
 def headers(content: bytes) -> Headers:
     """What tells a browser to be careful with a page."""
     return [
-        (b"content-security-policy", policy(content)),
+        (b"content-security-policy", header_policy(content.decode()).encode()),
         (b"referrer-policy", b"no-referrer"),
         (b"x-frame-options", b"DENY"),
         (b"cache-control", b"no-cache"),
     ]
 
 
-def policy(content: bytes) -> bytes:
-    """A Content-Security-Policy under which exactly the page's own scripts and styles run."""
-    hashes: dict[bytes, list[str]] = {b"script": [], b"style": []}
+def header_policy(content: str) -> str:
+    """That of the page's own scripts and styles, and that no other page frames it."""
+    texts: dict[str, list[str]] = {"script": [], "style": []}
     for kind, text in _INLINE.findall(content):
-        digest = base64.b64encode(hashlib.sha256(text).digest()).decode()
-        hashes[kind].append(f"'sha256-{digest}'")
-    scripts, styles = (" ".join(hashes[kind]) or "'none'" for kind in (b"script", b"style"))
-    return (
-        f"default-src 'none'; script-src {scripts} 'wasm-unsafe-eval'; style-src {styles}; "
-        "img-src 'self' data: blob:; worker-src blob:; connect-src 'self'; base-uri 'none'; "
-        "form-action 'none'; frame-ancestors 'none'"
-    ).encode()
+        texts[kind].append(text)
+    return f"{policy(texts['script'], texts['style'], asks=True)}; frame-ancestors 'none'"

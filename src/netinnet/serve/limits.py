@@ -12,19 +12,19 @@ class Limits:
     """Every limit of the service. Raises NetinnetError for one that is not above zero.
 
     Attributes:
-        max_body: Most bytes of a request's body.
-        max_pixels: Most pixels of a picture, looked at before it is decoded.
-        max_side: Longest side of a picture, in pixels: resizing takes memory for each row and
+        max_body: Largest request body, in bytes.
+        max_pixels: Most pixels of a picture; checked before it is decoded.
+        max_side: Longest side of a picture, in pixels; resizing needs memory for each row and
             column.
-        max_pictures: Most pictures of one request.
-        max_waiting: Most requests that are answered or wait at a time; more get 503.
-        max_connections: Most connections that are open at a time.
-        max_batch: Most pictures that are computed at a time.
-        head_seconds: Seconds in which a request's head must have come.
-        body_seconds: Seconds in which its body must have come.
+        max_pictures: Most pictures in one request.
+        max_waiting: Most requests that are answered or waiting at a time; further ones get 503.
+        max_connections: Most connections open at a time.
+        max_batch: Most pictures computed in one batch.
+        head_seconds: Seconds within which a request's headers must arrive.
+        body_seconds: Seconds within which its body must arrive.
         decode_seconds: Seconds that decoding a request's pictures may take.
         idle_seconds: Seconds after which a connection without a request is closed.
-        stop_seconds: Seconds in which requests under way may end after a signal to stop.
+        stop_seconds: Seconds that the requests under way may take after a signal to stop.
     """
 
     max_body: int = 16_777_216

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from netinnet import process_memory
 from netinnet.errors import FrameworkError, NetinnetError
 from netinnet.fresh_process import cores
 from netinnet.serve.guard import Access, access
@@ -29,6 +30,8 @@ PACKAGES = ("uvicorn", "httptools", "starlette", "python_multipart", "prometheus
 """Those of the extra that must be there. uvloop is taken where it is."""
 
 TICK_SECONDS = 0.02
+KEPT_BYTES = 8 * 2**20
+"""Largest array whose memory stays for the next picture: those of large pictures are given back."""
 
 
 @dataclass(frozen=True)
@@ -125,15 +128,15 @@ def _listener(host: str, port: int) -> Iterator[socket.socket]:
         listener = socket.socket(family, kind, protocol)
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise NetinnetError(f"--host {host}: cannot be listened at ({reason})") from error
+        raise NetinnetError(f"--host {host}: cannot listen there ({reason})") from error
     with listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind(place)
         except OSError as error:
             raise NetinnetError(
-                f"{host} port {port}: cannot be listened at ({error.strerror or error}); "
-                f"another --port, or 0 for any"
+                f"{host} port {port}: cannot listen there ({error.strerror or error}); "
+                f"choose another --port, or 0 for any free one"
             ) from error
         yield listener
 
@@ -166,6 +169,7 @@ class _Service:
         """Serve at the listener until the end. Raises Stopped where answers were lost."""
         from netinnet.serve.protocol import loop_factory
 
+        process_memory.keep_freed_memory(KEPT_BYTES)
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
             runner.run(self._live(listener, host, models, threads, who, started))
         if self.is_cut and self.signal is not None:
@@ -219,7 +223,7 @@ class _Service:
             try:
                 await asyncio.to_thread(catalog.refresh)
             except Exception as error:  # noqa: BLE001 - the old models go on
-                self.say(f"the models' files can't be looked at: {error}")
+                self.say(f"the models' files can't be checked for changes: {error}")
 
     async def _finish(self, app: App) -> None:
         """Wait for the requests under way: not too long, and not after a second signal."""
@@ -238,7 +242,7 @@ class _Service:
             self.signal = self.signal or number
             app.stopping = True
             if app.under_way and not self.is_cut:
-                self.say(f"stopping after {app.under_way} requests; once more stops at once")
+                self.say(f"stopping after {app.under_way} requests; a second signal stops at once")
             asked.set()
 
         numbers = (signal.SIGINT, signal.SIGTERM)

@@ -51,6 +51,7 @@ def _narrowings(network: Network) -> list[str]:
 
 QUESTIONS: dict[str, Question] = {
     "pointwise": Question("How many 1×1 convolutions in a block?", "pointwise", (0, 1, 2, 3)),
+    "inner": Question("1×1 convolutions, or 3×3 in their place?", "inner", (1, 3)),
     "last-step": Question("The last step: direct or gradual?", "narrowing", _narrowings),
     "dropout": Question("With or without dropout?", "dropout", (0.0, 0.5)),
     "logits-relu": Question(

@@ -92,8 +92,8 @@ def ablate(
     """Change one thing of a NiN at a time and compare over the same seeds.
 
     Args:
-        questions: what to change: "pointwise", "last-step", "dropout", "logits-relu", "head"; all
-            of them if none is named.
+        questions: what to change: "pointwise", "inner", "last-step", "dropout",
+            "logits-relu", "head"; all of them if none is named.
         recipe: a shipped recipe's name, a TOML file or a `Recipe`.
         network: what is trained instead of the recipe's network.
         seeds: number of seeds.

@@ -221,7 +221,7 @@ class Scheduler:
             self._poll()
         self._report("interrupted")
         raise Interrupted(
-            f"interrupted with {self.policy.standing()}; {self.command} goes on",
+            f"interrupted with {self.policy.standing()}; {self.command} continues",
             number,
         )
 

@@ -149,7 +149,7 @@ def shown_url(url: str) -> str:
         ) from error
     if secret := _SECRETS & {name.lower() for name in made.query}:
         raise NetinnetError(
-            f"--storage: {secret.pop()} must not stand behind the question mark; a password "
+            f"--storage: {secret.pop()} must not stand after the question mark; a password "
             f"belongs before the host, as in postgresql://user:password@host/database"
         )
     file = made.database or ":memory:"

@@ -63,8 +63,8 @@ def calibrate(
     calibration.check_share(refuse)
     if like is not None and none_of_these is not None:
         raise ModelError(
-            "--like takes another model's threshold, so there is none to find: leave "
-            "out --none-of-these here and give it for that model"
+            "--like takes the threshold of another model: leave out --none-of-these here, and "
+            "give it when that model is calibrated"
         )
     model = model_files.find(path)
     promised = None if like is None else _promises(model, model_files.find(like), path, like)

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from netinnet import weights
 from netinnet.errors import ModelError
@@ -18,6 +14,9 @@ from netinnet.frameworks.learner import Learner
 
 KEPT = 2
 """The newest, and the one before it in case the newest is damaged."""
+GOOD = "good.safetensors"
+"""The state that a rollback goes back to, between two epochs. Other checkpoints are saved when the
+clock says so: what they decided could not be repeated."""
 
 
 @dataclass
@@ -38,6 +37,8 @@ class Progress:
     """For each class, whether its logit was other than 0 in this epoch."""
     history: list[dict[str, Any]] = field(default_factory=list)
     """The train, validation and test figures of each whole epoch."""
+    rollbacks: int = 0
+    """How often the learning rate was halved since the numbers were no longer finite."""
 
 
 def save(folder: Path, learner: Learner, progress: Progress, identity: str) -> Path:
@@ -46,26 +47,28 @@ def save(folder: Path, learner: Learner, progress: Progress, identity: str) -> P
     `identity` says which training it belongs to (`run.identity`).
     """
     path = folder / f"step-{progress.step:08d}.safetensors"
-    tensors = {f"weights/{name}": array for name, array in learner.weights().items()}
-    tensors |= {f"optimizer/{name}": array for name, array in learner.optimizer_state().items()}
-    metadata = {"progress": json.dumps(vars(progress)), "identity": identity}
-    metadata["sha256"] = _digest(tensors, metadata)
-    weights.save_tensors(path, tensors, metadata)
-    for old in _files(folder)[:-KEPT]:
-        with writing(old):
-            old.unlink(missing_ok=True)
+    _write(path, learner, progress, identity)
+    _remove(_files(folder)[:-KEPT])
     return path
 
 
-def _digest(tensors: Mapping[str, Any], metadata: Mapping[str, str]) -> str:
-    """The SHA-256 of all that a checkpoint holds: one bit more or less is noticed."""
-    digest = hashlib.sha256()
-    for name in sorted(metadata.keys() - {"sha256"}):
-        digest.update(f"{name}={metadata[name]}\n".encode())
-    for name, array in sorted(tensors.items()):
-        digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
-        digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()
+def save_good(folder: Path, learner: Learner, progress: Progress, identity: str) -> None:
+    """Keep the state for a rollback."""
+    _write(folder / GOOD, learner, progress, identity)
+
+
+def restore_good(folder: Path, learner: Learner, identity: str) -> Progress:
+    """Load the state that was kept for a rollback into the learner. Raises ModelError."""
+    progress, tensors, of = _read(folder / GOOD)
+    if of != identity:
+        raise ModelError(f"{folder / GOOD}: not of this training; start a new run")
+    _put(learner, tensors)
+    return progress
+
+
+def remove_after(folder: Path, step: int) -> None:
+    """Remove checkpoints of later steps, the newest first: a kill leaves one to go on from."""
+    _remove([path for path in reversed(_files(folder)) if int(path.stem[len("step-") :]) > step])
 
 
 def restore(folder: Path, learner: Learner, identity: str) -> tuple[Progress, list[str]]:
@@ -78,32 +81,53 @@ def restore(folder: Path, learner: Learner, identity: str) -> tuple[Progress, li
     files, damaged = _files(folder), []
     for path in reversed(files):
         try:
-            tensors, metadata = weights.load_tensors(path)
-            progress = Progress(**json.loads(metadata["progress"]))
-            # Those of earlier versions have none.
-            if metadata.get("sha256", "") not in ("", _digest(tensors, metadata)):
-                raise ModelError(f"{path}: damaged, its content is not what was written")
-        except (ModelError, KeyError, ValueError, TypeError):
+            progress, tensors, of = _read(path)
+        except ModelError:
             damaged.append(path)
             continue
-        if metadata.get("identity") != identity:
+        if of != identity:
             raise ModelError(
                 f"{path}: made by another recipe, network or version; undo the change to "
                 f"recipe.toml, or start a new run"
             )
-        learner.set_weights(_part(tensors, "weights/"))
-        learner.set_optimizer_state(_part(tensors, "optimizer/"))
-        for other in damaged:
-            with writing(other):
-                other.unlink()
+        _put(learner, tensors)
+        _remove(damaged)
         return progress, [f"the checkpoint {other.name} is damaged" for other in damaged]
     if files:
         raise ModelError(f"{folder}: no checkpoint in it can be read; start a new run")
     return Progress(), []
 
 
+def _write(path: Path, learner: Learner, progress: Progress, identity: str) -> None:
+    tensors = {f"weights/{name}": array for name, array in learner.weights().items()}
+    tensors |= {f"optimizer/{name}": array for name, array in learner.optimizer_state().items()}
+    metadata = {"progress": json.dumps(vars(progress)), "identity": identity}
+    weights.save_tensors(path, tensors, metadata)
+
+
+def _read(path: Path) -> tuple[Progress, dict[str, Any], str | None]:
+    """Progress, tensors and identity in a checkpoint. Raises ModelError where it is damaged."""
+    tensors, metadata = weights.load_tensors(path)
+    try:
+        progress = Progress(**json.loads(metadata["progress"]))
+    except (KeyError, ValueError, TypeError) as error:
+        raise ModelError(f"{path}: damaged, no checkpoint ({error})") from error
+    return progress, tensors, metadata.get("identity")
+
+
+def _put(learner: Learner, tensors: dict[str, Any]) -> None:
+    learner.set_weights(_part(tensors, "weights/"))
+    learner.set_optimizer_state(_part(tensors, "optimizer/"))
+
+
 def _files(folder: Path) -> list[Path]:
     return sorted(folder.glob("step-*.safetensors"))
+
+
+def _remove(files: list[Path]) -> None:
+    for path in files:
+        with writing(path):
+            path.unlink(missing_ok=True)
 
 
 def _part(tensors: dict[str, Any], prefix: str) -> dict[str, Any]:

@@ -162,6 +162,34 @@ class DeadClass(Event):
     """The class's name."""
 
 
+MOST_ROLLBACKS = 5
+"""A training that diverges once more has failed."""
+
+
+@dataclass(frozen=True)
+class Rollback(Event):
+    """The numbers were no longer finite; the training goes on from an earlier step."""
+
+    time: str
+    """Date and time in UTC (ISO 8601)."""
+    diverged_at: int
+    """The step at which that was noticed."""
+    back_to: int
+    """The step from whose weights it goes on: an epoch's last, or 0."""
+    rollbacks: int
+    """How many there were so far: each halves the learning rate of all steps from there."""
+    reason: str
+    """What went wrong."""
+
+    @property
+    def words(self) -> str:
+        """What happened, and how it goes on."""
+        return (
+            f"{self.reason}. It goes on from step {self.back_to} with 1/{2**self.rollbacks} of the "
+            f"learning rate (rollback {self.rollbacks} of at most {MOST_ROLLBACKS})"
+        )
+
+
 @dataclass(frozen=True)
 class Interrupted(Event):
     """The run was asked to stop, and has saved."""
@@ -235,7 +263,7 @@ class CheckpointsKept(Event):
 
 
 LOGGED = (
-    *(Start, Resume, Progress, Evaluation, DeadClass),
+    *(Start, Resume, Progress, Evaluation, DeadClass, Rollback),
     *(Interrupted, Failed, OnnxFailed, End),
 )
 """What events.jsonl has."""

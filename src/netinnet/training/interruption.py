@@ -46,7 +46,7 @@ class StopRequest:
             raise SystemExit(128 + number)
         self.signal = signal.Signals(number)
         with contextlib.suppress(OSError):  # the terminal may be what has gone
-            os.write(2, b"\nstopping after this step; once more stops at once\n")
+            os.write(2, b"\nstopping after this step; a second signal stops at once\n")
         if self._can_abandon:
             raise Abandoned
 

@@ -11,39 +11,37 @@ import dataclasses
 import datetime
 import json
 import math
-import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from netinnet import frameworks, metrics, process_memory, weights
+from netinnet import metrics, process_memory, units, weights
 from netinnet.costs import counts
 from netinnet.data.batches import Batch, step_seed
 from netinnet.data.loader import ahead, logits_of
-from netinnet.data.source import Dataset, Source
-from netinnet.errors import Diverged, NetinnetError, RecipeError, nin
+from netinnet.data.source import Dataset, Labels, Source
+from netinnet.errors import Diverged, NetinnetError, nin
 from netinnet.files import CannotWrite, write_text
 from netinnet.frameworks.learner import Learner
+from netinnet.frameworks.processes import ProcessLost
 from netinnet.inference import onnx_graph
-from netinnet.networks.layers import BatchNorm
 from netinnet.networks.network import Network
-from netinnet.preprocessing import normalise
-from netinnet.training import checkpoint, events
+from netinnet.preprocessing import Array, normalise
+from netinnet.training import anomaly, checkpoint, events, versions
 from netinnet.training.calibrate import after_training
 from netinnet.training.cautions import cautions
 from netinnet.training.checkpoint import Progress
 from netinnet.training.claim import Claim
-from netinnet.training.events import Event
+from netinnet.training.events import MOST_ROLLBACKS, Event
 from netinnet.training.interruption import Abandoned, Interrupted, StopRequest, stop_request
 from netinnet.training.listening import Listener, attempt, data_progress, write_report
 from netinnet.training.recipe import Recipe
 from netinnet.training.run import Run
 from netinnet.training.schedule import learning_rate
-from netinnet.training.splits import splits, training_batches
+from netinnet.training.splits import check_batches, splits, training_batches
+from netinnet.training.team import ALONE, EVALUATE, STEP, Team, in_parts
 from netinnet.version import VERSION
 
 Report = Callable[[Path, Source, Source], object]
@@ -64,6 +62,9 @@ class Training:
     learner: Learner
     listener: Listener
     report: Report
+    detect_anomaly: bool = False
+    """Whether it is said where the first number arises that is not finite."""
+    team: Team = ALONE
 
     def __post_init__(self) -> None:
         network, progress = self.network, data_progress(self.listener)
@@ -72,7 +73,7 @@ class Training:
         self.batches = training_batches(self.recipe, self.network, self.train)
         self.steps_per_epoch = self.batches.per_epoch
         self.total = self.steps_per_epoch * self.recipe.epochs
-        _check_batches(self.recipe, self.network, len(self.train))
+        check_batches(self.recipe, self.network, len(self.train))
 
     def run(
         self, folder: Run, progress: Progress, claim: Claim, damaged: Sequence[str] = ()
@@ -96,7 +97,11 @@ class Training:
                 self._log(events.Failed(_now(), progress.step, str(error)))
                 self._write_report()
             if isinstance(error, CannotWrite):
-                raise CannotWrite(f"{error}; then {self._command} goes on", error.error) from error
+                raise CannotWrite(
+                    f"{error}; then {self._command} continues", error.error
+                ) from error
+            if isinstance(error, ProcessLost):
+                raise ProcessLost(f"{error}; {self._command} continues") from error
             raise
 
     @property
@@ -108,38 +113,103 @@ class Training:
         process_memory.keep_freed_memory()
         started = time.monotonic()
         before = progress.wall_seconds
-        prepared = ahead(self.batches, range(progress.step, self.total))
-        with stop_request() as stop, contextlib.closing(prepared):
+        self.team.begin(self.learner, progress.step)
+        with stop_request() as stop:
             self._announce(progress)
             try:
                 with stop.abandoning():
                     self._write_report()
                 if progress.step and len(progress.history) < progress.step // self.steps_per_epoch:
                     self._end_epoch(progress, stop)  # its evaluation was abandoned
-                saved = time.monotonic()
+                if self.detect_anomaly and not progress.step:
+                    self._save(progress)  # for going through the steps again
                 while progress.step < self.total:
-                    self._step(progress, prepared)
-                    progress.wall_seconds = before + time.monotonic() - started
-                    if progress.step % self.steps_per_epoch == 0:
-                        self._end_epoch(progress, stop)
-                        progress.wall_seconds = before + time.monotonic() - started
-                    if stop.signal is not None:
-                        self._interrupt(progress, stop)
-                    if time.monotonic() - saved >= self.recipe.checkpoint_seconds:
-                        self._save(progress)
-                        if time.monotonic() - self.reported >= REPORT_SECONDS:
-                            self._write_report()
-                        saved = time.monotonic()
+                    try:
+                        self._steps(progress, stop, lambda: before + time.monotonic() - started)
+                    except Diverged as error:
+                        self._roll_back(progress, error)
                 self._finish(progress, stop)
             except Abandoned:
                 self._interrupt(progress, stop)
         return self.folder
+
+    def _steps(self, progress: Progress, stop: StopRequest, wall: Callable[[], float]) -> None:
+        """Train to the end. Raises Diverged where the numbers are no longer finite."""
+        prepared = ahead(self.batches, range(progress.step, self.total))
+        saved = time.monotonic()
+        with contextlib.closing(prepared):
+            while progress.step < self.total:
+                if self._rolls_back and self._is_good(progress):
+                    self.claim.check()
+                    checkpoint.save_good(
+                        self.folder.checkpoints, self.learner, progress, self.identity
+                    )
+                self._step(progress, prepared)
+                progress.wall_seconds = wall()
+                if progress.step % self.steps_per_epoch == 0:
+                    if self._rolls_back:
+                        self._check_finite(progress)
+                    self._end_epoch(progress, stop)
+                    progress.wall_seconds = wall()
+                if stop.signal is not None:
+                    self._interrupt(progress, stop)
+                if time.monotonic() - saved >= self.recipe.checkpoint_seconds:
+                    self._save(progress)
+                    if time.monotonic() - self.reported >= REPORT_SECONDS:
+                        self._write_report()
+                    saved = time.monotonic()
+
+    @property
+    def _rolls_back(self) -> bool:
+        return self.recipe.on_nan == "rollback"
+
+    def _is_good(self, progress: Progress) -> bool:
+        """Whether a rollback may go back to this: the beginning, or an epoch's end that is better
+        than guessing. Weights can be far off long before they are no numbers."""
+        if progress.step % self.steps_per_epoch:
+            return False
+        guessing = math.log(len(self.network.classes)) * progress.epoch_seen
+        return not progress.step or progress.epoch_loss < guessing
+
+    def _roll_back(self, progress: Progress, error: Diverged) -> None:
+        """Go back to the last good state, with half the rate; raise the error where not.
+
+        The event comes first, then the older checkpoints go, then there is a new one: a kill in
+        between leaves a state from which the same happens again.
+        """
+        if self.detect_anomaly:
+            error = Diverged(f"{error}; {self._anomaly(progress.step)}")
+        if not self._rolls_back or progress.rollbacks == MOST_ROLLBACKS:
+            raise error
+        self.claim.check()
+        folder, rollbacks = self.folder.checkpoints, progress.rollbacks + 1
+        kept = checkpoint.restore_good(folder, self.learner, self.identity)
+        self.team.begin(self.learner, kept.step)
+        self._log(events.Rollback(_now(), progress.step, kept.step, rollbacks, str(error)))
+        checkpoint.remove_after(folder, kept.step)
+        kept.seconds, kept.wall_seconds = progress.seconds, progress.wall_seconds
+        kept.rollbacks = rollbacks
+        vars(progress).update(vars(kept))
+        self._save(progress)
+
+    def _anomaly(self, noticed: int) -> str:
+        """Go through the steps since the newest checkpoint again; where the numbers go wrong."""
+        since, _ = checkpoint.restore(self.folder.checkpoints, self.learner, self.identity)
+        self.team.begin(self.learner, since.step)
+
+        def train(step: int) -> tuple[Array, Array]:
+            images, labels = self.batches(step - 1)
+            return images, self._train(images, labels, step, since.rollbacks)
+
+        steps = range(since.step + 1, noticed + 1)
+        return anomaly.search(self.network, self.learner.weights, train, steps)
 
     def _log(self, event: Event) -> None:
         self.folder.log(event)
         self.listener(event)
 
     def _save(self, progress: Progress) -> None:
+        self._check_finite(progress)
         self.claim.check()
         checkpoint.save(self.folder.checkpoints, self.learner, progress, self.identity)
 
@@ -151,7 +221,7 @@ class Training:
 
     def _announce(self, progress: Progress) -> None:
         if progress.step or self.folder.events_file.exists():
-            self.found += self._changed_versions()
+            self.found += versions.changed(self.folder, self.recipe.framework)
             self._log(events.Resume(_now(), progress.step))
         self._log(
             events.Start(
@@ -166,42 +236,24 @@ class Training:
             )
         )
 
-    def _changed_versions(self) -> list[str]:
-        """What decides the numbers and is another version than in the sitting before."""
-        starts = events.of_kind(self.folder.events(), events.Start)
-        before, now = starts[-1].versions if starts else {}, versions(self.recipe.framework)
-        changed = [
-            f"{name} {before[name]} → {now[name]}"
-            for name in now
-            if name in before and before[name] != now[name]
-        ]
-        if not changed:
-            return []
-        return [
-            f"resumed under other versions ({', '.join(changed)}): the last digits of losses and "
-            f"weights may differ from those of an undisturbed run"
-        ]
-
     def _machine(self) -> dict[str, Any]:
         """Where and with what it is trained."""
         framework, learner = self.recipe.framework, self.learner
         known = {"framework": framework, "device": learner.device, "threads": learner.threads}
-        return {**known, "versions": versions(framework)}
+        return {**known, "versions": versions.of(framework)}
 
     def _dead(self, progress: Progress) -> list[str]:
         """The classes whose logit was 0 for the whole of the epoch."""
         return [n for n, a in zip(self.network.classes, progress.alive, strict=True) if not a]
 
     def _step(self, progress: Progress, prepared: Iterator[Batch]) -> None:
-        recipe = self.recipe
         if progress.step % self.steps_per_epoch == 0:
             progress.epoch_loss, progress.epoch_correct, progress.epoch_seen = 0.0, 0, 0
             progress.alive = [False] * len(self.network.classes)
         began = time.monotonic()
         images, labels = next(prepared)
         step = progress.step + 1
-        rate = learning_rate(recipe, step, self.total)
-        logits = self.learner.step(images, labels, rate, step, step_seed(recipe.seed, step))
+        logits = self._train(images, labels, step, progress.rollbacks)
         seconds = time.monotonic() - began
         losses = metrics.cross_entropy(logits, labels)
         correct = int((logits.argmax(1) == labels).sum())
@@ -213,14 +265,14 @@ class Training:
         alive = (logits != 0).any(axis=0)
         progress.alive = [a or bool(b) for a, b in zip(progress.alive, alive, strict=True)]
         if not math.isfinite(progress.epoch_loss):
-            raise self._diverged(step)
+            raise self._diverged(progress)
         event = events.Progress(
             step=step,
             epoch=round(step / self.steps_per_epoch, 4),
             loss=round(float(losses.mean()), 6),
             accuracy=round(correct / len(labels), 6),
             images_per_second=round(len(labels) / max(seconds, 1e-9), 2),
-            learning_rate=float(f"{rate:.6g}"),
+            learning_rate=float(f"{self._rate(step, progress.rollbacks):.6g}"),
             seconds=round(progress.seconds, 3),
             seconds_of_step=round(seconds, 4),
         )
@@ -228,20 +280,46 @@ class Training:
             self.folder.log(event)
         self.listener(event)
 
-    def _diverged(self, step: int) -> Diverged:
+    def _rate(self, step: int, rollbacks: int) -> float:
+        return learning_rate(self.recipe, step, self.total) * 0.5**rollbacks
+
+    def _train(self, images: Array, labels: Labels, step: int, rollbacks: int) -> Array:
+        """A step of the learner; returns the logits."""
+        rate, seed = self._rate(step, rollbacks), step_seed(self.recipe.seed, step)
+        self.team.tell(STEP, rate)
+        return self.learner.step(images, labels, rate, step, seed)
+
+    def _diverged(self, progress: Progress) -> Diverged:
+        rate = self.recipe.learning_rate * 0.5**progress.rollbacks
+        count = progress.rollbacks
+        after = f" after {units.counted(count, 'rollback')}" if count else ""
         return Diverged(
-            f"the training diverged at step {step}: its numbers are no longer finite; "
-            f"a learning rate below {self.recipe.learning_rate:g} would be right"
+            f"the training diverged at step {progress.step}{after}: its numbers are no longer "
+            f"finite; use a learning rate below {rate:g}"
         )
 
-    def _evaluate(self, source: Source) -> metrics.Evaluation:
-        logits = logits_of(
-            source,
-            self.learner.logits,
-            lambda pictures: normalise(pictures, self.network.preprocessing),
-            self.recipe.batch_size,
-        )
-        return metrics.evaluate(logits, source.labels)
+    def _check_finite(self, progress: Progress) -> None:
+        """Raise Diverged where a weight is no number: no such checkpoint or model is kept."""
+        if not anomaly.is_finite(self.learner.weights()):
+            raise self._diverged(progress)
+
+    def logits(self, source: Source) -> Array:
+        """Logits of all pictures of a source, in prediction mode."""
+
+        def compute(part: Source) -> Array:
+            return logits_of(
+                part,
+                self.learner.logits,
+                lambda pictures: normalise(pictures, self.network.preprocessing),
+                self.recipe.batch_size,
+            )
+
+        return in_parts(self.team.processes, source, compute)
+
+    def _evaluate(self, split: str) -> metrics.Evaluation:
+        source = self.evaluated[split]
+        self.team.tell(EVALUATE, list(self.evaluated).index(split))
+        return metrics.evaluate(self.logits(source), source.labels)
 
     def _end_epoch(self, progress: Progress, stop: StopRequest) -> None:
         """Evaluate; a signal abandons that, and the next sitting does it again."""
@@ -250,7 +328,7 @@ class Training:
         with stop.abandoning():
             figures: dict[str, dict[str, Any]] = {
                 "train": {name: total / progress.epoch_seen for name, total in mean.items()},
-                **{name: self._evaluate(split).to_dict() for name, split in self.evaluated.items()},
+                **{split: self._evaluate(split).to_dict() for split in self.evaluated},
             }
         kept = ("loss", "accuracy", "accuracy_interval")
         progress.history.append(
@@ -274,16 +352,15 @@ class Training:
         self._write_report()
         raise Interrupted(
             f"interrupted after step {progress.step} of {self.total}, saved; "
-            f"{self._command} goes on",
+            f"{self._command} continues it",
             stop.signal,
         )
 
     def _finish(self, progress: Progress, stop: StopRequest) -> None:
         """Write the model and all that comes with it; what takes long is left to a resume."""
         self.claim.check()
+        self._check_finite(progress)
         model = weights.Model(self.network, self.learner.weights())
-        if not all(np.isfinite(array).all() for array in model.weights.values()):
-            raise self._diverged(progress.step)
         # Where the pictures lie is no business of who gets the model, nor of its digest.
         record = dataclasses.replace(self.data.record, read_from="")
         notes = {"recipe": self.recipe.to_toml(), "dataset": record.to_json()}
@@ -313,6 +390,7 @@ class Training:
             **{f"{name}_examples": len(split) for name, split in self.evaluated.items()},
             "judged": self.recipe.judged,
             "dead_classes": self._dead(progress),
+            **({"rollbacks": progress.rollbacks} if progress.rollbacks else {}),
             **calibration,
             **self._machine(),
             "peak_memory_bytes": peak,
@@ -326,8 +404,8 @@ class Training:
         except Abandoned:
             assert stop.signal is not None
             raise Interrupted(
-                f"interrupted when the model was trained and saved; {self._command} writes what "
-                f"is missing of its report",
+                f"interrupted after the model was trained and saved; {self._command} writes "
+                f"the rest of its report",
                 stop.signal,
             ) from None
         attempt(self.folder.remove_checkpoints, self.listener, events.CheckpointsKept)
@@ -341,28 +419,6 @@ class Training:
         with contextlib.suppress(NetinnetError):
             self.folder.log(event)
         self.listener(event)
-
-
-def _check_batches(recipe: Recipe, network: Network, count: int) -> None:
-    """Batch norm needs two values a channel. Raises RecipeError where the last batch has one."""
-    smallest = count % recipe.batch_size or recipe.batch_size
-    for placed in network.placed_layers():
-        if isinstance(placed.layer, BatchNorm) and smallest * placed.input[1] * placed.input[2] < 2:
-            raise RecipeError(
-                f"the last batch of {count} pictures has one picture, and {placed.name} then one "
-                f"value a channel; choose another batch_size"
-            )
-
-
-def versions(framework: str) -> dict[str, Any]:
-    """Versions that decide a run's numbers."""
-    package = frameworks.FRAMEWORKS[framework].packages[0]
-    return {
-        "netinnet": VERSION,
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        package: frameworks.adapter(framework).version(),
-    }
 
 
 def _now() -> str:

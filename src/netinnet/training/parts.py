@@ -9,6 +9,7 @@ from netinnet import frameworks, weights
 from netinnet.data import datasets
 from netinnet.data.source import Dataset, DatasetRecord, Facts
 from netinnet.frameworks.learner import Learner, LearnerSettings
+from netinnet.frameworks.processes import ALONE, Processes
 from netinnet.networks.network import Network, Preprocessing
 from netinnet.networks.variations import Variations
 from netinnet.networks.zoo import Named, describe
@@ -60,17 +61,23 @@ def load_data(
 
 
 def learner_for(
-    recipe: Recipe, network: Network, facts: Facts, initial: Weights | None = None
+    recipe: Recipe,
+    network: Network,
+    facts: Facts,
+    initial: Weights | None = None,
+    processes: Processes = ALONE,
 ) -> Learner:
-    """What trains the network, from its initial weights or others."""
+    """What trains the network, from its initial weights or others, in this process or several."""
     if initial is None:
         initial = weights.initial(network, recipe.seed, recipe.initialisation)
-    settings = learner_settings(recipe, network, facts)
+    settings = dataclasses.replace(learner_settings(recipe, network, facts), processes=processes)
     return frameworks.adapter(recipe.framework).learner(settings, initial)
 
 
 def learner_settings(recipe: Recipe, network: Network, facts: Facts) -> LearnerSettings:
     """What is fixed about the training, apart from the data."""
     rules = Optimizer(recipe.optimizer, recipe.momentum, recipe.nesterov, recipe.weight_decay)
-    own = {name: getattr(recipe, name) for name in ("label_smoothing", "device", "threads")}
+    own = {
+        name: getattr(recipe, name) for name in ("label_smoothing", "device", "threads", "shards")
+    }
     return LearnerSettings(network, rules, facts.shape or network.input, **own)

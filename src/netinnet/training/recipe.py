@@ -31,6 +31,7 @@ from netinnet.networks.variations import HEADS
 from netinnet.networks.zoo import Named
 from netinnet.weights import INITIALISATIONS
 
+ON_NAN = ("stop", "rollback")
 SCHEDULES = ("constant", "one-cycle")
 LARGEST_FILE = 2**18
 """Bytes."""
@@ -50,11 +51,14 @@ class Recipe:
     image_size: int | None = None
     """Height and width of the network's input in pixels; the network's own if not given."""
     logits_relu: bool | None = None
-    """Whether a ReLU stands behind the logits; as the network has it if not given."""
+    """Whether a ReLU follows the last convolution; as the network has it if not given."""
     dropout: float | None = None
     """Dropout rate, from 0 to below 1; the network's own if not given."""
     pointwise: int | None = None
     """Number of 1×1 convolutions in each block; as the network has it if not given."""
+    inner: int | None = None
+    """Window of the convolutions that are 1×1 in a NiN block, an odd number; as the network has it
+    if not given."""
     narrowing: str | None = None
     """Channels in the last block before the classes, like 128-32; its own if not given."""
     head: str | None = None
@@ -65,8 +69,8 @@ class Recipe:
     initialisation: str = "he"
     """How weights start: `he` (normal) or `xavier` (uniform)."""
     pretrained: str | None = None
-    """A run's folder or a model file whose weights are started from, where names and shapes of the
-    first layers agree; none if not given."""
+    """A run folder or model file to start from: its weights are used for the first layers, as far
+    as names and shapes agree; none if not given."""
     normalise: bool = True
     """Whether pictures are normalised by the data set's mean and standard deviation."""
     fit: str | None = None
@@ -74,13 +78,13 @@ class Recipe:
     largest centred part is taken) or `pad` (with the mean colour); as the network says, else
     stretch, if not given."""
     epochs: int = 5
-    """How often the training set is gone through."""
+    """Number of passes over the training set."""
     batch_size: int = 64
     """Pictures in one optimiser step."""
     optimizer: str = "sgd"
     """Update rule."""
     learning_rate: float = 0.15
-    """Learning rate; the highest one where the schedule changes it."""
+    """Learning rate; the highest one, if the schedule changes it."""
     momentum: float = 0.0
     """Momentum of SGD, from 0 to below 1."""
     nesterov: bool = False
@@ -96,7 +100,7 @@ class Recipe:
     horizontal_flip: bool = False
     """Whether half of the pictures, chosen at random, are mirrored in training."""
     crop_padding: int = 0
-    """Pictures are padded by as many pixels and cropped at random in training."""
+    """Pixels added on each side of a training picture, before a random crop to its own size."""
     resized_crop: float | None = None
     """Smallest share of a picture's area (0.05 to 1) that a random crop in training keeps, which is
     then resized to the input; no such crop if not given."""
@@ -107,33 +111,40 @@ class Recipe:
     """Probability (0 to 1) with which a rectangle of a training picture is filled with noise; 0 if
     not given."""
     sampling: str | None = None
-    """`balanced`: every class is drawn equally often in training; if not given, every picture once
-    an epoch."""
+    """`balanced`: every class is drawn equally often in training; if not given, every picture is
+    used once per epoch."""
     skip_bad: bool | None = None
     """Whether pictures of a folder that can't be read are left out; they are an error if not
     given."""
     group_by: str | None = None
-    """A regular expression for the paths of a folder's pictures, as in `person-[0-9]+`: those in
-    which it finds the same stay on one side of a split."""
+    """A regular expression for the paths of a folder's pictures, as in `person-[0-9]+`: pictures
+    in which it matches the same text stay on one side of a split."""
     split: str | None = None
-    """Per cent of each class for training, test and perhaps validation, like 80/10/10, where a
-    folder of pictures is not split; 70/15/15 if not given."""
+    """Percentages of each class for training, test and, if wanted, validation, like 80/10/10, for a
+    folder of pictures that is not split; 70/15/15 if not given."""
     validation: float = 0.0
     """Share of the training set held out for validation, from 0 to below 1."""
     evaluate: str | None = None
-    """What is evaluated after each epoch: `test`, `validation` (which then judges, and the test
-    pictures stay unread) or `both`; test, and a validation split where there is one, if not
-    given."""
+    """What is evaluated after each epoch: `test`, `validation` (the test pictures are then never
+    used) or `both`; if not given, test, and validation where some pictures are held out."""
+    on_nan: str | None = None
+    """What is done when numbers are no longer finite: `stop`, or `rollback` (go back to the end of
+    the last epoch that was better than guessing, or to the start, and continue with half the
+    learning rate, up to five times); stop if not given."""
     seed: int = 0
     """Decides initial weights, batch order, augmentation and dropout."""
     train_examples: int | None = None
-    """Only the first so many training pictures; all if not given."""
+    """Use only this many training pictures, from the first on; all if not given."""
     test_examples: int | None = None
-    """Only the first so many test pictures; all if not given."""
+    """Use only this many test pictures, from the first on; all if not given."""
     device: str = "auto"
     """Where to compute: `auto` (the first GPU, else the CPU), `cpu`, `cuda`, `cuda:1`, `mps`."""
     threads: int | None = None
     """CPU threads of the framework; its own choice if not given."""
+    shards: int | None = None
+    """Parts of a batch (a power of two) that are computed by one thread each and added up in one
+    order, so that any number of threads and processes makes the same bytes; PyTorch on a CPU. The
+    batch as a whole if not given."""
     checkpoint_seconds: float = 30.0
     """Seconds between checkpoints."""
 
@@ -164,6 +175,13 @@ class Recipe:
                 raise RecipeError(f"group_by is no regular expression: {error}") from error
         if self.nesterov and not self.momentum:
             raise RecipeError("nesterov needs a momentum above 0")
+        self._check_shards()
+
+    def _check_shards(self) -> None:
+        if self.shards and self.shards & (self.shards - 1):
+            raise RecipeError(f"shards must be a power of two, got {self.shards}")
+        if self.shards and self.framework != "pytorch":
+            raise RecipeError(f"{self.framework} has no shards: leave them out, or take pytorch")
 
     @property
     def judged(self) -> str:
@@ -196,6 +214,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "image_size": (1, 4096),
     "dropout": (0, 1),
     "pointwise": (0, 8),
+    "inner": (1, 31),
     "width": (0.01, 16),
     "epochs": (1, 100_000),
     "batch_size": (1, 65_536),
@@ -213,6 +232,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "train_examples": (1, 10**9),
     "test_examples": (1, 10**9),
     "threads": (1, 1024),
+    "shards": (2, 64),
     "checkpoint_seconds": (0, 86_400),
 }
 
@@ -226,6 +246,7 @@ def choices() -> dict[str, tuple[str, ...]]:
         "evaluate": ("test", "validation", "both"),
         "fit": tuple(FITS),
         "initialisation": INITIALISATIONS,
+        "on_nan": ON_NAN,
         "optimizer": optimizer.KINDS,
         "sampling": ("balanced",),
         "schedule": SCHEDULES,

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +30,7 @@ from netinnet.networks import description_file
 from netinnet.networks.network import Network
 from netinnet.training import recipe as recipes
 from netinnet.training.claim import LOCK_FILE, Claim, claimed
-from netinnet.training.events import Event, Progress, Resume, from_dict, step_of
+from netinnet.training.events import Event, Progress, Resume, Rollback, from_dict, step_of
 from netinnet.training.recipe import Recipe
 from netinnet.weights import Model
 
@@ -133,7 +134,7 @@ class Run:
         return claimed(self.folder)
 
     def remove_checkpoints(self) -> None:
-        for path in self.checkpoints.glob("step-*.safetensors"):
+        for path in self.checkpoints.glob("*.safetensors"):
             with writing(path):
                 path.unlink(missing_ok=True)
 
@@ -150,7 +151,10 @@ class Run:
         kept: list[Event] = []
         for event in self._logged():
             if isinstance(event, Resume):
-                kept = [e for e in kept if step_of(e) <= event.step]
+                kept = _until(kept, event.step)
+            if isinstance(event, Rollback):
+                # One that a resumed run does again is listed once.
+                kept = _until(kept, event.back_to, event.rollbacks)
             kept.append(event)
         return kept
 
@@ -164,6 +168,15 @@ class Run:
                 continue
             if event is not None:
                 yield event
+
+
+def _until(logged: list[Event], step: int, rollbacks: int = sys.maxsize) -> list[Event]:
+    """The events up to a step; of rollbacks, which go on counting, those before one."""
+    return [
+        event
+        for event in logged
+        if (event.rollbacks < rollbacks if isinstance(event, Rollback) else step_of(event) <= step)
+    ]
 
 
 OWN_FILES = frozenset(
@@ -213,8 +226,8 @@ def _check_free(run: Run) -> None:
         raise NetinnetError(f"{output} holds a finished run already; choose another --output")
     if run.recipe_file.exists():
         raise NetinnetError(
-            f"{output} holds a run already; {nin('train', '--resume', output)} goes on "
-            f"with it, or choose another --output"
+            f"{output} holds a run already; {nin('train', '--resume', output)} continues "
+            f"it, or choose another --output"
         )
     with writing(output):
         if output.is_dir() and not all(_is_left_behind(path) for path in output.iterdir()):

@@ -9,6 +9,7 @@ from netinnet.data.augmentation import Augmentation
 from netinnet.data.batches import TrainingBatches
 from netinnet.data.source import Dataset, Source, View
 from netinnet.errors import RecipeError
+from netinnet.networks.layers import BatchNorm
 from netinnet.networks.network import Network
 from netinnet.training.recipe import Recipe
 
@@ -48,3 +49,14 @@ def training_batches(recipe: Recipe, network: Network, source: Source) -> Traini
         Augmentation(**own),
         recipe.sampling,
     )
+
+
+def check_batches(recipe: Recipe, network: Network, count: int) -> None:
+    """Batch norm needs two values a channel. Raises RecipeError where the last batch has one."""
+    smallest = count % recipe.batch_size or recipe.batch_size
+    for placed in network.placed_layers():
+        if isinstance(placed.layer, BatchNorm) and smallest * placed.input[1] * placed.input[2] < 2:
+            raise RecipeError(
+                f"the last batch of {count} pictures has only one picture, so {placed.name} would "
+                f"get one value per channel; choose another batch_size"
+            )

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 
 from netinnet import frameworks
 from netinnet.data.source import Dataset, Source
 from netinnet.errors import NetinnetError, nin
+from netinnet.frameworks import processes
 from netinnet.inference import model_files, onnx_graph
 from netinnet.networks.network import Network
 from netinnet.training import checkpoint, run, space
@@ -22,6 +25,7 @@ from netinnet.training.prepared import Prepared, initial_weights, prepare
 from netinnet.training.recipe import Recipe
 from netinnet.training.run import Run
 from netinnet.training.splits import splits
+from netinnet.training.team import END, Team, in_shards
 
 
 def _no_report(folder: Path, pictures: Source, train: Source) -> None:
@@ -37,30 +41,54 @@ def train(
     data_dir: Path | None = None,
     listener: Listener = lambda event: None,
     report: Report = _no_report,
+    detect_anomaly: bool = False,
 ) -> Run:
     """Train from the start and return the finished run.
 
     `network` and `dataset` take the place of what the recipe names; a wish leaves some of it to be
     chosen for the data and the time. `listener` is called with every event of docs/architecture.md,
     progress after each step; `report` with the run, the split that judges and the one trained on.
+    With `detect_anomaly`, a training that diverges says where the first number arose that is not
+    finite.
     Raises Interrupted when asked to stop: the run can be resumed.
     """
     wish = recipe if isinstance(recipe, Wish) else Wish(recipe, network)
     prepared = prepare(wish, dataset=dataset, data_dir=data_dir, listener=listener)
-    return begin(prepared, output, listener, report)
+    return begin(prepared, output, listener, report, detect_anomaly)
 
 
-def begin(prepared: Prepared, output: Path | None, listener: Listener, report: Report) -> Run:
+def begin(
+    prepared: Prepared,
+    output: Path | None,
+    listener: Listener,
+    report: Report,
+    detect_anomaly: bool = False,
+) -> Run:
     """Train what was prepared, as `train`."""
-    recipe, network, data = prepared.recipe, prepared.network, prepared.data
-    initial = initial_weights(recipe, network, prepared.pretrained)
-    learner = learner_for(recipe, network, data.facts, initial)
-    training = Training(recipe, network, data, learner, listener, report)
-    space.check(learner, output or Path("runs"))
-    # The folder last: what can't be trained leaves none behind.
-    made = run.create(recipe, network, output, data.record, data.files, prepared.pretrained)
-    with made.claimed() as claim:
-        return training.run(made, Progress(), claim)
+    network, data = prepared.network, prepared.data
+    with led() as team:
+        recipe = in_shards(prepared.recipe, team.processes)
+        initial = initial_weights(recipe, network, prepared.pretrained)
+        learner = learner_for(recipe, network, data.facts, initial, team.processes)
+        training = Training(recipe, network, data, learner, listener, report, detect_anomaly, team)
+        space.check(learner, output or Path("runs"), recipe.on_nan)
+        # The folder last: what can't be trained leaves none behind.
+        made = run.create(recipe, network, output, data.record, data.files, prepared.pretrained)
+        with made.claimed() as claim:
+            team.introduce(recipe, network, data.record)
+            return training.run(made, Progress(), claim)
+
+
+@contextlib.contextmanager
+def led() -> Iterator[Team]:
+    """All processes of this training, led by this one; they end with the block."""
+    with processes.joined() as joined:
+        if joined.rank:
+            raise NetinnetError("only the first process trains; the others call follow.follow")
+        team = Team(joined)
+        yield team
+        # After an error the others may wait for something else; they end when this process has.
+        team.tell(END)
 
 
 def train_more(
@@ -72,6 +100,7 @@ def train_more(
     data_dir: Path | None = None,
     listener: Listener = lambda event: None,
     report: Report = _no_report,
+    detect_anomaly: bool = False,
 ) -> Run:
     """Go on from a finished run for so many epochs more, as a new run that starts from its weights.
 
@@ -85,7 +114,7 @@ def train_more(
     data = dataset or load_data(recipe, data_dir, listener, opened.dataset())
     opened.dataset().check(data.record)
     prepared = Prepared(recipe, opened.network(), data, pretrained=opened.model())
-    return begin(prepared, output, listener, report)
+    return begin(prepared, output, listener, report, detect_anomaly)
 
 
 def resume(
@@ -95,6 +124,7 @@ def resume(
     data_dir: Path | None = None,
     listener: Listener = lambda event: None,
     report: Report = _no_report,
+    detect_anomaly: bool = False,
 ) -> Run:
     """Go on with an interrupted run from its newest checkpoint, bit for bit.
 
@@ -107,7 +137,7 @@ def resume(
         opened.remove_temporary()
         if opened.is_finished:
             return _complete(opened, dataset, data_dir, listener, report)
-        return _resume(opened, claim, dataset, data_dir, listener, report)
+        return _resume(opened, claim, dataset, data_dir, listener, report, detect_anomaly)
 
 
 def _resume(
@@ -117,6 +147,7 @@ def _resume(
     data_dir: Path | None,
     listener: Listener,
     report: Report,
+    detect_anomaly: bool,
 ) -> Run:
     """Go on with a run that is claimed and not finished."""
     recipe = opened.recipe()
@@ -133,11 +164,18 @@ def _resume(
         opened.write_dataset(dataclasses.replace(record, read_from=data.read_from))
     pretrained = model_files.find(opened.pretrained_file) if recipe.pretrained else None
     initial = initial_weights(recipe, network, pretrained)
-    learner = learner_for(settled, network, record.facts, initial)
-    training = Training(recipe, network, data, learner, listener, report)
-    space.check(learner, opened.folder)
-    progress, damaged = checkpoint.restore(opened.checkpoints, learner, opened.identity())
-    return training.run(opened, progress, claim, damaged)
+    with led() as team:
+        if team.processes.count > 1 and not recipe.shards:
+            raise NetinnetError(
+                f"{opened.folder}: begun without shards, so its numbers depend on one process: "
+                f"go on with one"
+            )
+        learner = learner_for(settled, network, record.facts, initial, team.processes)
+        training = Training(recipe, network, data, learner, listener, report, detect_anomaly, team)
+        space.check(learner, opened.folder, recipe.on_nan)
+        progress, damaged = checkpoint.restore(opened.checkpoints, learner, opened.identity())
+        team.introduce(settled, network, data.record)
+        return training.run(opened, progress, claim, damaged)
 
 
 def _complete(

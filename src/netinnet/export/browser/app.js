@@ -7,7 +7,7 @@ const model = JSON.parse(document.getElementById("model").textContent);
 const element = (id) => document.getElementById(id);
 const stage = element("stage"), canvas = element("canvas");
 const state = { picture: null, answer: null, chosen: null, all: false, asked: 0 };
-let ask = null;
+const ask = asker(model);
 
 // A picture (a canvas) is shown at once and answered as soon as the last answer is there.
 async function show(picture, { blob = null, isDrawing = false, isLive = false } = {}) {
@@ -31,10 +31,11 @@ async function answered() {
       const { picture, blob } = state, { width, height } = picture;
       const pixels = { rgba: picture.getContext("2d").getImageData(0, 0, width, height).data, width, height };
       try {
-        ask ??= asker(model);
         const answer = await ask(pixels, blob ?? (model.remote && (await asPng(picture))));
         if (state.picture === picture) Object.assign(state, { answer });
-        view();
+        viewAnswer();
+        await new Promise((resolve) => setTimeout(resolve)); // the words need not wait for the map
+        viewPicture();
       } catch (error) {
         problem(say("broken", { reason: error.message }));
       }
@@ -54,9 +55,12 @@ function problem(text) {
 // Everything that can be seen, by the state alone.
 function view() {
   if (!state.picture) return;
-  const { answer } = state, order = answer && ranked(answer.probabilities);
-  const chosen = answer && (state.chosen ?? order[0]);
-  viewPicture(chosen);
+  viewPicture();
+  viewAnswer();
+}
+
+function viewAnswer() {
+  const { answer } = state, order = answer && ranked(answer.probabilities), chosen = shown();
   element("verdict").replaceChildren(...verdict(answer, order));
   element("unsure").hidden = !(answer && answer.refused);
   if (answer && answer.refused)
@@ -70,6 +74,9 @@ function view() {
 }
 
 const ranked = (values) => values.map((_, i) => i).sort((a, b) => values[b] - values[a] || a - b);
+
+// The class whose map is shown.
+const shown = () => state.answer && (state.chosen ?? ranked(state.answer.probabilities)[0]);
 
 function verdict(answer, order) {
   if (!answer) return [soft(say("thinking"))];
@@ -85,7 +92,7 @@ function soft(text) {
 }
 
 // The picture as large as it is shown; a small one shows its pixels.
-function viewPicture(chosen) {
+function viewPicture() {
   const { picture, answer } = state, longest = Math.max(picture.width, picture.height);
   const factor = longest <= STAGE ? Math.floor(STAGE / longest) : STAGE / longest;
   canvas.width = Math.max(1, Math.round(picture.width * factor));
@@ -96,7 +103,7 @@ function viewPicture(chosen) {
   const strength = element("strength").value / 100;
   if (!answer || !answer.maps || !strength) return;
   const [rows, columns] = model.maps.size, size = rows * columns;
-  const map = answer.maps.subarray(chosen * size, (chosen + 1) * size);
+  const map = answer.maps.subarray(shown() * size, (shown() + 1) * size);
   overlay(canvas, picture.width, picture.height, map, [rows, columns], answer.axes, largest(answer.maps), strength);
 }
 
@@ -178,8 +185,3 @@ element("language").onchange = ({ target }) => {
   translate();
 };
 translate();
-try {
-  ask = asker(model); // so that the first picture need not wait for it
-} catch (error) {
-  problem(say("broken", { reason: error.message }));
-}

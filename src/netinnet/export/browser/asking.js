@@ -1,38 +1,46 @@
-// Who answers: a worker beside the page, the page itself where there is no worker, or a server.
+// Who answers: a worker beside the page, the page itself until it is ready, or a server.
 "use strict";
+
+const QUICK = 2e6; // parameters of a network whose answer takes less time than a worker's start
 
 // Each returns ask({rgba, width, height}, blob) → a promise of what `engine` answers.
 function asker(model) {
-  return model.remote ? asksServer(model) : asksWorker(model) ?? asksHere(model);
+  if (model.remote) return asksServer(model);
+  // The worker starts when the page stands. Until it is ready a quick network answers without it.
+  const loaded = new Promise((resolve) => addEventListener("load", resolve));
+  const started = loaded.then(() => asksWorker(model)).then((worker) => (ask = worker ?? asksHere(model)));
+  let ask = model.parameters < QUICK ? asksHere(model) : async (pixels) => (await started)(pixels);
+  return (pixels) => ask(pixels);
 }
 
-function asksWorker(model) {
+// Null where there is none, as in an old browser for a page from a file, or it fails.
+async function asksWorker(model) {
   const source = `${document.getElementById("engine").textContent}
     let answer;
     onmessage = ({ data }) => {
       try {
         if (data.model) answer = engine(data.model);
-        else postMessage({ answer: answer(data.rgba, data.width, data.height) });
+        postMessage({ answer: data.rgba && answer(data.rgba, data.width, data.height) });
       } catch (error) { postMessage({ error: String(error.message ?? error) }); }
     };`;
-  let worker;
   try {
-    worker = new Worker(URL.createObjectURL(new Blob([source], { type: "text/javascript" })));
+    const worker = new Worker(URL.createObjectURL(new Blob([source], { type: "text/javascript" })));
+    const ask = (message) =>
+      new Promise((resolve, reject) => {
+        worker.onmessage = ({ data }) => (data.error ? reject(new Error(data.error)) : resolve(data.answer));
+        worker.onerror = (event) => reject(new Error(event.message));
+        worker.postMessage(message); // a copy: the page still draws its own
+      });
+    await ask({ model });
+    return ask;
   } catch {
-    return null; // an old browser, for a page from a file
+    return null;
   }
-  worker.postMessage({ model });
-  return (pixels) =>
-    new Promise((resolve, reject) => {
-      worker.onmessage = ({ data }) => (data.error ? reject(new Error(data.error)) : resolve(data.answer));
-      worker.onerror = (event) => reject(new Error(event.message));
-      worker.postMessage(pixels); // a copy: the page still draws its own
-    });
 }
 
 function asksHere(model) {
-  const answer = engine(model);
-  return async ({ rgba, width, height }) => answer(rgba, width, height);
+  let answer = null;
+  return async ({ rgba, width, height }) => (answer ??= engine(model))(rgba, width, height);
 }
 
 // The server reads the picture's own file, as it would from anybody.

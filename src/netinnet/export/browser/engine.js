@@ -3,6 +3,7 @@
 
 // Bytes of base64. (`fetch` of a data: address is not allowed to a page that may ask for nothing.)
 function bytesOf(text) {
+  if (Uint8Array.fromBase64) return Uint8Array.fromBase64(text);
   const letters = atob(text), bytes = new Uint8Array(letters.length);
   for (let i = 0; i < bytes.length; i++) bytes[i] = letters.charCodeAt(i);
   return bytes;
@@ -10,6 +11,7 @@ function bytesOf(text) {
 
 // Numbers of 16 bits (IEEE 754) as Float32Array.
 function halves(bytes) {
+  if (globalThis.Float16Array) return new Float32Array(new Float16Array(bytes.buffer));
   const words = new Uint16Array(bytes.buffer, bytes.byteOffset, bytes.length / 2);
   const numbers = new Float32Array(words.length), bits = new Uint32Array(numbers.buffer);
   for (let i = 0; i < words.length; i++) {

@@ -158,19 +158,21 @@ class Calls {
   }
 
   // A convolution or a linear layer, with the batch norm and the activation behind it: one call.
-  // `each` calls write(o, row, k, weight): what output o takes of value k in a row of its window.
-  product({ name, output, stride = 1 }, rows, run, each) {
+  // A window is `rows` rows of `run` values each.
+  product({ name, output, stride = 1 }, rows, run) {
     const from = this.value, norm = this.taken("BatchNorm"), relu = this.taken("ReLU", "LeakyReLU");
     const to = this.make(output), bias = new Float32Array(to.stride);
     const [scale, shift] = norm ? affine(this.tensors, norm) : [() => 1, () => 0];
     const own = this.tensors[`${name}.bias`];
     const packed = new Float32Array(to.stride * rows * run); // in blocks of 8 outputs, then 4
-    const scales = Array.from(bias, (_, o) => (o < to.channels ? scale(o) : 0));
-    each((o, row, k, weight) => {
-      const first = o - (o % 8), wide = Math.min(8, to.stride - first);
-      packed[first * rows * run + (row * run + k) * wide + (o - first)] = weight * scales[o];
-    });
-    for (let o = 0; o < to.channels; o++) bias[o] = (own ? own[o] : 0) * scale(o) + shift(o);
+    const tensor = this.tensors[`${name}.weight`], area = rows * rows;
+    const ins = tensor.length / area / to.channels, outs = (to.channels * ins) / from.channels; // of a group
+    for (let o = 0; o < to.channels; o++) {
+      const first = o - (o % 8), wide = Math.min(8, to.stride - first), factor = scale(o);
+      const at = first * rows * run + o - first + wide * ins * Math.floor(o / outs);
+      pack(tensor, o * ins * area, ins, area, factor, packed, at, wide, from.stride);
+      bias[o] = (own ? own[o] : 0) * factor + shift(o);
+    }
     const begins = (row, column) => from.base + row * stride * from.line + column * stride * from.stride;
     const tables = [
       from.addresses(to.rows, to.columns, begins),
@@ -201,6 +203,12 @@ class Calls {
   }
 }
 
+// One output's weights, ins × area, to their places. (By itself: the browser soon compiles what is small.)
+function pack(from, at, ins, area, factor, to, first, wide, stride) {
+  for (let c = 0; c < ins; c++)
+    for (let i = 0; i < area; i++) to[first + (i * stride + c) * wide] = from[at++] * factor;
+}
+
 // What a batch norm multiplies channel c by, and what it adds then.
 function affine(tensors, { name, epsilon }) {
   const [weight, bias, mean, variance] = ["weight", "bias", "running_mean", "running_var"].map(
@@ -212,14 +220,11 @@ function affine(tensors, { name, epsilon }) {
 
 // The mean of each channel.
 function means(floats, value) {
-  const result = new Float32Array(value.channels);
-  for (let c = 0; c < value.channels; c++) {
-    let sum = 0;
-    for (let row = 0; row < value.rows; row++)
-      for (let column = 0; column < value.columns; column++) sum += floats[value.at(row, column) + c];
-    result[c] = sum / (value.rows * value.columns);
-  }
-  return result;
+  const { channels, rows, columns } = value, sums = new Float64Array(channels);
+  for (let row = 0; row < rows; row++)
+    for (let column = 0; column < columns; column++)
+      for (let c = 0, at = value.at(row, column); c < channels; c++) sums[c] += floats[at + c];
+  return Float32Array.from(sums, (sum) => sum / (rows * columns));
 }
 
 // Classes × rows × columns: what is pooled, or the linear layer behind the pooling at every pixel.
@@ -238,19 +243,7 @@ function classMaps(floats, value, classes, weight, bias) {
 
 // How each layer of the vocabulary is run.
 const LAYERS = {
-  Conv(calls, layer) {
-    const { name, output, kernel, groups = 1 } = layer, { channels, stride } = calls.value;
-    const tensor = calls.tensors[`${name}.weight`];
-    const ins = channels / groups, outs = output[0] / groups, area = kernel * kernel;
-    calls.product(layer, kernel, kernel * stride, (write) => {
-      for (let o = 0, at = 0; o < output[0]; o++)
-        for (let c = ins * Math.floor(o / outs), end = c + ins; c < end; c++, at += area)
-          for (let i = 0; i < area; i++) {
-            const row = Math.floor(i / kernel), column = i % kernel;
-            write(o, row, column * stride + c, tensor[at + i]);
-          }
-    });
-  },
+  Conv: (calls, layer) => calls.product(layer, layer.kernel, layer.kernel * calls.value.stride),
   BatchNorm(calls, layer) {
     const [scale, shift] = affine(calls.tensors, layer);
     calls.pointwise((x, c) => x * scale(c) + shift(c));
@@ -280,12 +273,7 @@ const LAYERS = {
     });
     calls.value = to;
   },
-  Linear(calls, layer) {
-    const { channels } = calls.value, tensor = calls.tensors[`${layer.name}.weight`];
-    calls.product(layer, 1, channels, (write) => {
-      for (let i = 0; i < tensor.length; i++) write(Math.floor(i / channels), 0, i % channels, tensor[i]);
-    });
-  },
+  Linear: (calls, layer) => calls.product(layer, 1, calls.value.channels),
 };
 
 // The two functions of kernel.c in JavaScript.

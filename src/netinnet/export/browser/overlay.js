@@ -48,13 +48,7 @@ function overlay(canvas, width, height, map, [rows, columns], axes, scale, stren
 }
 
 // The bar that says which colour means what.
-function drawScale(canvas) {
-  const context = canvas.getContext("2d"), image = context.createImageData(canvas.width, canvas.height);
-  for (let y = 0, to = 0; y < canvas.height; y++)
-    for (let x = 0; x < canvas.width; x++, to += 4) {
-      for (let c = 0; c < 3; c++)
-        image.data[to + c] = Math.round(colour((2 * x) / (canvas.width - 1) - 1, 127.5, c));
-      image.data[to + 3] = 255;
-    }
-  context.putImageData(image, 0, 0);
+function drawScale(bar) {
+  const ends = [-1, 0, 1].map((share) => `rgb(${[0, 1, 2].map((c) => colour(share, 127.5, c))})`);
+  bar.style.background = `linear-gradient(90deg, ${ends})`;
 }

@@ -91,5 +91,12 @@ function say(key, values = {}) {
   return WORDS[language][key].replace(/\{(\w+)\}/g, (_, name) => values[name]);
 }
 
-const number = (value, digits = 0) => value.toLocaleString(language, { maximumFractionDigits: digits });
-const percent = (value) => value.toLocaleString(language, { style: "percent", maximumFractionDigits: 1 });
+// As Intl.NumberFormat writes it, whose making takes as long as a first answer.
+function number(value, digits = 0) {
+  const [whole, fraction = ""] = value.toFixed(digits).split(".");
+  const [comma, point] = language === "pt" ? [".", ","] : [",", "."];
+  const kept = fraction.replace(/0+$/, "");
+  return whole.replace(/\B(?=(\d{3})+$)/g, comma) + (kept && point + kept);
+}
+
+const percent = (value) => `${number(100 * value, 1)}%`;

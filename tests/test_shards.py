@@ -1,0 +1,228 @@
+"""A batch in shards: the same bytes by any number of threads and processes, after kills too."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from netinnet import frameworks, weights
+from netinnet.errors import FrameworkError, NetinnetError
+from netinnet.frameworks import processes
+from netinnet.frameworks.learner import Learner, LearnerSettings
+from netinnet.frameworks.processes import Processes
+from netinnet.networks import Network, Shape, resolve
+from netinnet.optimizer import Optimizer
+from netinnet.training import follow, recipe, start
+from tests.conftest import needs, nin
+
+pytestmark = needs("pytorch")
+
+FLAGS = [
+    "--train-examples",
+    "134",
+    "--test-examples",
+    "30",
+    "--batch-size",
+    "64",
+    "--epochs",
+    "2",
+    "--dropout",
+    "0.3",
+    "--width",
+    "0.25",
+    "--checkpoint-seconds",
+    "0",
+    "--quiet",
+]
+"""The last batch has fewer pictures than there are shards."""
+
+
+def learner(net: Network, **settings: object) -> Learner:
+    given = LearnerSettings(net, Optimizer("muon", 0.9), net.input, 0.1, "cpu", **settings)  # type: ignore[arg-type]
+    return frameworks.adapter("pytorch").learner(given, weights.initial(net, 0))
+
+
+@pytest.fixture
+def own_threads() -> Iterator[None]:
+    """PyTorch may take the threads it likes, as outside of tests; they are as before afterwards."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    yield
+    torch.set_num_threads(before)
+
+
+def batch(count: int, shape: Shape) -> tuple[weights.Array, np.ndarray]:
+    draw = np.random.default_rng(count)
+    size = (count, shape.height, shape.width, shape.channels)
+    return draw.normal(size=size).astype(np.float32), draw.integers(0, 10, count)
+
+
+@pytest.mark.parametrize("count", [64, 19, 8, 3])
+def test_shards_compute_what_the_whole_batch_does(count: int) -> None:
+    net = resolve("nin-small", width=0.25)
+    images, labels = batch(count, net.input)
+    whole, parts = learner(net, threads=1), learner(net, threads=1, shards=8)
+    for step in (1, 2):
+        expected = whole.step(images, labels, 1e-4, step, seed=step)
+        found = parts.step(images, labels, 1e-4, step, seed=step)
+        np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5 * abs(expected).max())
+    for name, tensor in whole.weights().items():
+        np.testing.assert_allclose(
+            parts.weights()[name], tensor, rtol=1e-3, atol=2e-5, err_msg=name
+        )
+    np.testing.assert_allclose(parts.logits(images), whole.logits(images), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.usefixtures("own_threads")
+def test_threads_do_not_change_a_bit() -> None:
+    net = resolve("nin-small", width=0.25, dropout=0.5)
+    images, labels = batch(33, net.input)
+    made = []
+    for threads in (1, 3, 8, 2, 1):
+        one = learner(net, threads=threads, shards=8)
+        logits = one.step(images, labels, 0.1, 1, seed=5)
+        made.append(b"".join([logits.tobytes(), *(a.tobytes() for a in one.weights().values())]))
+    assert len(set(made)) == 1
+
+
+def test_an_error_in_one_shard_is_the_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    net = resolve("nin-small", width=0.25)
+    images, labels = batch(16, net.input)
+    labels[11] = 99
+    with pytest.raises(IndexError, match="Target 99 is out of bounds"):
+        learner(net, threads=2, shards=8).step(images, labels, 0.1, 1, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--shards", "6"], "recipe fashion: shards must be a power of two, got 6"),
+        (["--shards", "8", "--framework", "jax"], "jax has no shards: leave them out, or take pyt"),
+        (["--shards", "128"], "shards must be between 2 and 64, got 128"),
+        (["--processes", "0"], "processes must be at least 1, got 0"),
+    ],
+)
+def test_what_cannot_be_is_one_line(flags: list[str], said: str, tmp_path: Path) -> None:
+    done = nin("train", *FLAGS, *flags, "--output", tmp_path / "run")
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_shards_are_divided_evenly() -> None:
+    net = resolve("nin-small", width=0.25)
+    with pytest.raises(FrameworkError, match="8 shards can't be divided among 3 processes: give a"):
+        learner(net, shards=8, processes=Processes(0, 3, 3))
+
+
+def test_a_wrong_environment_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "two")
+    with pytest.raises(
+        FrameworkError, match="variable WORLD_SIZE must be a whole number, got 'two"
+    ):
+        start.train(recipe.load("fashion", train_examples=64, test_examples=10, epochs=1))
+
+
+@pytest.fixture(scope="module")
+def alone(fashion_mnist: object, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The model of one process with one thread."""
+    folder = tmp_path_factory.mktemp("alone") / "run"
+    done = nin("train", *FLAGS, "--shards", "8", "--threads", "1", "--output", folder)
+    assert done.returncode == 0, done.stderr
+    return tensors(folder)
+
+
+def tensors(run: Path) -> bytes:
+    found, _ = weights.load_tensors(run / "model.safetensors")
+    return b"".join(found[name].tobytes() for name in sorted(found))
+
+
+@pytest.mark.parametrize(
+    "count", [2, pytest.param(4, marks=pytest.mark.slow), pytest.param(8, marks=pytest.mark.slow)]
+)
+def test_processes_make_the_same_bytes(count: int, alone: bytes, tmp_path: Path) -> None:
+    flags = [*FLAGS, "--processes", str(count), "--output", tmp_path / "run"]
+    done = nin("train", *flags, fresh=True)
+    assert done.returncode == 0, done.stderr
+    assert tensors(tmp_path / "run") == alone
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.slow
+def test_torchrun_makes_the_same_bytes(alone: bytes, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    arguments = ["-m", "netinnet", "train", *FLAGS, "--output", str(tmp_path / "run")]
+    subprocess.run([*command, *arguments], check=True, timeout=300, capture_output=True)
+    assert tensors(tmp_path / "run") == alone
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("killed", ["leader", "follower", "interrupted"])
+def test_killed_and_gone_on_with(killed: str, alone: bytes, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    command = [sys.executable, "-m", "netinnet", "train", "--processes", "2"]
+    with (tmp_path / "stderr").open("w") as error:
+        leader = subprocess.Popen([*command, *FLAGS, "--output", str(run)], stderr=error)
+    while not list(run.glob("checkpoints/*")):
+        time.sleep(0.01)
+        assert leader.poll() is None
+    children = Path(f"/proc/{leader.pid}/task/{leader.pid}/children").read_text("utf-8").split()
+    follower = int(children[0])
+    if killed == "follower":
+        os.kill(follower, signal.SIGKILL)
+        assert leader.wait(60) == 2
+        said = (tmp_path / "stderr").read_text("utf-8")
+        assert f"has ended; nin train --resume {run} continues" in said
+    else:
+        leader.send_signal(signal.SIGKILL if killed == "leader" else signal.SIGINT)
+        leader.wait(60)
+    until = time.monotonic() + 30
+    while Path(f"/proc/{follower}").exists():
+        assert time.monotonic() < until, "the follower is left behind"
+        time.sleep(0.1)
+    done = nin("train", "--resume", run, "--quiet", "--processes", "4", fresh=True)
+    assert done.returncode == 0, done.stderr
+    assert tensors(run) == alone
+
+
+def test_a_run_without_shards_goes_on_with_one_process(small_run: Path, tmp_path: Path) -> None:
+    shutil.copytree(small_run, tmp_path / "run")
+    (tmp_path / "run/metrics.json").unlink()
+    more = nin("train", "--resume", tmp_path / "run", "--processes", "2", "--quiet", fresh=True)
+    assert more.returncode == 2
+    assert (
+        "begun without shards, so its numbers depend on one process: go on with one" in more.stderr
+    )
+
+
+def test_one_process_is_joined_by_none() -> None:
+    with processes.joined() as group, follow.started(1, None):
+        assert group == Processes()
+        assert group.sent_text("x") == "x"
+        assert group.concatenated(np.arange(3)).tolist() == [0, 1, 2]
+
+
+def test_only_the_first_process_writes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "joined", _Joined)
+    with pytest.raises(NetinnetError, match="only the first process trains"), start.led():
+        pass
+
+
+class _Joined:
+    def __enter__(self) -> Processes:
+        return Processes(1, 2, 2)
+
+    def __exit__(self, *_: object) -> None:
+        pass
