@@ -7,6 +7,7 @@
         classes.npz     logits of the shipped model for the 10,000 test pictures
         updates.npz     20 steps of LeNet with every optimiser
         train-*.npz     TRAININGS: losses, weights, state; dropout off
+    python tests/parity.py FRAMEWORK long FOLDER        train-*.npz: LONG_TRAININGS
 
 The tests compare the files of any two frameworks.
 """
@@ -49,8 +50,10 @@ RATES = {
     "lenet": {"sgd": 0.5, "nesterov": 0.1, "adamw": 1e-3, "muon": 0.15},
 }
 
-TRAININGS = (("nin", 3, "sgd"), ("nin-small", 60, "nesterov"))
+TRAININGS = (("nin", 2, "sgd"), ("nin-small", 20, "nesterov"))
 """Network, steps and optimiser."""
+LONG_TRAININGS = (("nin", 5, "sgd"), ("nin-small", 100, "nesterov"))
+"""The same for the slow tests."""
 
 
 def drawn(network: Network, initialisation: str = "he") -> weights.Weights:
@@ -189,6 +192,14 @@ def main() -> None:
     if what in ("networks", "full"):
         np.savez(folder / "logits.npz", **logits(framework, full=what == "full"))
         return
+    if what == "pictures":
+        pictures_of(framework, folder)
+    for name, steps, optimizer in LONG_TRAININGS if what == "long" else TRAININGS:
+        out = folder / f"train-{name}-{steps}-{optimizer}.npz"
+        np.savez(out, **train(framework, name, steps, optimizer))
+
+
+def pictures_of(framework: str, folder: Path) -> None:
     np.savez(folder / "classes.npz", **classes(framework))
     updates = {
         f"{optimizer}/{name}": array
@@ -196,9 +207,6 @@ def main() -> None:
         for name, array in train(framework, "lenet", 20, optimizer).items()
     }
     np.savez(folder / "updates.npz", **updates)
-    for name, steps, optimizer in TRAININGS:
-        out = folder / f"train-{name}-{steps}-{optimizer}.npz"
-        np.savez(out, **train(framework, name, steps, optimizer))
 
 
 if __name__ == "__main__":

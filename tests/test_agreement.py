@@ -18,9 +18,10 @@ import pytest
 from netinnet.frameworks import FRAMEWORKS
 from netinnet.networks import zoo
 from tests.conftest import ROOT, made_once, needs
-from tests.parity import TRAININGS
+from tests.parity import LONG_TRAININGS, TRAININGS
 
 Computed = Callable[..., dict[str, np.ndarray]]
+LONG = [tuple(map(str, what)) for what in LONG_TRAININGS]
 
 
 def interpreter(framework: str) -> str:
@@ -38,7 +39,10 @@ def computed(tmp_path_factory: pytest.TempPathFactory) -> Computed:
     """What tests/parity.py computes with a framework, once for all tests."""
 
     def compute(framework: str, *what: str) -> dict[str, np.ndarray]:
-        program, what = (what[1], what[:1]) if what[0] == "logits" else ("pictures", what)
+        if what[0] == "logits":
+            program, what = what[1], what[:1]
+        else:
+            program = "long" if what[0] == "train" and what[1:] in LONG else "pictures"
 
         def make(folder: Path) -> None:
             command = [interpreter(framework), ROOT / "tests/parity.py", framework, program, folder]
@@ -85,7 +89,11 @@ def test_the_same_classes(framework: str, computed: Computed) -> None:
 
 @needs("pytorch")
 @pytest.mark.usefixtures("fashion_mnist")
-@pytest.mark.parametrize("what", TRAININGS, ids=lambda what: f"{what[0]}-{what[2]}")
+@pytest.mark.parametrize(
+    "what",
+    [*TRAININGS, *(pytest.param(what, marks=pytest.mark.slow) for what in LONG_TRAININGS)],
+    ids=lambda what: f"{what[0]}-{what[1]}-{what[2]}",
+)
 @pytest.mark.parametrize("pair", list(itertools.combinations(FRAMEWORKS, 2)), ids="-".join)
 def test_the_same_training(
     pair: tuple[str, str], what: tuple[str, int, str], computed: Computed

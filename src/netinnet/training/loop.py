@@ -342,8 +342,9 @@ class Training:
         self._log(events.Evaluation(epoch, progress.step, seconds, **figures))
         for name in self._dead(progress):
             self._log(events.DeadClass(epoch, progress.step, name))
-        with stop.abandoning():
-            self._write_report()
+        if progress.step < self.total:  # the last epoch's comes with the model, at once
+            with stop.abandoning():
+                self._write_report()
 
     def _interrupt(self, progress: Progress, stop: StopRequest) -> None:
         assert stop.signal is not None
