@@ -1,7 +1,7 @@
 """Decoding in processes that can be ended: what a stranger's picture does to a decoder stays there.
 
 A picture that takes too long, too much memory, or crashes its decoder ends one of these processes
-and gets 422; the service goes on. To ask a process takes 0.13 ms of processor time, twice what
+and gets 422; the service goes on. To ask a process takes 0.15 ms of processor time, twice what
 decoding a small picture takes (benchmarks/decoding_children.py): so small PNG and JPEG files are
 decoded in the service's own threads.
 
