@@ -54,7 +54,14 @@ def test_stated_output_is_taken_at_its_word() -> None:
     assert not agrees("loss …\n", "loss 2.3\nmore\nthan that")
 
 
-@pytest.mark.parametrize("framework", PACKAGES)
+@pytest.mark.parametrize(
+    "framework",
+    # Those that take half a minute to compile it are left to the slow tests.
+    [
+        pytest.param(n, marks=pytest.mark.slow if n in ("tensorflow", "jax") else ())
+        for n in PACKAGES
+    ],
+)
 def test_code_prints_what_the_page_says(
     framework: str, fashion_mnist: datasets.Dataset, tmp_path: Path
 ) -> None:

@@ -44,7 +44,6 @@ def recipe(folder: Path, framework: str = FRAMEWORK, **changes: Any) -> Recipe:
         batch_size=8,
         crop_padding=1,
         validation=0.2,
-        threads=1,
         checkpoint_seconds=0,
         learning_rate=3.0,
         on_nan="rollback",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -197,14 +198,15 @@ def test_killed_and_gone_on_with(killed: str, alone: bytes, tmp_path: Path) -> N
     assert tensors(run) == alone
 
 
-def test_a_run_without_shards_goes_on_with_one_process(small_run: Path, tmp_path: Path) -> None:
+def test_a_run_without_shards_goes_on_with_one_process(
+    small_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shutil.copytree(small_run, tmp_path / "run")
     (tmp_path / "run/metrics.json").unlink()
-    more = nin("train", "--resume", tmp_path / "run", "--processes", "2", "--quiet", fresh=True)
-    assert more.returncode == 2
-    assert (
-        "begun without shards, so its numbers depend on one process: go on with one" in more.stderr
-    )
+    monkeypatch.setattr(processes, "joined", lambda: contextlib.nullcontext(Processes(0, 2, 2)))
+    said = "run: begun without shards, so its numbers depend on one process: go on with one"
+    with pytest.raises(NetinnetError, match=said):
+        start.resume(tmp_path / "run")
 
 
 def test_one_process_is_joined_by_none() -> None:
@@ -215,14 +217,6 @@ def test_one_process_is_joined_by_none() -> None:
 
 
 def test_only_the_first_process_writes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processes, "joined", _Joined)
+    monkeypatch.setattr(processes, "joined", lambda: contextlib.nullcontext(Processes(1, 2, 2)))
     with pytest.raises(NetinnetError, match="only the first process trains"), start.led():
-        pass
-
-
-class _Joined:
-    def __enter__(self) -> Processes:
-        return Processes(1, 2, 2)
-
-    def __exit__(self, *_: object) -> None:
         pass
