@@ -237,7 +237,7 @@ def test_all_processors_are_used_where_nothing_is_said() -> None:
 def test_the_first_training_of_a_process_decides_on_threads() -> None:
     threads = learner().threads
     assert learner(threads=threads).threads == threads
-    with pytest.raises(FrameworkError, match=f"computes with {threads} threads since the first"):
+    with pytest.raises(FrameworkError, match=f"keeps the {threads} threads of the first train"):
         learner(threads=threads + 1)
 
 
