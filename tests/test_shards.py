@@ -47,8 +47,12 @@ FLAGS = [
 """The last batch has fewer pictures than there are shards."""
 
 
+SOURCE = Shape(1, 28, 28)
+"""Of the pictures in a batch."""
+
+
 def learner(net: Network, **settings: object) -> Learner:
-    given = LearnerSettings(net, Optimizer("muon", 0.9), net.input, 0.1, "cpu", **settings)  # type: ignore[arg-type]
+    given = LearnerSettings(net, Optimizer("muon", 0.9), SOURCE, 0.1, "cpu", **settings)  # type: ignore[arg-type]
     return frameworks.adapter("pytorch").learner(given, weights.initial(net, 0))
 
 
@@ -86,9 +90,11 @@ def test_shards_compute_what_the_whole_batch_does(count: int) -> None:
 
 
 @pytest.mark.usefixtures("own_threads")
-def test_threads_do_not_change_a_bit() -> None:
-    net = resolve("nin-small", width=0.25, dropout=0.5)
-    images, labels = batch(33, net.input)
+@pytest.mark.parametrize("size", [28, 32])
+def test_threads_do_not_change_a_bit(size: int) -> None:
+    """Of pictures as large as the input, and of smaller ones, which are resized."""
+    net = resolve("nin-small", width=0.25, dropout=0.5, image_size=size)
+    images, labels = batch(33, SOURCE)
     made = []
     for threads in (1, 3, 8, 2, 1):
         one = learner(net, threads=threads, shards=8)

@@ -69,9 +69,12 @@ class PyTorchLearner(Learner):
     def _put(self, native: Tensor, value: Tensor) -> Tensor:
         return native.copy_(value)
 
+    def _tensor(self, images: Array) -> Tensor:
+        return torch.from_numpy(images).to(self._device)
+
     def _batch(self, images: Array) -> Tensor:
         # n×h×w×c in memory is what PyTorch calls channels-last, so this is a view.
-        x = torch.from_numpy(images).to(self._device).permute(0, 3, 1, 2)
+        x = self._tensor(images).permute(0, 3, 1, 2)
         if not self._resize:
             return x
         rows, columns = self._resize
@@ -184,11 +187,7 @@ class _BatchNorm(nn.BatchNorm2d):
         y, mean, variance = _Normalise.apply(  # type: ignore[no-untyped-call]
             x, self.weight, self.bias, self.eps
         )
-        n = x.numel() // x.shape[1]
-        with torch.no_grad():
-            momentum = cast(float, self.momentum)
-            cast(Tensor, self.running_mean).lerp_(mean, momentum)
-            cast(Tensor, self.running_var).lerp_(variance * (n / (n - 1)), momentum)
+        track(self, mean, variance, x.numel() // x.shape[1])
         return cast(Tensor, y)
 
 
@@ -222,6 +221,14 @@ class _Normalise(torch.autograd.Function):
         of_weight = (products.sum(1).sum(0) - mean * of_bias) * scale
         of_x = input_gradient(x, gradient, products, weight, mean, scale, of_weight, of_bias, count)
         return of_x, of_weight, of_bias, None
+
+
+@torch.no_grad()
+def track(norm: nn.BatchNorm2d, mean: Tensor, variance: Tensor, count: int | Tensor) -> None:
+    """Move the running statistics towards those of a batch of `count` values a channel."""
+    momentum = cast(float, norm.momentum)
+    cast(Tensor, norm.running_mean).lerp_(mean, momentum)
+    cast(Tensor, norm.running_var).lerp_(variance * (count / (count - 1)), momentum)
 
 
 def normalised(x: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, scale: Tensor) -> Tensor:

@@ -7,7 +7,6 @@ their numbers. So 1, 2, 4 or 8 processes of any number of threads make the same 
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +22,8 @@ from netinnet.errors import FrameworkError
 from netinnet.frameworks import pytorch_learner, pytorch_model
 from netinnet.frameworks.learner import LearnerSettings
 from netinnet.frameworks.processes import ALONE, Processes
-from netinnet.frameworks.pytorch_learner import input_gradient, normalised, rows
+from netinnet.frameworks.pytorch_learner import input_gradient, normalised, rows, track
+from netinnet.fresh_process import cores
 from netinnet.networks.layers import BatchNorm, Dropout
 from netinnet.weights import Array
 
@@ -92,10 +92,8 @@ class Shards:
     def _meet(self) -> None:
         """Add up what each shard has brought; one thread does it, the others wait."""
         own = _tree([self._values[shard] for shard in self.mine], self._add)
-        if self.processes.count > 1:
-            gathered = self.processes.gather(own.numpy())
-            own = _tree([torch.from_numpy(array) for array in gathered], self._add)
-        self._total = own
+        gathered = self.processes.gather(own.numpy())
+        self._total = _tree([torch.from_numpy(array) for array in gathered], self._add)
 
 
 def _tree(values: Sequence[Tensor], add: Add) -> Tensor:
@@ -115,7 +113,7 @@ class ShardedLearner(pytorch_learner.PyTorchLearner):
         if device != "cpu":
             raise FrameworkError(f"shards are computed on the CPU, not on {device}")
         processes = settings.processes
-        threads = settings.threads or max(1, (os.cpu_count() or 1) // processes.on_this_machine)
+        threads = settings.threads or max(1, cores() // processes.on_this_machine)
         assert settings.shards is not None
         self.shards = Shards(settings.shards, threads, processes)
         super().__init__(settings, weights, device)
@@ -130,20 +128,24 @@ class ShardedLearner(pytorch_learner.PyTorchLearner):
             Dropout: lambda o, s: _Dropout(shards, o.rate),
         }
 
+    def _tensor(self, images: Array) -> Tensor:
+        # A copy that begins where PyTorch's tensors do: that decides how its sums are made.
+        return torch.from_numpy(images).clone()
+
     def _gradients(
         self, images: Array, labels: Labels, seed: int
     ) -> tuple[Array, dict[str, Tensor]]:
         trained = [self.values[name] for name in self.roles]
-        parts = np.array_split(np.arange(len(images)), self.shards.count)
+        pictures = np.array_split(images, self.shards.count)
+        answers = np.array_split(labels, self.shards.count)
         self._model.train()
 
         @torch.enable_grad()
         def compute(shard: int) -> tuple[Array, Tensor]:
-            # A copy that begins where PyTorch's tensors do: that decides how its sums are made.
-            logits = self._model(self._batch(images[parts[shard]]).clone())
+            logits = self._model(self._batch(pictures[shard]))
             loss = F.cross_entropy(
                 logits,
-                torch.from_numpy(labels[parts[shard]]),
+                torch.from_numpy(answers[shard]),
                 label_smoothing=self.settings.label_smoothing,
                 reduction="sum",
             )
@@ -163,13 +165,13 @@ class ShardedLearner(pytorch_learner.PyTorchLearner):
     def logits(self, images: Array) -> Array:
         """Logits in prediction mode, of pictures that this process alone is given."""
         self._model.eval()
-        parts = np.array_split(np.arange(len(images)), len(self.shards.mine))
-        first = self.shards.mine.start
+        parts = dict(
+            zip(self.shards.mine, np.array_split(images, len(self.shards.mine)), strict=True)
+        )
 
         @torch.inference_mode()
         def compute(shard: int) -> Array:
-            x = self._batch(images[parts[shard - first]]).clone()
-            return cast(Array, self._model(x).numpy())
+            return cast(Array, self._model(self._batch(parts[shard])).numpy())
 
         return np.concatenate(self.shards.run(compute))
 
@@ -202,10 +204,7 @@ class _BatchNorm(nn.BatchNorm2d):
             x, self.weight, self.bias, self.eps, self.shards
         )
         if self.shards.is_first:
-            with torch.no_grad():
-                momentum = cast(float, self.momentum)
-                cast(Tensor, self.running_mean).lerp_(mean, momentum)
-                cast(Tensor, self.running_var).lerp_(variance * (count / (count - 1)), momentum)
+            track(self, mean, variance, count)
         return cast(Tensor, y)
 
 

@@ -54,6 +54,7 @@ def _follow(group: Processes, data_dir: Path | None) -> None:
             what, number = group.sent(np.zeros(2, np.float64))
             if what == team.BEGIN:
                 team.share(group, learner)
+                stack.close()  # what was prepared for steps that are done again
                 step = int(number)
                 steps = range(step, training.total)
                 prepared = stack.enter_context(contextlib.closing(ahead(training.batches, steps)))

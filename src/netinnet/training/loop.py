@@ -148,7 +148,7 @@ class Training:
                 progress.wall_seconds = wall()
                 if progress.step % self.steps_per_epoch == 0:
                     if self._rolls_back:
-                        self._check_finite(progress)
+                        self._check_finite(self.learner.weights(), progress)
                     self._end_epoch(progress, stop)
                     progress.wall_seconds = wall()
                 if stop.signal is not None:
@@ -209,7 +209,7 @@ class Training:
         self.listener(event)
 
     def _save(self, progress: Progress) -> None:
-        self._check_finite(progress)
+        self._check_finite(self.learner.weights(), progress)
         self.claim.check()
         checkpoint.save(self.folder.checkpoints, self.learner, progress, self.identity)
 
@@ -298,9 +298,9 @@ class Training:
             f"finite; use a learning rate below {rate:g}"
         )
 
-    def _check_finite(self, progress: Progress) -> None:
+    def _check_finite(self, values: weights.Weights, progress: Progress) -> None:
         """Raise Diverged where a weight is no number: no such checkpoint or model is kept."""
-        if not anomaly.is_finite(self.learner.weights()):
+        if not anomaly.is_finite(values):
             raise self._diverged(progress)
 
     def logits(self, source: Source) -> Array:
@@ -360,8 +360,8 @@ class Training:
     def _finish(self, progress: Progress, stop: StopRequest) -> None:
         """Write the model and all that comes with it; what takes long is left to a resume."""
         self.claim.check()
-        self._check_finite(progress)
         model = weights.Model(self.network, self.learner.weights())
+        self._check_finite(model.weights, progress)
         # Where the pictures lie is no business of who gets the model, nor of its digest.
         record = dataclasses.replace(self.data.record, read_from="")
         notes = {"recipe": self.recipe.to_toml(), "dataset": record.to_json()}
