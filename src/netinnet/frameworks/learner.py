@@ -32,6 +32,8 @@ class LearnerSettings:
     threads: int | None = None
     shards: int | None = None
     """Parts of a batch that are computed alone (PyTorch on a CPU)."""
+    precision: str | None = None
+    """"bfloat16" for the layers' arithmetic in training (PyTorch), else float32."""
     processes: Processes = ALONE
 
 
@@ -52,6 +54,8 @@ class Learner(ABC):
         self.settings, self.device = settings, device
         self.threads = threads
         """CPU threads in use; sums depend on their number."""
+        self.cautions: list[str] = []
+        """What should be known before it trains, in one line each."""
         self.tensors = native_tensors(settings.network, self.framework)
         self.roles = {name: t.role for name, t in self.tensors.items() if t.role}
         self.values = self._made(weights)

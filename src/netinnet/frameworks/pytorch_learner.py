@@ -15,7 +15,7 @@ from netinnet.data.source import Labels
 from netinnet.errors import FrameworkError
 from netinnet.frameworks import pytorch_model
 from netinnet.frameworks.learner import Learner, LearnerSettings
-from netinnet.networks.layers import BatchNorm, Shape
+from netinnet.networks.layers import BatchNorm, GlobalAvgPool, Shape
 from netinnet.networks.network import Network
 from netinnet.networks.rewrite import ResizedConv, activation_behind_pool, fold_resize
 from netinnet.optimizer import ArrayFunctions
@@ -40,6 +40,11 @@ class PyTorchLearner(Learner):
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
             torch.use_deterministic_algorithms(True)
         super().__init__(settings, weights, str(self._device), torch.get_num_threads())
+        self._is_mixed = settings.precision == "bfloat16"
+        if self._is_mixed and not computes_bfloat16(self._device):
+            self.cautions.append(
+                f"{self._device} has no bfloat16 arithmetic: precision float32 is faster"
+            )
 
     def _made(self, weights: Mapping[str, Array]) -> dict[str, Any]:
         network, source = self.settings.network, self.settings.source
@@ -93,7 +98,10 @@ class PyTorchLearner(Learner):
         """The logits of a batch, and the gradient of each trained tensor."""
         torch.manual_seed(seed)
         self._model.train()
-        logits: Tensor = self._model(self._batch(images))
+        x = self._batch(images)
+        # Only the layers: the loss and all that is behind it are float32, as the weights are.
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._is_mixed):
+            logits: Tensor = self._model(x).float()
         loss = F.cross_entropy(
             logits,
             torch.from_numpy(labels).to(self._device),
@@ -107,6 +115,14 @@ class PyTorchLearner(Learner):
         self._model.eval()
         with torch.inference_mode():
             return cast(Array, self._model(self._batch(images)).cpu().numpy())
+
+
+def computes_bfloat16(device: torch.device) -> bool:
+    """Whether a device multiplies bfloat16 itself, without float32 in between."""
+    if device.type == "cpu":
+        has = torch.cpu.get_capabilities()
+        return any(has.get(name) for name in ("avx512_bf16", "amx_bf16", "arm_bf16"))
+    return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def training_model(
@@ -182,7 +198,8 @@ class _BatchNorm(nn.BatchNorm2d):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self.training or x.device.type != "cpu":
+        # PyTorch's own takes bfloat16 and adds it up in float32.
+        if not self.training or x.device.type != "cpu" or x.dtype != torch.float32:
             return super().forward(x)
         y, mean, variance = _Normalise.apply(  # type: ignore[no-untyped-call]
             x, self.weight, self.bias, self.eps
@@ -267,9 +284,17 @@ def rows(x: Tensor) -> Tensor:
     return x.permute(0, 2, 3, 1).reshape(n, height * width, channels)
 
 
+class _GlobalAvgPool(nn.AdaptiveAvgPool2d):
+    """The mean of each map in float32, also of maps in bfloat16: these are the logits."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.float())
+
+
 MODULES: pytorch_model.Table = {
     **pytorch_model.MODULES,
     ResizedConv: _ResizedConv,
+    GlobalAvgPool: lambda o, s: _GlobalAvgPool(1),
     BatchNorm: lambda o, s: _BatchNorm(s.channels, o.epsilon, o.momentum),
 }
 """The modules of layers in training: the native ones, or those above."""

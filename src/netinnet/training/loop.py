@@ -232,7 +232,11 @@ class Training:
                 network=self.network.name,
                 **self._machine(),
                 parameters=counts.total_cost(self.network).parameters,
-                cautions=[*self.found, *cautions(self.recipe, self.network, self.data)],
+                cautions=[
+                    *self.found,
+                    *cautions(self.recipe, self.network, self.data),
+                    *self.learner.cautions,
+                ],
             )
         )
 

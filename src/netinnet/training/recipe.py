@@ -31,6 +31,7 @@ from netinnet.networks.variations import HEADS
 from netinnet.networks.zoo import Named
 from netinnet.weights import INITIALISATIONS
 
+PRECISIONS = ("float32", "bfloat16")
 ON_NAN = ("stop", "rollback")
 SCHEDULES = ("constant", "one-cycle")
 LARGEST_FILE = 2**18
@@ -145,6 +146,9 @@ class Recipe:
     """Parts of a batch (a power of two) that are computed by one thread each and added up in one
     order, so that any number of threads and processes makes the same bytes; PyTorch on a CPU. The
     batch as a whole if not given."""
+    precision: str | None = None
+    """Arithmetic of training: `float32`, or `bfloat16` for the layers, with weights, gradients and
+    evaluations in float32 (PyTorch); float32 if not given."""
     checkpoint_seconds: float = 30.0
     """Seconds between checkpoints."""
 
@@ -175,13 +179,21 @@ class Recipe:
                 raise RecipeError(f"group_by is no regular expression: {error}") from error
         if self.nesterov and not self.momentum:
             raise RecipeError("nesterov needs a momentum above 0")
-        self._check_shards()
+        self._check_computed()
 
-    def _check_shards(self) -> None:
+    def _check_computed(self) -> None:
+        """Whether there is something that computes it so. Raises RecipeError."""
         if self.shards and self.shards & (self.shards - 1):
             raise RecipeError(f"shards must be a power of two, got {self.shards}")
         if self.shards and self.framework != "pytorch":
             raise RecipeError(f"{self.framework} has no shards: leave them out, or take pytorch")
+        if self.precision == "bfloat16":
+            if self.framework != "pytorch":
+                raise RecipeError(
+                    f"{self.framework} trains in float32 only: leave precision out, or take pytorch"
+                )
+            if self.shards:
+                raise RecipeError("shards are computed in float32: leave shards or precision out")
 
     @property
     def judged(self) -> str:
@@ -248,6 +260,7 @@ def choices() -> dict[str, tuple[str, ...]]:
         "initialisation": INITIALISATIONS,
         "on_nan": ON_NAN,
         "optimizer": optimizer.KINDS,
+        "precision": PRECISIONS,
         "sampling": ("balanced",),
         "schedule": SCHEDULES,
     }
