@@ -40,7 +40,11 @@ AUDIT_VENV := .venv-audit
 # What the built wheel is tried with.
 DIST_PYTHON ?= $(PYTHON)
 
-.PHONY: train test test-mxnet test-slow test-lowest crash-test fuzz lint types golden docs docs-serve docs-tables dist page-kernel shipped-model lock audit clean
+# How fast it is here, beside other code: half an hour with nothing else running.
+bench: $(STAMP)-test
+	$(BIN)/nin bench --output docs/bench
+
+.PHONY: train test test-mxnet test-slow test-lowest bench crash-test fuzz lint types golden docs docs-serve docs-tables dist page-kernel shipped-model lock audit clean
 
 train: $(STAMP)-train$(if $(LOCK),-locked)
 	$(BIN)/nin train $(TRAIN_FLAGS)

@@ -181,7 +181,7 @@ def load(seconds: int, rounds: int, connections: int, names: list[str], *, peer:
         if peer:
             words = [
                 sys.executable,
-                str(Path(__file__).parent / "plain/service.py"),
+                str(Path(__file__).parent / "plain_service.py"),
                 str(peer_port),
             ]
             stack.enter_context(running(words, peer_port))

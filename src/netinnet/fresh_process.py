@@ -44,6 +44,15 @@ def answer(function: Callable[[Any], Any]) -> None:
         sys.exit(2)
 
 
+def environment(threads: int) -> dict[str, str]:
+    """The environment of a process that computes with so many threads.
+
+    Libraries that count threads for themselves would take all cores for each run.
+    """
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    return {**os.environ, **dict.fromkeys(names, str(threads))}
+
+
 def cores() -> int:
     """The cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):

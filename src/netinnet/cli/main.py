@@ -42,6 +42,7 @@ COMMANDS = {
         "ablate": "Change one thing of a NiN at a time and compare.",
         "tune": "Search for a better recipe, judged on a validation split.",
         "compare": "Compare networks: size, speed and accuracy.",
+        "bench": "Compare netinnet's speed with other code's, on this machine.",
     },
     "Convert": {
         "convert": "Convert a model between frameworks' own files.",

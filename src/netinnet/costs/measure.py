@@ -26,7 +26,7 @@ import numpy as np
 from netinnet import frameworks, process_memory, weights
 from netinnet.errors import FrameworkError
 from netinnet.frameworks.learner import Learner, LearnerSettings
-from netinnet.fresh_process import answer, ask
+from netinnet.fresh_process import answer, ask, environment
 from netinnet.networks.network import Network
 from netinnet.optimizer import Optimizer
 
@@ -65,13 +65,17 @@ class Measurement:
 
 
 def in_fresh_process(
-    network: Network, batch: int, optimizer: Optimizer, framework: str
+    network: Network, batch: int, optimizer: Optimizer, framework: str, threads: int | None = None
 ) -> Measurement:
-    """Measure in a new process, on the CPU. Raises FrameworkError with one line where it fails."""
+    """Measure in a new process, on the CPU, with so many threads or as many as the framework likes.
+
+    Raises FrameworkError with one line where it fails.
+    """
     title = frameworks.framework(framework).title
-    request = {"network": network.to_dict(), "optimizer": vars(optimizer)}
+    request: dict[str, Any] = {"batch": batch, "framework": framework}
+    request |= {"network": network.to_dict(), "optimizer": vars(optimizer)}
     try:
-        return Measurement(**ask(__name__, {**request, "batch": batch, "framework": framework}))
+        return Measurement(**ask(__name__, request, environment(threads) if threads else None))
     except FrameworkError as error:
         raise FrameworkError(f"measuring {network.name} in {title}: {error}") from error
 

@@ -19,13 +19,12 @@ from typing import Any
 
 from netinnet.data.source import Facts
 from netinnet.errors import FrameworkError
-from netinnet.fresh_process import answer, ask
+from netinnet.fresh_process import answer, ask, environment
 from netinnet.networks.network import Network
 from netinnet.studies import outcome
 from netinnet.studies.estimate import Estimate
 from netinnet.studies.events import Timing
 from netinnet.studies.plan import Arm, Plan
-from netinnet.studies.workers import environment
 from netinnet.studies.workload import Workload
 from netinnet.training.listening import Listener
 from netinnet.training.recipe import Recipe

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import queue
 import subprocess
 import sys
@@ -14,7 +13,7 @@ from typing import IO
 
 from netinnet.errors import NetinnetError
 from netinnet.files import writing
-from netinnet.fresh_process import cores
+from netinnet.fresh_process import cores, environment
 from netinnet.studies.events import TOLD, WorkerEnd
 from netinnet.studies.plan import Job, Plan
 from netinnet.training.events import Event, from_dict
@@ -25,15 +24,6 @@ def workers_for(plan: Plan, wanted: int | None) -> int:
     if wanted is not None and wanted < 1:
         raise NetinnetError(f"--workers must be at least 1, got {wanted}")
     return wanted or max(1, cores() // max(arm.recipe.threads or 1 for arm in plan.arms))
-
-
-def environment(threads: int) -> dict[str, str]:
-    """The environment of a process that trains with so many threads.
-
-    Libraries that count threads for themselves would take all cores for each run.
-    """
-    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-    return {**os.environ, **dict.fromkeys(names, str(threads))}
 
 
 class Workers:

@@ -1,6 +1,6 @@
 """A prediction service as one writes it in a few lines: FastAPI and PyTorch, a picture at a time.
 
-    python benchmarks/plain/service.py PORT
+    python benchmarks/plain_service.py PORT
 
 What `benchmarks/serve_load.py` compares `nin serve` with: the same model, the same preprocessing,
 one thread. It answers POST /predict with a picture's file, or 28×28 raw values.

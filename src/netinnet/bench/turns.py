@@ -1,0 +1,142 @@
+"""Running a contest: every contestant in a process of its own, round by round, each result kept.
+
+All take turns, so that a machine whose speed drifts treats them alike, and ratios are made within a
+round. What was measured is in the file at once: an interrupted command goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from netinnet.bench.contests import Contest, Contestant
+from netinnet.errors import FrameworkError, NetinnetError
+from netinnet.files import write_text
+from netinnet.fresh_process import ask, cores
+from netinnet.version import VERSION
+
+ALONE = "netinnet.bench.peers.alone"
+PACKAGES = (
+    *("torch", "tensorflow-cpu", "tensorflow", "jax", "flax", "mxnet", "numpy"),
+    *("onnxruntime", "openvino"),
+)
+
+
+@dataclass
+class Results:
+    """What was measured in one contest, and where."""
+
+    contest: str
+    machine: dict[str, Any]
+    rounds: list[dict[str, dict[str, float | None]]] = field(default_factory=list)
+    """Of each round, by the contestant's name: value, memory (bytes), peak (FLOP/s)."""
+    left_out: dict[str, str] = field(default_factory=dict)
+    """Why contestants are missing, by name."""
+
+    @classmethod
+    def read(cls, file: Path) -> Results:
+        """Raises NetinnetError where the file holds something else."""
+        try:
+            return cls(**json.loads(file.read_text("utf-8")))
+        except (ValueError, TypeError) as error:
+            raise NetinnetError(f"{file}: no results of nin bench: {error}") from error
+
+    def write(self, file: Path) -> None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_text(file, json.dumps(vars(self), indent=1, ensure_ascii=False) + "\n")
+
+
+def machine() -> dict[str, Any]:
+    """What decides the speed: processor, cores, versions."""
+    versions = {"python": platform.python_version(), "netinnet": VERSION}
+    for name in PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return {"processor": _processor(), "cores": cores(), "versions": versions}
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text("utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def opened(contest: Contest, folder: Path) -> Results:
+    """The results to go on with, or new ones. Raises NetinnetError where they are of elsewhere."""
+    file = file_of(contest, folder)
+    here = machine()
+    if not file.exists():
+        return Results(contest.name, here)
+    found = Results.read(file)
+    if found.machine != here:
+        raise NetinnetError(
+            f"{file}: measured on another machine or with other versions: give another --output, "
+            f"or remove it"
+        )
+    return found
+
+
+def file_of(contest: Contest, folder: Path) -> Path:
+    return folder / f"{contest.name}.json"
+
+
+Said = Callable[[str, Contestant, float | None], object]
+"""Called before (None) and after each measurement: where in the contest, who, what was found."""
+
+
+def run(contest: Contest, folder: Path, rounds: int, said: Said) -> Results:
+    """Measure until there are so many rounds, from those that the folder has already.
+
+    Who can't be measured is left out, with the reason. Raises NetinnetError where nobody can be.
+    """
+    results = opened(contest, folder)
+    file = file_of(contest, folder)
+    able = list(_able(contest, results))
+    for number in range(rounds):
+        if number == len(results.rounds):
+            results.rounds.append({})
+        taken = results.rounds[number]
+        for who in able:
+            if who.name in taken or who.name in results.left_out:
+                continue
+            place = f"round {number + 1} of {rounds}"
+            said(place, who, None)
+            try:
+                taken[who.name] = _measured(contest, who)
+            except FrameworkError as error:
+                results.left_out[who.name] = str(error)
+            else:
+                said(place, who, taken[who.name]["value"])
+            results.write(file)
+    if not any(results.rounds):
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in results.left_out.items())
+        raise NetinnetError(f"{contest.name}: nothing could be measured: {reasons}")
+    return results
+
+
+def _able(contest: Contest, results: Results) -> Iterator[Contestant]:
+    """Those whose packages are there; why the others are not is noted."""
+    for who in contest.contestants:
+        if missing := who.missing:
+            results.left_out[who.name] = f"{missing} is not installed"
+        else:
+            if results.left_out.get(who.name, "").endswith("is not installed"):
+                del results.left_out[who.name]
+            yield who
+
+
+def _measured(contest: Contest, who: Contestant) -> dict[str, float | None]:
+    options = {**who.options, "began": time.time()} if contest.times_itself else who.options
+    found = ask(ALONE, {"module": who.module, "library": who.library, "options": options})
+    return dict(found)

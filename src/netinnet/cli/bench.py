@@ -1,0 +1,143 @@
+"""`nin bench`: how fast netinnet is here, beside what people would use without it."""
+
+from __future__ import annotations
+
+import json as json_form
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from netinnet import units
+from netinnet.cli.console import Switch, WholeNumber, console, print_json, print_table, say
+
+if TYPE_CHECKING:
+    from netinnet.bench.contests import Contest, Contestant
+    from netinnet.bench.scaling import Point
+
+SCALING = "scaling"
+FOLDER = Path("bench")
+
+
+def bench(
+    *contests: str,
+    quick: Switch = False,
+    rounds: WholeNumber | None = None,
+    output: Path = FOLDER,
+    force: Switch = False,
+    quiet: Annotated[
+        bool, Parameter(name=["--quiet", "-q"], negative=(), show_default=False)
+    ] = False,
+    json: Switch = False,
+) -> None:
+    """Compare netinnet's speed with the code that people would write without it, on this machine.
+
+    Contests: `chapter` (the chapter's training step, our code and the chapter's own in each
+    framework), `small` (a training step of nin-small beside plain PyTorch loops, eager and
+    compiled), `predict-1`, `predict-32`, `predict-1000` (pictures at a time, beside PyTorch, ONNX
+    Runtime and OpenVINO), `first-answer` (from the start of Python to the first prediction), and
+    `scaling` (time and memory against batch, width, size and threads, beside what is computed from
+    the description). All if none is named.
+
+    Every measurement is a process of its own. The contestants of a contest take turns, and ratios
+    are made within a round. What is not installed is left out and named. Results are in the output
+    folder at once: the same command continues an interrupted one. Let
+    nothing else run meanwhile.
+
+    Parameters
+    ----------
+    contests
+        What to measure.
+    quick
+        Fewer steps and two rounds, for a first look.
+    rounds
+        Turns of each contestant; 5 if not given.
+    output
+        Folder of the results; `bench.md` in it is the page.
+    force
+        Measure again what the folder has already.
+    quiet
+        Print only the tables.
+    json
+        Print JSON.
+    """
+    from netinnet.bench import page, turns
+    from netinnet.bench import verdict as verdicts
+    from netinnet.bench.contests import FULL, QUICK
+    from netinnet.bench.contests import contests as known_contests
+    from netinnet.errors import NetinnetError, check_name
+
+    size = QUICK if quick else FULL
+    wanted_rounds = size.rounds if rounds is None else rounds
+    if wanted_rounds < 1:
+        raise NetinnetError(f"--rounds must be at least 1, got {wanted_rounds}")
+    known = known_contests(size)
+    names = list(dict.fromkeys(contests)) or [*known, SCALING]
+    for name in names:
+        check_name("contest", name, (*known, SCALING))
+    if force:
+        for name in names:
+            (output / f"{name}.json").unlink(missing_ok=True)
+    screen = console(stderr=True)
+
+    def said(contest: Contest, place: str, who: Contestant, value: float | None) -> None:
+        if not quiet:
+            text = "…" if value is None else f"{value:.3g} {contest.unit}"
+            screen.print(f"{contest.name}, {place}: {who.name} {text}")
+
+    for name in names:
+        if name == SCALING:
+            continue
+        contest = known[name]
+        turns.run(contest, output, wanted_rounds, lambda *found, c=contest: said(c, *found))
+    if SCALING in names:
+        _scale(output / f"{SCALING}.json", screen, quiet)
+    found = [
+        verdicts.judged(contest, turns.opened(contest, output))
+        for contest in known.values()
+        if turns.file_of(contest, output).exists()
+    ]
+    points = _points(output / f"{SCALING}.json")
+    here = turns.machine()
+    versions = ", ".join(f"{package} {version}" for package, version in here["versions"].items())
+    where = f"{here['processor']}, {units.counted(here['cores'], 'core')}; {versions}."
+    written = page.write(output, found, points, where)
+    if json:
+        print_json({"machine": here, "contests": found, SCALING: points})
+        return
+    for verdict in found:
+        if verdict.contest.name in names:
+            say(f"\n{verdict.contest.title} ({verdict.contest.unit})")
+            print_table(page.HEADERS, page.cells(verdict), right=(1, 2, 3, 4, 5))
+            for who, reason in verdict.left_out.items():
+                say(f"left out: {who}: {reason}")
+    if SCALING in names:
+        say("\nA training step of nin-small (PyTorch)")
+        print_table(page.SCALING_HEADERS, page.scaling_cells(points), right=(1, 2, 3, 4, 5))
+    say(f"the page: {written}")
+
+
+def _points(file: Path) -> Sequence[Point]:
+    from netinnet.bench.scaling import Point
+
+    if not file.exists():
+        return ()
+    return [Point(**one) for one in json_form.loads(file.read_text("utf-8"))]
+
+
+def _scale(file: Path, screen: Any, quiet: bool) -> None:
+    """Measure the points that the file lacks; each is written at once."""
+    from netinnet.bench import scaling
+    from netinnet.files import write_text
+
+    done = list(_points(file))
+    have = {(point.varied, point.value) for point in done}
+    for varied, value in scaling.points():
+        if (varied, value) in have:
+            continue
+        if not quiet:
+            screen.print(f"scaling: {varied} {value:g} …")
+        done.append(scaling.measured(varied, value))
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_text(file, json_form.dumps([point.to_dict() for point in done], indent=1) + "\n")

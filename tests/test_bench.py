@@ -1,0 +1,197 @@
+"""`nin bench`: turns, what is kept of them, ratios, who is left out; and that peers run at all."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from netinnet.bench import page, scaling, turns, verdict
+from netinnet.bench.contests import FULL, QUICK, Contest, Contestant, contests
+from netinnet.bench.turns import Results
+from netinnet.errors import FrameworkError, NetinnetError
+from netinnet.fresh_process import ask
+from tests.conftest import nin
+
+OURS = Contestant("netinnet", "prediction", {"engine": "ours", "batch": 2}, True)
+SLOW = Contestant("slow", "peer", {"speed": 10})
+FAST = Contestant("fast", "peer", {"speed": 20})
+CONTEST = Contest("race", "A race", "pictures/s", (OURS, SLOW, FAST))
+
+
+def quiet(*_: object) -> None:
+    pass
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Instead of processes: the contestants measured, in order. Ours is at 15, and 30 at last."""
+    order: list[str] = []
+
+    def answer(module: str, request: Any) -> dict[str, float]:
+        assert module == turns.ALONE
+        order.append(request["module"])
+        speed = request["options"].get("speed", 30 if order.count("prediction") == 3 else 15)
+        return {"value": speed, "memory": 1e6 * len(order), "peak": 1e11}
+
+    monkeypatch.setattr(turns, "ask", answer)
+    return order
+
+
+def test_contestants_take_turns_and_ratios_are_of_a_round(asked: list[str], tmp_path: Path) -> None:
+    results = turns.run(CONTEST, tmp_path, 3, quiet)
+    assert asked == ["prediction", "peer", "peer"] * 3
+    found = verdict.judged(CONTEST, results)
+    assert found.fastest_peer == "fast"
+    ours, slow, fast = found.rows
+    assert ours.ratio == verdict.Spread(0.75, 0.75, 1.5)
+    assert (slow.ratio, fast.ratio) == (None, None)
+    assert ours.memory == 7e6
+    assert page.cells(found)[0] == (
+        *("netinnet", "15", "15 to 30", "3", "7.00 MB", "100"),
+        "0.75 (0.75 to 1.50), too noisy to tell",
+    )
+    assert page.cells(found)[2][0] == "fast (fastest peer)"
+
+
+def test_less_may_be_better(asked: list[str], tmp_path: Path) -> None:
+    contest = replace(CONTEST, less_is_better=True)
+    found = verdict.judged(contest, turns.run(contest, tmp_path, 2, quiet))
+    assert found.fastest_peer == "slow"
+    assert found.rows[0].ratio == verdict.Spread(10 / 15, 10 / 15, 10 / 15)
+
+
+def test_an_interrupted_contest_goes_on(asked: list[str], tmp_path: Path) -> None:
+    def stop(place: str, who: Contestant, value: float | None) -> None:
+        if (place, who.name, value) == ("round 2 of 3", "slow", None):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        turns.run(CONTEST, tmp_path, 3, stop)
+    assert len(asked) == 4
+    results = turns.run(CONTEST, tmp_path, 3, quiet)
+    assert len(asked) == 9
+    assert [list(r) for r in results.rounds] == [["netinnet", "slow", "fast"]] * 3
+    assert turns.run(CONTEST, tmp_path, 3, quiet).rounds == results.rounds
+    assert len(asked) == 9
+
+
+def test_who_fails_or_is_missing_is_left_out_with_the_reason(
+    asked: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = turns.ask
+
+    def fail(module: str, request: Any) -> Any:
+        if request["options"].get("speed") == 20:
+            raise FrameworkError("no compiler here")
+        return answer(module, request)
+
+    monkeypatch.setattr(turns, "ask", fail)
+    absent = Contestant("absent", "peer", {"speed": 1}, needs=("json", "no_such_package"))
+    contest = replace(CONTEST, contestants=(*CONTEST.contestants, absent))
+    found = verdict.judged(contest, turns.run(contest, tmp_path, 2, quiet))
+    assert [row.name for row in found.rows] == ["netinnet", "slow"]
+    assert found.left_out == {
+        "absent": "no_such_package is not installed",
+        "fast": "no compiler here",
+    }
+    text = page.section(found)
+    assert "Left out: fast: no compiler here." in text
+    alone = replace(CONTEST, name="alone", contestants=(absent,))
+    with pytest.raises(NetinnetError, match=r"^alone: nothing could be measured: absent: no_such_"):
+        turns.run(alone, tmp_path, 1, quiet)
+
+
+def test_results_of_another_machine_are_not_mixed_in(asked: list[str], tmp_path: Path) -> None:
+    turns.run(CONTEST, tmp_path, 1, quiet)
+    file = tmp_path / "race.json"
+    data = json.loads(file.read_text())
+    data["machine"]["cores"] = 4096
+    file.write_text(json.dumps(data))
+    with pytest.raises(NetinnetError) as error:
+        turns.run(CONTEST, tmp_path, 2, quiet)
+    assert str(error.value) == (
+        f"{file}: measured on another machine or with other versions: give another --output, "
+        f"or remove it"
+    )
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"contest": 1}', '{"race": {}}'])
+def test_a_file_that_holds_no_results(content: str, tmp_path: Path) -> None:
+    (tmp_path / "race.json").write_text(content)
+    with pytest.raises(NetinnetError, match=r"race\.json: no results of nin bench: "):
+        turns.run(CONTEST, tmp_path, 1, quiet)
+
+
+@given(st.lists(st.floats(0.01, 100), min_size=1))
+def test_a_ratio_is_clear_if_all_rounds_agree(ratios: list[float]) -> None:
+    spread = verdict.Spread.of(ratios)
+    assert spread.is_clear == (all(r > 1 for r in ratios) or all(r < 1 for r in ratios))
+    assert spread.low <= spread.median <= spread.high
+
+
+@pytest.mark.parametrize("name", contests(FULL))
+def test_every_contest_has_ours_and_peers_that_exist(name: str) -> None:
+    contest = contests(FULL)[name]
+    assert {who.is_ours for who in contest.contestants} == {True, False}
+    names = [who.name for who in contest.contestants]
+    assert len(set(names)) == len(names)
+    folder = Path(turns.__file__).parent / "peers"
+    for who in contest.contestants:
+        assert (folder / f"{who.module}.py").exists(), who
+        assert (folder / f"{who.library}.py").exists(), who
+    assert [c.name for c in contests(QUICK)[name].contestants] == names
+
+
+def test_a_real_measurement() -> None:
+    request = {"module": OURS.module, "library": OURS.library, "options": OURS.options}
+    found = ask(turns.ALONE, request)
+    assert found["value"] > 10
+    assert found["peak"] > 1e9
+    assert found["memory"] > 10e6
+
+
+def test_a_real_point_of_the_scaling(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    point = scaling.measured("width", 0.25)
+    assert point.bytes_measured == pytest.approx(point.bytes_computed, rel=0.1)
+    written = page.write(tmp_path, [], [point], "Here.")
+    assert "| width 0.25 |" in written.read_text()
+
+
+def test_the_command(asked: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from netinnet.cli.main import run
+
+    out = tmp_path / "out"
+    assert run(["bench", "predict-1", "--rounds", "2", "--output", str(out), "--json"]) == 0
+    shown = capsys.readouterr()
+    data = json.loads(shown.out)
+    assert data["contests"][0]["rows"][0]["name"] == "netinnet"
+    assert "predict-1, round 2 of 2: netinnet 15 pictures/s" in shown.err
+    assert "## Predictions of the shipped model, 1 at a time" in (out / "bench.md").read_text()
+    before = len(asked)
+    assert run(["bench", "predict-1", "--rounds", "2", "--output", str(out), "--quiet"]) == 0
+    assert len(asked) == before
+    assert "the page: " in capsys.readouterr().out
+    assert run(["bench", "predict-1", "--rounds", "1", "--output", str(out), "--force"]) == 0
+    assert len(asked) > before
+    assert len(Results.read(out / "predict-1.json").rounds) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["chapters"], "nin: unknown contest 'chapters' (did you mean 'chapter'?)"),
+        (["small", "--rounds", "0"], "nin: --rounds must be at least 1, got 0"),
+    ],
+)
+def test_mistakes(arguments: list[str], line: str, tmp_path: Path) -> None:
+    done = nin("bench", *arguments, "--output", tmp_path / "out")
+    assert done.returncode == 2
+    assert done.stderr.startswith(line)
+    assert not (tmp_path / "out").exists()
