@@ -1,4 +1,4 @@
-"""What is special to JAX: layers written for a CPU, and steps that go through a batch in pieces.
+"""What is special to JAX: layers written for a CPU.
 
 What all frameworks have in common is tested with `parity.py`.
 """
@@ -15,10 +15,7 @@ from hypothesis import strategies as st
 
 import netinnet
 from netinnet import frameworks, weights
-from netinnet.frameworks.learner import Learner, LearnerSettings
-from netinnet.networks import zoo
 from netinnet.networks.layers import Conv, Layer, MaxPool, ReLU, Shape
-from netinnet.optimizer import Optimizer
 
 if not frameworks.FRAMEWORKS["jax"].is_installed:
     pytest.skip("JAX is not installed", allow_module_level=True)
@@ -121,36 +118,3 @@ def test_the_same_max_pool(kernel: int, stride: int, padding: int, height: int, 
 def test_the_same_layer(layer: Layer) -> None:
     x = np.random.default_rng(1).normal(0, 1, (3, 9, 8, 4)).astype(np.float32)
     check_same(layer, Shape(4, 9, 8), x)
-
-
-def one_step(size: int | None, monkeypatch: pytest.MonkeyPatch) -> tuple[weights.Array, Learner]:
-    """Logits and learner after a step of a narrow `nin` on 10 pictures, `size` at once."""
-    monkeypatch.setattr(jax_learner, "_piece_size", lambda _: size)
-    net = zoo.network("nin", image_size=67, width=0.125, dropout=0.0, logits_relu=False)
-    shape = Shape(1, 28, 28)
-    drawn = weights.initial(net, 0, "he")
-    optimizer = Optimizer("sgd", momentum=0.9)
-    learner = adapter.learner(LearnerSettings(net, optimizer, shape), drawn)
-    draw = np.random.default_rng(0)
-    images = draw.normal(0, 1, (10, 28, 28, 1)).astype(np.float32)
-    return learner.step(images, draw.integers(0, 10, 10), 0.1, 1, 0), learner
-
-
-@pytest.mark.parametrize("size", [1, 4, 5, 16])
-def test_a_step_in_pieces_is_the_same_step(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also where the last piece is smaller, and where all fits in one."""
-    logits, whole = one_step(None, monkeypatch)
-    in_pieces, learner = one_step(size, monkeypatch)
-    np.testing.assert_allclose(in_pieces, logits, rtol=1e-4, atol=1e-6)
-    for name, value in whole.weights().items():
-        np.testing.assert_allclose(learner.weights()[name], value, rtol=1e-4, atol=1e-6)
-    images = np.zeros((10, 28, 28, 1), np.float32)
-    np.testing.assert_allclose(learner.logits(images), whole.logits(images), rtol=1e-3, atol=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("name", "size"), [("nin", 8), ("nin-small", None), ("lenet", 2048), ("vgg11-quarter", 64)]
-)
-def test_size_of_a_piece(name: str, size: int | None) -> None:
-    """Few pictures of a deep network; all where batch norm needs them; many per gradient of VGG."""
-    assert jax_learner._piece_size(zoo.network(name)) == size

@@ -91,16 +91,19 @@ def measure(network: Network, batch: int, optimizer: Optimizer, framework: str) 
     images = rng.random((batch, *size), np.float32)
     labels = rng.integers(0, len(network.classes), batch)
 
-    def learner(update: Optimizer) -> Learner:
+    def learner(update: Optimizer, whole: bool = False) -> Learner:
         settings = LearnerSettings(network, update, network.input, device=device)
-        return adapter.learner(settings, drawn)
+        made = adapter.learner(settings, drawn)
+        if whole:
+            made.piece = None
+        return made
 
-    def prediction() -> Callable[[], object]:
-        made = learner(Optimizer())  # whose state is empty: a prediction needs none
+    def prediction(whole: bool = False) -> Callable[[], object]:
+        made = learner(Optimizer(), whole)  # whose state is empty: a prediction needs none
         return lambda: made.logits(images)
 
-    def training() -> Callable[[], object]:
-        made = learner(optimizer)
+    def training(whole: bool = False) -> Callable[[], object]:
+        made = learner(optimizer, whole)
         return lambda: made.step(images, labels, rate=1e-3, step=1, seed=0)
 
     process_bytes = process_memory.peak_bytes()
@@ -108,7 +111,9 @@ def measure(network: Network, batch: int, optimizer: Optimizer, framework: str) 
     gc.collect()
     trained = _run(training(), framework)
     gc.collect()
-    allocated = _allocated({"prediction": prediction, "training": training}, framework)
+    # What is computed from the description is for a batch that goes through as a whole.
+    in_whole = {"prediction": lambda: prediction(True), "training": lambda: training(True)}
+    allocated = _allocated(in_whole, framework)
     started = learner(Optimizer())
     return Measurement(
         framework=framework,

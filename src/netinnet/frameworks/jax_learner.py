@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,9 +17,8 @@ from netinnet.data.source import Labels
 from netinnet.frameworks import jax_layers
 from netinnet.frameworks.jax_model import assemble, variable
 from netinnet.frameworks.learner import Learner, LearnerSettings
+from netinnet.frameworks.pieces import piece_size, pieces
 from netinnet.layout import native_weights
-from netinnet.networks.layers import BatchNorm, Conv, Linear
-from netinnet.networks.network import Network
 from netinnet.networks.rewrite import activation_behind_pool, fold_resize
 from netinnet.optimizer import ArrayFunctions, State
 from netinnet.preprocessing import resize
@@ -33,7 +31,7 @@ Tensors = dict[str, jax.Array]
 class JaxLearner(Learner):
     """Trains the rewritten network: same function, same weights, less work.
 
-    A step adds up the gradient over pieces of the batch that fit a CPU's cache (`_piece_size`),
+    A step adds up the gradient over pieces of the batch that fit a CPU's cache (pieces.py),
     then updates the weights.
     """
 
@@ -45,8 +43,8 @@ class JaxLearner(Learner):
     ) -> None:
         platform, _, index = device.partition(":")
         self._device = jax.devices(platform)[int(index or 0)]
-        self._piece = _piece_size(settings.network) if platform == "cpu" else None
         super().__init__(settings, weights, device, threads)
+        self.piece = piece_size(settings.network, _CACHED) if platform == "cpu" else None
         folded = fold_resize(settings.network, settings.source)
         self._model = activation_behind_pool(folded or settings.network)
         self._graph, state = nnx.split(assemble(self._model, jax_layers.MODULES))
@@ -75,13 +73,11 @@ class JaxLearner(Learner):
         return value
 
     def step(self, images: Array, labels: Labels, rate: float, step: int, seed: int) -> Array:
-        size = self._piece or len(images)
         logits = []
         with jax.default_device(self._device):
-            for start in range(0, len(images), size):
-                piece = slice(start, start + size)
+            for piece in pieces(len(images), self.piece):
                 pictures, own = images[piece], labels[piece].astype(np.int32)
-                numbers = np.float32(len(images)), np.uint32(seed), np.uint32(start)
+                numbers = np.float32(len(images)), np.uint32(seed), np.uint32(piece.start)
                 self._gradient, statistics, of_piece = self._add_gradient(
                     self.values, self._gradient, pictures, own, *numbers
                 )
@@ -169,32 +165,16 @@ class JaxLearner(Learner):
 
     def logits(self, images: Array) -> Array:
         with jax.default_device(self._device):
-            size = self._piece or len(images)
-            pieces = range(0, len(images), size)
             return np.concatenate(
-                [self._predict(self.values, images[start : start + size]) for start in pieces]
+                [
+                    self._predict(self.values, images[piece])
+                    for piece in pieces(len(images), self.piece)
+                ]
             )
 
 
-def _piece_size(network: Network) -> int | None:
-    """Number of pictures that go through at once on a CPU; None: all of them.
-
-    As many (a power of two, which divides common batches) as keep the convolutions' outputs about
-    the size of a CPU's last cache: the layers in between wait for memory, not for arithmetic. Not
-    where batch norm asks for the whole batch, nor so few that adding up gradients would cost more.
-    """
-    placed = list(network.placed_layers())
-    has_work = any(isinstance(p.layer, Conv | Linear) for p in placed)
-    if not has_work or any(isinstance(p.layer, BatchNorm) for p in placed):
-        return None
-    outputs = sum(p.output.size for p in placed if isinstance(p.layer, Conv | Linear))
-    weights = sum(p.layer.parameters(p.input) for p in placed)
-    fitting = max(_CACHED, 4 * weights) / outputs
-    return 1 << max(0, math.floor(math.log2(fitting)))
-
-
 _CACHED = 2**24
-"""float32 values that are kept near: 64 MB."""
+"""float32 values that are kept near: 64 MB, the size of a CPU's last cache."""
 
 
 @functools.cache

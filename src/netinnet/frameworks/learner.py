@@ -54,6 +54,8 @@ class Learner(ABC):
         self.settings, self.device = settings, device
         self.threads = threads
         """CPU threads in use; sums depend on their number."""
+        self.piece: int | None = None
+        """Pictures that go through at once; gradients are added up. None: the whole batch."""
         self.cautions: list[str] = []
         """What should be known before it trains, in one line each."""
         self.tensors = native_tensors(settings.network, self.framework)

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import Any, cast
 
+import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,7 @@ from netinnet.data.source import Labels
 from netinnet.errors import FrameworkError
 from netinnet.frameworks import pytorch_model
 from netinnet.frameworks.learner import Learner, LearnerSettings
+from netinnet.frameworks.pieces import piece_size, pieces
 from netinnet.networks.layers import BatchNorm, GlobalAvgPool, Shape
 from netinnet.networks.network import Network
 from netinnet.networks.rewrite import ResizedConv, activation_behind_pool, fold_resize
@@ -22,9 +24,16 @@ from netinnet.optimizer import ArrayFunctions
 from netinnet.preprocessing import matrices
 from netinnet.weights import Array
 
+KEPT = 2**26
+"""Convolutions' outputs of a piece, in values: with fewer pictures convolutions get slower, with
+more the layers between them wait for memory (docs/log.md)."""
+
 
 class PyTorchLearner(Learner):
-    """Trains the rewritten network: same function, same weights, less work."""
+    """Trains the rewritten network: same function, same weights, less work.
+
+    A step adds up the gradient over pieces of the batch (pieces.py), then updates the weights.
+    """
 
     framework = "pytorch"
     functions = ArrayFunctions(torch.sum, torch.reshape, torch.t)
@@ -40,6 +49,8 @@ class PyTorchLearner(Learner):
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
             torch.use_deterministic_algorithms(True)
         super().__init__(settings, weights, str(self._device), torch.get_num_threads())
+        if self._device.type == "cpu":
+            self.piece = piece_size(settings.network, KEPT)
         self._is_mixed = settings.precision == "bfloat16"
         if self._is_mixed and not computes_bfloat16(self._device):
             self.cautions.append(
@@ -98,23 +109,41 @@ class PyTorchLearner(Learner):
         """The logits of a batch, and the gradient of each trained tensor."""
         torch.manual_seed(seed)
         self._model.train()
-        x = self._batch(images)
-        # Only the layers: the loss and all that is behind it are float32, as the weights are.
-        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._is_mixed):
-            logits: Tensor = self._model(x).float()
-        loss = F.cross_entropy(
-            logits,
-            torch.from_numpy(labels).to(self._device),
-            label_smoothing=self.settings.label_smoothing,
-        )
         trained = [self.values[name] for name in self.roles]
-        gradients = dict(zip(self.roles, torch.autograd.grad(loss, trained), strict=True))
-        return cast(Array, logits.detach().cpu().numpy()), gradients
+        logits: list[Array] = []
+        totals: tuple[Tensor, ...] | None = None
+        for piece in pieces(len(images), self.piece):
+            own = self._own_logits(images[piece])
+            loss = F.cross_entropy(
+                own,
+                torch.from_numpy(labels[piece]).to(self._device),
+                label_smoothing=self.settings.label_smoothing,
+            )
+            share = len(own) / len(images)
+            of_piece = torch.autograd.grad(loss * share, trained)
+            logits.append(own.detach().cpu().numpy())
+            if totals is None:
+                totals = of_piece
+            else:
+                torch._foreach_add_(totals, of_piece)
+        assert totals is not None
+        return np.concatenate(logits), dict(zip(self.roles, totals, strict=True))
+
+    def _own_logits(self, images: Array) -> Tensor:
+        # Only the layers: the loss and all that is behind it are float32, as the weights are.
+        x = self._batch(images)
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._is_mixed):
+            return cast(Tensor, self._model(x).float())
 
     def logits(self, images: Array) -> Array:
         self._model.eval()
         with torch.inference_mode():
-            return cast(Array, self._model(self._batch(images)).cpu().numpy())
+            return np.concatenate(
+                [
+                    self._model(self._batch(images[piece])).cpu().numpy()
+                    for piece in pieces(len(images), self.piece)
+                ]
+            )
 
 
 def computes_bfloat16(device: torch.device) -> bool:

@@ -119,6 +119,7 @@ class ShardedLearner(pytorch_learner.PyTorchLearner):
         super().__init__(settings, weights, device)
         torch.set_num_threads(1)  # of each shard; how many are computed at once changes no sum
         self.threads = threads
+        self.piece = None  # shards are small already
 
     def _table(self) -> pytorch_model.Table:
         shards = self.shards
