@@ -14,7 +14,7 @@ import numpy.typing as npt
 import optax
 from flax import nnx
 
-from netinnet.data.source import Labels
+from netinnet.data.targets import Targets, as_rows
 from netinnet.frameworks import jax_layers
 from netinnet.frameworks.jax_model import assemble, variable
 from netinnet.frameworks.learner import Learner, LearnerSettings
@@ -74,13 +74,14 @@ class JaxLearner(Learner):
     def _put(self, native: jax.Array, value: jax.Array) -> jax.Array:
         return value
 
-    def step(self, images: Array, labels: Labels, rate: float, step: int, seed: int) -> Array:
+    def step(self, images: Array, targets: Targets, rate: float, step: int, seed: int) -> Array:
         size = self._piece or len(images)
         logits = []
+        targets = as_rows(targets, len(self.settings.network.classes))
         with jax.default_device(self._device):
             for start in range(0, len(images), size):
                 piece = slice(start, start + size)
-                pictures, own = images[piece], labels[piece].astype(np.int32)
+                pictures, own = images[piece], targets[piece]
                 numbers = np.float32(len(images)), np.uint32(seed), np.uint32(start)
                 self._gradient, statistics, of_piece = self._add_gradient(
                     self.values, self._gradient, pictures, own, *numbers
@@ -97,7 +98,7 @@ class JaxLearner(Learner):
         values: Tensors,
         total: Tensors,
         images: jax.Array,
-        labels: jax.Array,
+        targets: jax.Array,
         count: jax.Array,
         seed: jax.Array,
         start: jax.Array,
@@ -111,9 +112,6 @@ class JaxLearner(Learner):
 
         def loss(trained: Tensors) -> tuple[jax.Array, Any]:
             logits, statistics = self._forward({**fixed, **trained}, images, key)
-            targets = optax.smooth_labels(
-                jax.nn.one_hot(labels, logits.shape[1]), self.settings.label_smoothing
-            )
             losses = optax.softmax_cross_entropy(logits, targets)
             return losses.sum() / count, (logits, statistics)
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Protocol
 
 import numpy.typing as npt
 
-from netinnet.data.source import Labels
+from netinnet.data.targets import Targets
 from netinnet.errors import FrameworkError
 from netinnet.frameworks.processes import ALONE, Processes
 from netinnet.layout import native_tensors
@@ -27,7 +27,6 @@ class LearnerSettings:
     optimizer: Optimizer
     source: Shape
     """Shape of the pictures in a batch; the learner resizes them to the network's input."""
-    label_smoothing: float = 0.0
     device: str = "auto"
     threads: int | None = None
     shards: int | None = None
@@ -36,7 +35,10 @@ class LearnerSettings:
 
 
 class Learner(ABC):
-    """A model in training. Batches are float32 n×height×width×channels, labels int64 n.
+    """A model in training. Batches are float32 n×height×width×channels.
+
+    What they should be is labels, int64 n, or rows of targets, float32 n×classes; the loss is the
+    mean cross-entropy against either.
 
     Here is what all frameworks share: the tensors and their roles, the optimiser's state, and how
     both come and go as canonical arrays. A framework's learner makes its native arrays, and
@@ -64,7 +66,7 @@ class Learner(ABC):
         }
 
     @abstractmethod
-    def step(self, images: Array, labels: Labels, rate: float, step: int, seed: int) -> Array:
+    def step(self, images: Array, targets: Targets, rate: float, step: int, seed: int) -> Array:
         """One optimiser step (numbered from 1); returns the logits n×classes it was made from."""
 
     @abstractmethod

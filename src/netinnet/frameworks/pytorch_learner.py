@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from netinnet.data.source import Labels
+from netinnet.data.targets import Targets
 from netinnet.errors import FrameworkError
 from netinnet.frameworks import pytorch_model
 from netinnet.frameworks.learner import Learner, LearnerSettings
@@ -80,25 +80,21 @@ class PyTorchLearner(Learner):
         rows, columns = self._resize
         return rows @ x @ columns.T
 
-    def step(self, images: Array, labels: Labels, rate: float, step: int, seed: int) -> Array:
-        logits, gradients = self._gradients(images, labels, seed)
+    def step(self, images: Array, targets: Targets, rate: float, step: int, seed: int) -> Array:
+        logits, gradients = self._gradients(images, targets, seed)
         with torch.no_grad():
             self.apply(gradients, rate, step)
         return logits
 
     @torch.enable_grad()  # whatever the process has set
     def _gradients(
-        self, images: Array, labels: Labels, seed: int
+        self, images: Array, targets: Targets, seed: int
     ) -> tuple[Array, dict[str, Tensor]]:
         """The logits of a batch, and the gradient of each trained tensor."""
         torch.manual_seed(seed)
         self._model.train()
         logits: Tensor = self._model(self._batch(images))
-        loss = F.cross_entropy(
-            logits,
-            torch.from_numpy(labels).to(self._device),
-            label_smoothing=self.settings.label_smoothing,
-        )
+        loss = F.cross_entropy(logits, torch.from_numpy(targets).to(self._device))
         trained = [self.values[name] for name in self.roles]
         gradients = dict(zip(self.roles, torch.autograd.grad(loss, trained), strict=True))
         return cast(Array, logits.detach().cpu().numpy()), gradients

@@ -60,8 +60,8 @@ def _follow(group: Processes, data_dir: Path | None) -> None:
                 prepared = stack.enter_context(contextlib.closing(ahead(training.batches, steps)))
             elif what == team.STEP:
                 step += 1
-                images, labels = next(prepared)
-                learner.step(images, labels, float(number), step, step_seed(recipe.seed, step))
+                images, _, targets = next(prepared)
+                learner.step(images, targets, float(number), step, step_seed(recipe.seed, step))
             elif what == team.EVALUATE:
                 training.logits([*training.evaluated.values()][int(number)])
             else:

@@ -19,9 +19,10 @@ from typing import Any
 
 from netinnet import metrics, process_memory, units, weights
 from netinnet.costs import counts
-from netinnet.data.batches import Batch, step_seed
+from netinnet.data.batches import step_seed
 from netinnet.data.loader import ahead, logits_of
-from netinnet.data.source import Dataset, Labels, Source
+from netinnet.data.source import Dataset, Source
+from netinnet.data.targets import Batch
 from netinnet.errors import Diverged, NetinnetError, nin
 from netinnet.files import CannotWrite, write_text
 from netinnet.frameworks.learner import Learner
@@ -198,8 +199,8 @@ class Training:
         self.team.begin(self.learner, since.step)
 
         def train(step: int) -> tuple[Array, Array]:
-            images, labels = self.batches(step - 1)
-            return images, self._train(images, labels, step, since.rollbacks)
+            batch = self.batches(step - 1)
+            return batch.images, self._train(batch, step, since.rollbacks)
 
         steps = range(since.step + 1, noticed + 1)
         return anomaly.search(self.network, self.learner.weights, train, steps)
@@ -251,9 +252,9 @@ class Training:
             progress.epoch_loss, progress.epoch_correct, progress.epoch_seen = 0.0, 0, 0
             progress.alive = [False] * len(self.network.classes)
         began = time.monotonic()
-        images, labels = next(prepared)
-        step = progress.step + 1
-        logits = self._train(images, labels, step, progress.rollbacks)
+        batch = next(prepared)
+        labels, step = batch.labels, progress.step + 1
+        logits = self._train(batch, step, progress.rollbacks)
         seconds = time.monotonic() - began
         losses = metrics.cross_entropy(logits, labels)
         correct = int((logits.argmax(1) == labels).sum())
@@ -283,11 +284,11 @@ class Training:
     def _rate(self, step: int, rollbacks: int) -> float:
         return learning_rate(self.recipe, step, self.total) * 0.5**rollbacks
 
-    def _train(self, images: Array, labels: Labels, step: int, rollbacks: int) -> Array:
+    def _train(self, batch: Batch, step: int, rollbacks: int) -> Array:
         """A step of the learner; returns the logits."""
         rate, seed = self._rate(step, rollbacks), step_seed(self.recipe.seed, step)
         self.team.tell(STEP, rate)
-        return self.learner.step(images, labels, rate, step, seed)
+        return self.learner.step(batch.images, batch.targets, rate, step, seed)
 
     def _diverged(self, progress: Progress) -> Diverged:
         rate = self.recipe.learning_rate * 0.5**progress.rollbacks

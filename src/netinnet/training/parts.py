@@ -77,7 +77,5 @@ def learner_for(
 def learner_settings(recipe: Recipe, network: Network, facts: Facts) -> LearnerSettings:
     """What is fixed about the training, apart from the data."""
     rules = Optimizer(recipe.optimizer, recipe.momentum, recipe.nesterov, recipe.weight_decay)
-    own = {
-        name: getattr(recipe, name) for name in ("label_smoothing", "device", "threads", "shards")
-    }
+    own = {name: getattr(recipe, name) for name in ("device", "threads", "shards")}
     return LearnerSettings(network, rules, facts.shape or network.input, **own)

@@ -32,7 +32,8 @@ from netinnet.networks.zoo import Named
 from netinnet.weights import INITIALISATIONS
 
 ON_NAN = ("stop", "rollback")
-SCHEDULES = ("constant", "one-cycle")
+SCHEDULES = ("constant", "linear", "cosine", "one-cycle")
+FLIPS = ("random", "alternating")
 LARGEST_FILE = 2**18
 """Bytes."""
 LARGEST_NUMBER = 10**15
@@ -92,13 +93,17 @@ class Recipe:
     weight_decay: float = 0.0
     """Weight decay of convolutions and fully connected layers."""
     schedule: str = "constant"
-    """Learning rate over time: `constant`, or `one-cycle` (up linearly, then down to zero)."""
+    """Learning rate over time: `constant`, `linear` (down to zero), `cosine` (up linearly, then
+    down to zero along half a cosine), or `one-cycle` (up linearly, then down to zero)."""
     warmup: float = 0.2
-    """Share of the steps in which `one-cycle` goes up."""
+    """Share of the steps in which `cosine` and `one-cycle` go up."""
     label_smoothing: float = 0.0
     """Share of the target that is spread over all classes."""
     horizontal_flip: bool = False
     """Whether half of the pictures, chosen at random, are mirrored in training."""
+    flips: str | None = None
+    """Which half of the pictures `horizontal_flip` mirrors: `random` (drawn anew each time), or
+    `alternating` (each picture once each way in every two epochs); random if not given."""
     crop_padding: int = 0
     """Pixels added on each side of a training picture, before a random crop to its own size."""
     resized_crop: float | None = None
@@ -110,6 +115,12 @@ class Recipe:
     random_erasing: float | None = None
     """Probability (0 to 1) with which a rectangle of a training picture is filled with noise; 0 if
     not given."""
+    mixup: float | None = None
+    """Alpha of the beta distribution from which a batch's share is drawn, in which each picture and
+    its label are mixed with another's, as in 0.2; none is mixed if not given."""
+    cutmix: float | None = None
+    """The same for a rectangle of another picture, as in 1; of batches with `mixup` too, each has
+    one of both, half of them either."""
     sampling: str | None = None
     """`balanced`: every class is drawn equally often in training; if not given, every picture is
     used once per epoch."""
@@ -175,6 +186,8 @@ class Recipe:
                 raise RecipeError(f"group_by is no regular expression: {error}") from error
         if self.nesterov and not self.momentum:
             raise RecipeError("nesterov needs a momentum above 0")
+        if self.flips and not self.horizontal_flip:
+            raise RecipeError("flips says which pictures horizontal_flip mirrors: give that too")
         self._check_shards()
 
     def _check_shards(self) -> None:
@@ -227,6 +240,8 @@ _RANGES: dict[str, tuple[float, float]] = {
     "resized_crop": (0.05, 1),
     "color_jitter": (0, 1),
     "random_erasing": (0, 1),
+    "mixup": (0.01, 100),
+    "cutmix": (0.01, 100),
     "validation": (0, 1),
     "seed": (0, 2**31 - 1),
     "train_examples": (1, 10**9),
@@ -245,6 +260,7 @@ def choices() -> dict[str, tuple[str, ...]]:
         "head": HEADS,
         "evaluate": ("test", "validation", "both"),
         "fit": tuple(FITS),
+        "flips": FLIPS,
         "initialisation": INITIALISATIONS,
         "on_nan": ON_NAN,
         "optimizer": optimizer.KINDS,

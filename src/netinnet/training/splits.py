@@ -7,7 +7,9 @@ import dataclasses
 from netinnet.data import batches
 from netinnet.data.augmentation import Augmentation
 from netinnet.data.batches import TrainingBatches
+from netinnet.data.mixing import Mixing
 from netinnet.data.source import Dataset, Source, View
+from netinnet.data.targets import SoftTargets
 from netinnet.errors import RecipeError
 from netinnet.networks.layers import BatchNorm
 from netinnet.networks.network import Network
@@ -41,6 +43,8 @@ def splits(recipe: Recipe, data: Dataset) -> tuple[Source, dict[str, Source]]:
 def training_batches(recipe: Recipe, network: Network, source: Source) -> TrainingBatches:
     """The batch of each training step."""
     own = {field.name: getattr(recipe, field.name) for field in dataclasses.fields(Augmentation)}
+    mixing = Mixing(recipe.mixup, recipe.cutmix)
+    soft = SoftTargets(len(network.classes), recipe.label_smoothing, mixing)
     return TrainingBatches(
         source,
         network.preprocessing,
@@ -48,6 +52,7 @@ def training_batches(recipe: Recipe, network: Network, source: Source) -> Traini
         recipe.seed,
         Augmentation(**own),
         recipe.sampling,
+        soft if recipe.label_smoothing or mixing != Mixing() else None,
     )
 
 
