@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -12,22 +14,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netinnet import frameworks, metrics, weights
+from netinnet.data import batches
 from netinnet.data.augmentation import Augmentation, alternating
 from netinnet.data.batches import TrainingBatches
 from netinnet.data.mixing import Mixing
 from netinnet.data.source import Arrays
 from netinnet.data.targets import SoftTargets, as_rows, rows
-from netinnet.errors import RecipeError
+from netinnet.errors import NetinnetError, RecipeError
 from netinnet.frameworks import FRAMEWORKS
-from netinnet.frameworks.learner import LearnerSettings
+from netinnet.frameworks.learner import Learner, LearnerSettings
+from netinnet.inference import model_files
+from netinnet.inference.predictor import Predictor
 from netinnet.networks.network import Network, Preprocessing
 from netinnet.networks.zoo import resolve
 from netinnet.optimizer import Optimizer
-from netinnet.training import start
+from netinnet.training import anomaly, recalibration, splits, start, teaching
 from netinnet.training.recipe import Recipe
 from netinnet.training.run import Run
 from netinnet.training.schedule import learning_rate
-from tests.conftest import FRAMEWORK, needs
+from netinnet.training.stepping import decay
+from tests.conftest import FRAMEWORK, needs, nin
 from tests.crash import training
 
 EACH = [pytest.param(name, marks=needs(name)) for name in FRAMEWORKS]
@@ -116,10 +122,6 @@ PARTNERS = [2, 3, 0, 1, 4]
 DRAWN = (0.000023, 0.6875, (slice(4, 8), slice(0, 5)))
 
 
-def tiny() -> Network:
-    return resolve("nin-small", width=0.125, dropout=0.0)
-
-
 def stepped(framework: str, targets: Any, net: Network) -> tuple[list[float], weights.Weights]:
     settings = LearnerSettings(net, Optimizer("sgd", 0.9), net.input, "cpu")
     learner = frameworks.adapter(framework).learner(settings, weights.initial(net, 0))
@@ -133,7 +135,7 @@ def stepped(framework: str, targets: Any, net: Network) -> tuple[list[float], we
 
 @pytest.mark.parametrize("framework", EACH)
 def test_rows_of_plain_labels_are_labels_to_the_bit(framework: str) -> None:
-    labels, net = np.array([3, 1, 4, 1, 5, 9]), tiny()
+    labels, net = np.array([3, 1, 4, 1, 5, 9]), resolve("lenet")
     plain, of_labels = stepped(framework, labels, net)
     as_targets, of_rows = stepped(framework, rows(labels, 10), net)
     assert plain == as_targets
@@ -176,11 +178,11 @@ def test_a_picture_is_seen_both_ways_in_two_epochs() -> None:
     )
     seen: list[dict[int, int]] = []
     for epoch in range(4):
-        batches = [make(epoch * make.per_epoch + step) for step in range(make.per_epoch)]
+        of_epoch = [make(epoch * make.per_epoch + step) for step in range(make.per_epoch)]
         seen.append(
             {
                 int(label): int(image[0, 0, 0].round())
-                for batch in batches
+                for batch in of_epoch
                 for image, label in zip(batch.images, batch.labels, strict=True)
             }
         )
@@ -216,6 +218,184 @@ def test_the_schedules_numbers() -> None:
     assert [learning_rate(cosine, step, 4) for step in (1, 2, 3, 4)] == pytest.approx(expected)
 
 
+# Averages
+
+
+@given(highest=st.floats(0, 0.9999), step=st.integers(1, 10**6))
+def test_an_average_keeps_little_at_first(highest: float, step: int) -> None:
+    kept = decay(highest, step)
+    assert 0 <= kept <= highest
+    assert kept <= decay(highest, step + 1)
+    assert decay(highest, 10**7) == pytest.approx(highest, rel=1e-4)
+
+
+def averaging(framework: str) -> Learner:
+    net = resolve("lenet")
+    settings = LearnerSettings(net, Optimizer(), net.input, "cpu", averages=True)
+    return frameworks.adapter(framework).learner(settings, weights.initial(net, 0))
+
+
+@pytest.mark.parametrize("framework", EACH)
+def test_an_average_is_numpys_and_of_constant_weights_constant(framework: str) -> None:
+    learner = averaging(framework)
+    images = np.random.default_rng(1).normal(size=(6, 28, 28, 1)).astype(np.float32)
+    labels = np.arange(6)
+    first = learner.weights()
+    learner.step(images, labels, 0.0, 1, 0)
+    learner.average(0.5)
+    for name, value in first.items():
+        np.testing.assert_array_equal(learner.average_weights()[name], value, err_msg=name)
+    learner.step(images, labels, 0.5, 2, 0)
+    learner.average(0.75)
+    second = learner.weights()
+    for name, value in learner.average_weights().items():
+        np.testing.assert_allclose(
+            value, 0.75 * first[name] + 0.25 * second[name], rtol=1e-4, atol=1e-6, err_msg=name
+        )
+    average = learner.final_weights()
+    with learner.averaged():
+        for name, value in learner.weights().items():
+            np.testing.assert_array_equal(value, average[name], err_msg=name)
+    for name, value in learner.weights().items():
+        np.testing.assert_array_equal(value, second[name], err_msg=name)
+
+
+@needs(FRAMEWORK)
+def test_the_average_is_evaluated_and_saved(folder: Path, tmp_path: Path) -> None:
+    run = start.train(recipe(folder, weight_averaging=0.8), output=tmp_path / "run")
+    plain = start.train(recipe(folder), output=tmp_path / "plain")
+    assert run.model_file.read_bytes() != plain.model_file.read_bytes()
+    assert run.metrics()["train"] == plain.metrics()["train"]
+    evaluated = nin("evaluate", run.folder, "--json")
+    assert json.loads(evaluated.stdout)["loss"] == pytest.approx(run.metrics()["test"]["loss"])
+
+
+@pytest.mark.parametrize("framework", EACH)
+def test_an_average_goes_back_with_its_weights(
+    framework: str, folder: Path, tmp_path: Path
+) -> None:
+    """A rollback, and a kill behind it."""
+    (folder / "unstable.toml").write_text(training.UNSTABLE)
+    fragile = recipe(
+        folder,
+        framework,
+        network=str(folder / "unstable.toml"),
+        learning_rate=3.0,
+        schedule="constant",
+        epochs=3,
+        on_nan="rollback",
+        weight_averaging=0.8,
+    )
+    whole = start.train(fragile, output=tmp_path / "whole")
+    assert whole.metrics()["rollbacks"]
+    assert anomaly.is_finite(whole.model().weights)
+    run = Run(tmp_path / "killed")
+    with pytest.raises(Killed):
+        start.train(fragile, output=run.folder, listener=killed_at(8))
+    start.resume(run.folder)
+    assert run.model_file.read_bytes() == whole.model_file.read_bytes()
+
+
+# Recalibration
+
+
+@pytest.mark.parametrize("framework", EACH)
+def test_recalibrated_statistics_are_those_of_the_batches(framework: str) -> None:
+    """As NumPy computes them, whatever dropout and the statistics before."""
+    net = resolve("nin-small", width=0.125, dropout=0.5)
+    drawn = weights.initial(net, 0)
+    rng = np.random.default_rng(0)
+    pictures = rng.integers(0, 256, (24, 28, 28, 1), np.uint8)
+    made = TrainingBatches(
+        Arrays(pictures, rng.integers(0, 10, 24)), net.preprocessing, 12, 0, Augmentation(True, 2)
+    )
+    settings = LearnerSettings(net, Optimizer("muon", 0.9), net.input, "cpu")
+    found = recalibration.statistics(framework, settings, drawn, made, 2)
+    plain = dataclasses.replace(made, augmentation=Augmentation())
+    seen: dict[str, list[np.ndarray]] = {name: [] for name in found}
+    for number in range(2):
+        before = np.empty(0)
+        for placed, x in anomaly._activations(net, drawn, plain(number).images):
+            if f"{placed.name}.running_mean" in found:
+                seen[f"{placed.name}.running_mean"].append(before.mean((0, 2, 3)))
+                seen[f"{placed.name}.running_var"].append(before.var((0, 2, 3)))
+            before = x.reshape(len(x), *placed.output)
+    assert len(found) > 4
+    for name, values in found.items():
+        expected = np.mean(seen[name], 0)
+        np.testing.assert_allclose(
+            values, expected, rtol=0.02, atol=1e-3 * abs(expected).max(), err_msg=name
+        )
+
+
+def test_recalibration_is_for_batch_norm(folder: Path, tmp_path: Path) -> None:
+    (folder / "plain.toml").write_text(training.UNSTABLE)
+    with pytest.raises(NetinnetError, match="recalibrate is for batch norm, and plain has none"):
+        start.train(
+            recipe(folder, network=str(folder / "plain.toml"), recalibrate=3),
+            output=tmp_path / "run",
+        )
+    assert not (tmp_path / "run").exists()
+
+
+# Teachers
+
+
+def test_a_teacher_must_know_the_same(folder: Path, taught: Path, tmp_path: Path) -> None:
+    with pytest.raises(NetinnetError) as caught:
+        start.train(recipe(folder, teacher=str(model_files.shipped())), output=tmp_path / "run")
+    assert str(caught.value).startswith(f"teacher {model_files.shipped()}: its classes (T-shirt")
+    assert "are not those that are learnt (0, 1)" in str(caught.value)
+    with pytest.raises(NetinnetError) as caught:
+        start.train(recipe(folder, teacher=str(taught), image_size=12), output=tmp_path / "run")
+    assert "it takes 1×8×8, net 1×12×12; both must be the same" in str(caught.value)
+    with pytest.raises(NetinnetError, match="no such"):
+        start.train(recipe(folder, teacher=str(folder / "nothing")), output=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_teachers_probabilities_are_a_share_of_the_targets(folder: Path, taught: Path) -> None:
+    model = model_files.find(taught)
+    given = recipe(
+        folder, teacher="x", distillation=0.25, teacher_temperature=3.0, label_smoothing=0.0
+    )
+    pictures, labels = training.arrays(8, 3)
+    source = Arrays(pictures, labels)
+    plain = splits.training_batches(given, model.network, source)(0)
+    np.testing.assert_array_equal(plain.targets, rows(plain.labels, 2))
+    teacher = teaching.teacher(given, model, 1)
+    learnt = splits.training_batches(given, model.network, source, teacher)
+    shown = learnt.augmentation(pictures[batches.order(8, 0, 0)], (0, 0, 0))
+    logits = Predictor(model).logits(shown)
+    expected = 0.75 * plain.targets + 0.25 * metrics.softmax(logits / np.float32(3))
+    np.testing.assert_allclose(learnt(0).targets, expected, atol=1e-6)
+
+
+def test_more_epochs_have_the_same_teacher(folder: Path, taught: Path, tmp_path: Path) -> None:
+    teacher = tmp_path / "teacher.safetensors"
+    teacher.write_bytes(taught.read_bytes())
+    run = start.train(recipe(folder, teacher=str(teacher)), output=tmp_path / "run")
+    teacher.unlink()
+    more = start.train_more(run.folder, 1, output=tmp_path / "more")
+    assert more.teacher_file.read_bytes() == run.teacher_file.read_bytes()
+
+
+@needs("pytorch")
+@pytest.mark.slow
+@pytest.mark.connects("here")
+def test_two_processes_learn_what_one_does(folder: Path, taught: Path, tmp_path: Path) -> None:
+    pulled = recipe(folder, "pytorch", teacher=str(taught), shards=4, threads=1, **LEVERS)
+    one = start.train(pulled, output=tmp_path / "one")
+    (tmp_path / "levers.toml").write_text(pulled.to_toml())
+    done = nin(
+        "train",
+        *("--recipe", tmp_path / "levers.toml", "--output", tmp_path / "two", "--processes", "2"),
+        fresh=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert Run(tmp_path / "two").model_file.read_bytes() == one.model_file.read_bytes()
+
+
 # Recipes
 
 
@@ -227,6 +407,11 @@ def test_the_schedules_numbers() -> None:
         ({"schedule": "cosin"}, "'cosin' (did you mean 'cosine'?)"),
         ({"mixup": 0.0}, "mixup must be between 0.01 and 100, got 0"),
         ({"cutmix": 1000.0}, "cutmix must be between 0.01 and 100, got 1000"),
+        ({"weight_averaging": 1.0}, "weight_averaging must be below 1, got 1"),
+        ({"recalibrate": 0}, "recalibrate must be between 1 and 100000, got 0"),
+        ({"distillation": 0.5}, "distillation needs a teacher: a run folder or model file"),
+        ({"teacher_temperature": 2.0}, "teacher_temperature needs a teacher"),
+        ({"teacher": "x", "distillation": 1.5}, "distillation must be between 0 and 1, got 1.5"),
     ],
 )
 def test_what_a_recipe_refuses(changes: dict[str, Any], said: str) -> None:
@@ -238,7 +423,7 @@ def test_what_a_recipe_refuses(changes: dict[str, Any], said: str) -> None:
 def test_levers_that_are_not_pulled_are_not_in_the_recipe() -> None:
     """So recipes, runs and checkpoints of earlier versions keep their identity."""
     written = Recipe().to_toml()
-    for name in LEVERS:
+    for name in (*LEVERS, "teacher"):
         assert f"\n{name} = " not in written
 
 
@@ -246,7 +431,12 @@ LEVERS = {
     "mixup": 0.4,
     "cutmix": 1.0,
     "flips": "alternating",
+    "weight_averaging": 0.9,
+    "recalibrate": 2,
+    "distillation": 0.3,
+    "teacher_temperature": 2.0,
 }
+"""Beside a teacher."""
 
 
 # Whole runs
@@ -258,6 +448,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tiny")
     training.make(folder)
     return folder
+
+
+@pytest.fixture(scope="module")
+def taught(folder: Path) -> Path:
+    """A model that the tiny data set taught."""
+    plain = recipe(folder, label_smoothing=0.0, epochs=3)
+    return start.train(plain, output=folder / "teacher").model_file
 
 
 def recipe(folder: Path, framework: str = FRAMEWORK, **changes: Any) -> Recipe:
@@ -295,15 +492,18 @@ def killed_at(step: int) -> Any:
 
 @pytest.mark.parametrize("framework", EACH)
 def test_a_resume_in_the_middle_changes_nothing(
-    framework: str, folder: Path, tmp_path: Path
+    framework: str, folder: Path, taught: Path, tmp_path: Path
 ) -> None:
-    """With every lever pulled."""
-    pulled = recipe(folder, framework, **LEVERS)
+    """With every lever pulled, and a teacher that is no longer where it was."""
+    teacher = tmp_path / "teacher.safetensors"
+    teacher.write_bytes(taught.read_bytes())
+    pulled = recipe(folder, framework, teacher=str(teacher), **LEVERS)
     whole = start.train(pulled, output=tmp_path / "whole")
     run = Run(tmp_path / "killed")
     with pytest.raises(Killed):
         start.train(pulled, output=run.folder, listener=killed_at(5))
     assert [path.stem for path in sorted(run.checkpoints.iterdir())][-1] == "step-00000004"
+    teacher.unlink()
     start.resume(run.folder)
     assert run.model_file.read_bytes() == whole.model_file.read_bytes()
     for name in ("train", "test", "validation"):
@@ -311,10 +511,13 @@ def test_a_resume_in_the_middle_changes_nothing(
 
 
 @needs("pytorch")
-def test_a_lever_in_shards(folder: Path, tmp_path: Path) -> None:
+def test_a_lever_in_shards(folder: Path, taught: Path, tmp_path: Path) -> None:
     """The same bytes by any number of threads; nearly those of the batch as a whole."""
     made = [
-        start.train(recipe(folder, "pytorch", **LEVERS, **own), output=tmp_path / str(number))
+        start.train(
+            recipe(folder, "pytorch", teacher=str(taught), **LEVERS, **own),
+            output=tmp_path / str(number),
+        )
         for number, own in enumerate(
             ({"shards": 4, "threads": 1}, {"shards": 4, "threads": 2}, {"threads": 1}),
         )

@@ -56,6 +56,7 @@ class JaxLearner(Learner):
         self._add_gradient = jit(self._pure_gradient, donate_argnums=1)
         self._update = jit(self._pure_update, donate_argnums=(0, 1, 2))
         self._predict = jit(self._pure_logits)
+        self._mean = jit(self._pure_mean, donate_argnums=0)
 
     def _made(self, weights: Mapping[str, Array]) -> Tensors:
         native = native_weights(self.settings.network, "jax", weights)
@@ -132,6 +133,13 @@ class JaxLearner(Learner):
         values = {**values, **{name: value for name, value, _ in updates}}
         after = {name: own for name, _, own in updates}
         return values, after, jax.tree.map(jnp.zeros_like, gradient)
+
+    def average(self, decay: float) -> None:
+        self.averages = self._mean(self.averages, self.values, np.float32(1 - decay))
+
+    def _pure_mean(self, averages: Tensors, values: Tensors, rest: jax.Array) -> Tensors:
+        """The averages a step on; `rest` is what a value weighs."""
+        return {name: old + rest * (values[name] - old) for name, old in averages.items()}
 
     def _resized(self, images: jax.Array) -> Any:
         _, height, width = self._model.input

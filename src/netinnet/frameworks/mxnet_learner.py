@@ -101,6 +101,11 @@ class MXNetLearner(Learner):
             npx.waitall()
             return cast(Array, logits.asnumpy())
 
+    def average(self, decay: float) -> None:
+        with _one_line():
+            super().average(decay)
+            npx.waitall()
+
     @contextlib.contextmanager
     def _unbiased_variances(self, examples: int) -> Iterator[None]:
         """Correct what a step does to running variances: MXNet adds the biased one, over n."""

@@ -86,6 +86,10 @@ class PyTorchLearner(Learner):
             self.apply(gradients, rate, step)
         return logits
 
+    @torch.no_grad()
+    def average(self, decay: float) -> None:
+        super().average(decay)
+
     @torch.enable_grad()  # whatever the process has set
     def _gradients(
         self, images: Array, targets: Targets, seed: int

@@ -42,6 +42,7 @@ class TensorFlowLearner(Learner):
             seed = tf.TensorSpec((), tf.int64)
             self._step = _compiled(self._train, images, targets, number, number, seed)
             self._predict = _compiled(self._forward, images)
+            self._average = _compiled(super().average, number) if settings.averages else None
 
     def _made(self, weights: Mapping[str, Array]) -> dict[str, Tensor]:
         return {n: tf.Variable(t.to_native(weights[n])) for n, t in self.tensors.items()}
@@ -65,6 +66,11 @@ class TensorFlowLearner(Learner):
             rows = tf.constant(as_rows(targets, len(self.settings.network.classes)))
             logits = self._step(tf.constant(images), rows, *numbers)
             return cast(Array, logits.numpy())
+
+    def average(self, decay: float) -> None:
+        if self._average is not None:
+            with tf.device(self.device):
+                self._average(tf.constant(decay))
 
     def logits(self, images: Array) -> Array:
         with tf.device(self.device):

@@ -19,7 +19,6 @@ from typing import Any
 
 from netinnet import metrics, process_memory, units, weights
 from netinnet.costs import counts
-from netinnet.data.batches import step_seed
 from netinnet.data.loader import ahead, logits_of
 from netinnet.data.source import Dataset, Source
 from netinnet.data.targets import Batch
@@ -30,7 +29,7 @@ from netinnet.frameworks.processes import ProcessLost
 from netinnet.inference import onnx_graph
 from netinnet.networks.network import Network
 from netinnet.preprocessing import Array, normalise
-from netinnet.training import anomaly, checkpoint, events, versions
+from netinnet.training import anomaly, checkpoint, events, recalibration, teaching, versions
 from netinnet.training.calibrate import after_training
 from netinnet.training.cautions import cautions
 from netinnet.training.checkpoint import Progress
@@ -42,6 +41,7 @@ from netinnet.training.recipe import Recipe
 from netinnet.training.run import Run
 from netinnet.training.schedule import learning_rate
 from netinnet.training.splits import check_batches, splits, training_batches
+from netinnet.training.stepping import advance
 from netinnet.training.team import ALONE, EVALUATE, STEP, Team, in_parts
 from netinnet.version import VERSION
 
@@ -66,15 +66,21 @@ class Training:
     detect_anomaly: bool = False
     """Whether it is said where the first number arises that is not finite."""
     team: Team = ALONE
+    teacher: weights.Model | None = None
+    """Whose probabilities are a share of what is learnt; only the leader has it."""
 
     def __post_init__(self) -> None:
         network, progress = self.network, data_progress(self.listener)
         self.data = self.data.sized(network.input, progress, network.preprocessing)
         self.train, self.evaluated = splits(self.recipe, self.data)
-        self.batches = training_batches(self.recipe, self.network, self.train)
+        teacher = None
+        if self.teacher is not None:
+            teacher = teaching.teacher(self.recipe, self.teacher, self.learner.threads)
+        self.batches = training_batches(self.recipe, self.network, self.train, teacher)
         self.steps_per_epoch = self.batches.per_epoch
         self.total = self.steps_per_epoch * self.recipe.epochs
         check_batches(self.recipe, self.network, len(self.train))
+        recalibration.check(self.recipe.recalibrate, self.network)
 
     def run(
         self, folder: Run, progress: Progress, claim: Claim, damaged: Sequence[str] = ()
@@ -286,9 +292,9 @@ class Training:
 
     def _train(self, batch: Batch, step: int, rollbacks: int) -> Array:
         """A step of the learner; returns the logits."""
-        rate, seed = self._rate(step, rollbacks), step_seed(self.recipe.seed, step)
+        rate = self._rate(step, rollbacks)
         self.team.tell(STEP, rate)
-        return self.learner.step(batch.images, batch.targets, rate, step, seed)
+        return advance(self.learner, self.recipe, batch, rate, step, self.team.processes)
 
     def _diverged(self, progress: Progress) -> Diverged:
         rate = self.recipe.learning_rate * 0.5**progress.rollbacks
@@ -315,7 +321,8 @@ class Training:
                 self.recipe.batch_size,
             )
 
-        return in_parts(self.team.processes, source, compute)
+        with self.learner.averaged():
+            return in_parts(self.team.processes, source, compute)
 
     def _evaluate(self, split: str) -> metrics.Evaluation:
         source = self.evaluated[split]
@@ -327,6 +334,8 @@ class Training:
         epoch = progress.step // self.steps_per_epoch
         mean = {"loss": progress.epoch_loss, "accuracy": progress.epoch_correct}
         with stop.abandoning():
+            if progress.step == self.total and self.recipe.recalibrate is not None:
+                self._recalibrate(self.recipe.recalibrate, progress.step)
             figures: dict[str, dict[str, Any]] = {
                 "train": {name: total / progress.epoch_seen for name, total in mean.items()},
                 **{split: self._evaluate(split).to_dict() for split in self.evaluated},
@@ -347,6 +356,19 @@ class Training:
             with stop.abandoning():
                 self._write_report()
 
+    def _recalibrate(self, count: int, step: int) -> None:
+        """Batch norm statistics of what becomes the model; again if the evaluation is."""
+        found = recalibration.statistics(
+            self.recipe.framework,
+            self.learner.settings,
+            self.learner.final_weights(),
+            self.batches,
+            count,
+        )
+        put = self.learner.set_averages if self.learner.averages else self.learner.set_weights
+        put(self.learner.final_weights() | found)
+        self.team.begin(self.learner, step)
+
     def _interrupt(self, progress: Progress, stop: StopRequest) -> None:
         assert stop.signal is not None
         self._save(progress)
@@ -361,7 +383,7 @@ class Training:
     def _finish(self, progress: Progress, stop: StopRequest) -> None:
         """Write the model and all that comes with it; what takes long is left to a resume."""
         self.claim.check()
-        model = weights.Model(self.network, self.learner.weights())
+        model = weights.Model(self.network, self.learner.final_weights())
         self._check_finite(model.weights, progress)
         # Where the pictures lie is no business of who gets the model, nor of its digest.
         record = dataclasses.replace(self.data.record, read_from="")

@@ -78,4 +78,5 @@ def learner_settings(recipe: Recipe, network: Network, facts: Facts) -> LearnerS
     """What is fixed about the training, apart from the data."""
     rules = Optimizer(recipe.optimizer, recipe.momentum, recipe.nesterov, recipe.weight_decay)
     own = {name: getattr(recipe, name) for name in ("device", "threads", "shards")}
-    return LearnerSettings(network, rules, facts.shape or network.input, **own)
+    averages = recipe.weight_averaging is not None
+    return LearnerSettings(network, rules, facts.shape or network.input, averages=averages, **own)

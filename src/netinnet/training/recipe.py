@@ -95,6 +95,12 @@ class Recipe:
     schedule: str = "constant"
     """Learning rate over time: `constant`, `linear` (down to zero), `cosine` (up linearly, then
     down to zero along half a cosine), or `one-cycle` (up linearly, then down to zero)."""
+    weight_averaging: float | None = None
+    """What a moving average of weights and batch norm statistics keeps of itself at each step, as
+    in 0.999; the average is evaluated and becomes the model. No average if not given."""
+    recalibrate: int | None = None
+    """Training batches over which batch norm statistics are computed anew behind the last step;
+    they stay as training left them if not given."""
     warmup: float = 0.2
     """Share of the steps in which `cosine` and `one-cycle` go up."""
     label_smoothing: float = 0.0
@@ -121,6 +127,14 @@ class Recipe:
     cutmix: float | None = None
     """The same for a rectangle of another picture, as in 1; of batches with `mixup` too, each has
     one of both, half of them either."""
+    teacher: str | None = None
+    """A run folder or model file whose probabilities are a share of what is learnt; it must have
+    the same classes and input. None if not given."""
+    distillation: float | None = None
+    """The teacher's share of a target, from 0 to 1; 0.5 if not given."""
+    teacher_temperature: float | None = None
+    """What the teacher's logits are divided by, so that it also says which classes are near; 1 if
+    not given."""
     sampling: str | None = None
     """`balanced`: every class is drawn equally often in training; if not given, every picture is
     used once per epoch."""
@@ -166,7 +180,7 @@ class Recipe:
                 raise RecipeError(
                     f"{name} must be between {low:.10g} and {high:.10g}, got {value:.10g}"
                 )
-        for name in ("dropout", "momentum", "validation", "label_smoothing"):
+        for name in ("dropout", "momentum", "validation", "label_smoothing", "weight_averaging"):
             if (getattr(self, name) or 0.0) >= 1:
                 raise RecipeError(f"{name} must be below 1, got {getattr(self, name):g}")
         for name, known in choices().items():
@@ -184,11 +198,18 @@ class Recipe:
                 re.compile(self.group_by)
             except re.error as error:
                 raise RecipeError(f"group_by is no regular expression: {error}") from error
+        self._check_levers()
+        self._check_shards()
+
+    def _check_levers(self) -> None:
+        """Raise RecipeError where a field is given without the one that it changes."""
         if self.nesterov and not self.momentum:
             raise RecipeError("nesterov needs a momentum above 0")
         if self.flips and not self.horizontal_flip:
             raise RecipeError("flips says which pictures horizontal_flip mirrors: give that too")
-        self._check_shards()
+        for name in ("distillation", "teacher_temperature"):
+            if getattr(self, name) is not None and self.teacher is None:
+                raise RecipeError(f"{name} needs a teacher: a run folder or model file")
 
     def _check_shards(self) -> None:
         if self.shards and self.shards & (self.shards - 1):
@@ -242,6 +263,10 @@ _RANGES: dict[str, tuple[float, float]] = {
     "random_erasing": (0, 1),
     "mixup": (0.01, 100),
     "cutmix": (0.01, 100),
+    "weight_averaging": (0, 1),
+    "recalibrate": (1, 100_000),
+    "distillation": (0, 1),
+    "teacher_temperature": (0.1, 100),
     "validation": (0, 1),
     "seed": (0, 2**31 - 1),
     "train_examples": (1, 10**9),
