@@ -528,3 +528,26 @@ def test_a_lever_in_shards(folder: Path, taught: Path, tmp_path: Path) -> None:
     assert made[0].metrics()["train"]["loss"] == pytest.approx(
         made[2].metrics()["train"]["loss"], rel=0.3
     )
+
+
+# Views
+
+
+def test_two_views_are_reported_apart(folder: Path, taught: Path) -> None:
+    data = ("--dataset", folder / "dots")
+    one = json.loads(nin("evaluate", taught, *data, "--json").stdout)
+    two = json.loads(nin("evaluate", taught, *data, "--views", "2", "--json").stdout)
+    assert "two_views" not in one
+    of_views = two.pop("two_views")
+    assert one == two
+    pictures, labels = training.arrays(8, 1)
+    predictor = Predictor(model_files.find(taught))
+    mean = (predictor.logits(pictures) + predictor.logits(pictures[:, :, ::-1].copy())) / 2
+    expected = metrics.evaluate(mean, labels)
+    assert of_views["accuracy"] == expected.accuracy
+    assert of_views["loss"] == pytest.approx(expected.loss, rel=1e-5)
+    text = nin("evaluate", taught, *data, "--views", "2").stdout
+    assert "\nof two views (each picture and its mirror image, logits averaged): acc" in text
+    assert nin("evaluate", taught, "--views", "3").stderr == (
+        "nin: --views must be 1 or 2 (each picture and its mirror image), got 3\n"
+    )

@@ -29,7 +29,15 @@ from netinnet.frameworks.processes import ProcessLost
 from netinnet.inference import onnx_graph
 from netinnet.networks.network import Network
 from netinnet.preprocessing import Array, normalise
-from netinnet.training import anomaly, checkpoint, events, recalibration, teaching, versions
+from netinnet.training import (
+    anomaly,
+    checkpoint,
+    events,
+    recalibration,
+    results,
+    teaching,
+    versions,
+)
 from netinnet.training.calibrate import after_training
 from netinnet.training.cautions import cautions
 from netinnet.training.checkpoint import Progress
@@ -43,7 +51,6 @@ from netinnet.training.schedule import learning_rate
 from netinnet.training.splits import check_batches, splits, training_batches
 from netinnet.training.stepping import advance
 from netinnet.training.team import ALONE, EVALUATE, STEP, Team, in_parts
-from netinnet.version import VERSION
 
 Report = Callable[[Path, Source, Source], object]
 """Called with the run's folder, the pictures that judge and those trained on after each epoch."""
@@ -335,19 +342,16 @@ class Training:
         mean = {"loss": progress.epoch_loss, "accuracy": progress.epoch_correct}
         with stop.abandoning():
             if progress.step == self.total and self.recipe.recalibrate is not None:
-                self._recalibrate(self.recipe.recalibrate, progress.step)
+                # Done again if the evaluation is abandoned, with the same numbers.
+                recalibration.recalibrate(
+                    self.learner, self.recipe.framework, self.batches, self.recipe.recalibrate
+                )
+                self.team.begin(self.learner, progress.step)
             figures: dict[str, dict[str, Any]] = {
                 "train": {name: total / progress.epoch_seen for name, total in mean.items()},
                 **{split: self._evaluate(split).to_dict() for split in self.evaluated},
             }
-        kept = ("loss", "accuracy", "accuracy_interval")
-        progress.history.append(
-            {
-                split: {key: figures[split][key] for key in kept if key in figures[split]}
-                for split in ("train", "validation", "test")
-                if split in figures
-            }
-        )
+        progress.history.append(results.of_epoch(figures))
         seconds = round(progress.seconds, 3)
         self._log(events.Evaluation(epoch, progress.step, seconds, **figures))
         for name in self._dead(progress):
@@ -355,19 +359,6 @@ class Training:
         if progress.step < self.total:  # the last epoch's comes with the model, at once
             with stop.abandoning():
                 self._write_report()
-
-    def _recalibrate(self, count: int, step: int) -> None:
-        """Batch norm statistics of what becomes the model; again if the evaluation is."""
-        found = recalibration.statistics(
-            self.recipe.framework,
-            self.learner.settings,
-            self.learner.final_weights(),
-            self.batches,
-            count,
-        )
-        put = self.learner.set_averages if self.learner.averages else self.learner.set_weights
-        put(self.learner.final_weights() | found)
-        self.team.begin(self.learner, step)
 
     def _interrupt(self, progress: Progress, stop: StopRequest) -> None:
         assert stop.signal is not None
@@ -383,12 +374,9 @@ class Training:
     def _finish(self, progress: Progress, stop: StopRequest) -> None:
         """Write the model and all that comes with it; what takes long is left to a resume."""
         self.claim.check()
-        model = weights.Model(self.network, self.learner.final_weights())
-        self._check_finite(model.weights, progress)
-        # Where the pictures lie is no business of who gets the model, nor of its digest.
-        record = dataclasses.replace(self.data.record, read_from="")
-        notes = {"recipe": self.recipe.to_toml(), "dataset": record.to_json()}
-        model = dataclasses.replace(model, notes={**notes, "netinnet": VERSION})
+        trained = self.learner.final_weights()
+        self._check_finite(trained, progress)
+        model = results.model(self.recipe, self.network, self.data, trained)
         weights.save(self.folder.model_file, model)
         peak = process_memory.peak_bytes()
         with stop.abandoning():
@@ -397,30 +385,18 @@ class Training:
             model = dataclasses.replace(model, calibration=found)
             weights.save(self.folder.model_file, model)
         self.claim.check()
-        wall = round(progress.wall_seconds, 3)
-        self._log(events.End(_now(), progress.step, wall))
-        cost = counts.total_cost(self.network)
-        seen = len(self.train) * self.recipe.epochs
-        results = {
-            **progress.history[-1],
-            "training_seconds": round(progress.seconds, 3),
-            "wall_seconds": wall,
-            "images_per_second": round(seen / progress.seconds, 2),
-            "parameters": cost.parameters,
-            "macs": cost.macs,
-            "epochs": self.recipe.epochs,
-            "steps": progress.step,
-            "train_examples": len(self.train),
-            **{f"{name}_examples": len(split) for name, split in self.evaluated.items()},
-            "judged": self.recipe.judged,
-            "dead_classes": self._dead(progress),
-            **({"rollbacks": progress.rollbacks} if progress.rollbacks else {}),
+        self._log(events.End(_now(), progress.step, round(progress.wall_seconds, 3)))
+        sizes = {"train": self.train, **self.evaluated}
+        counted = {name: len(source) for name, source in sizes.items()}
+        dead = self._dead(progress)
+        figures = {
+            **results.metrics(self.recipe, self.network, progress, counted, dead),
             **calibration,
             **self._machine(),
             "peak_memory_bytes": peak,
         }
         # A run that has its metrics is finished; what is derived from it may fail after that.
-        write_text(self.folder.metrics_file, json.dumps(results, indent=1) + "\n")
+        write_text(self.folder.metrics_file, json.dumps(figures, indent=1) + "\n")
         try:
             with stop.abandoning():
                 attempt(lambda: self._write_onnx(model), self._log_if_possible, events.OnnxFailed)

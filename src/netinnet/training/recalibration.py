@@ -14,7 +14,7 @@ import numpy as np
 from netinnet import frameworks
 from netinnet.data.batches import NONE, TrainingBatches
 from netinnet.errors import RecipeError
-from netinnet.frameworks.learner import LearnerSettings
+from netinnet.frameworks.learner import Learner, LearnerSettings
 from netinnet.frameworks.processes import ALONE
 from netinnet.networks.layers import BatchNorm, Dropout
 from netinnet.networks.network import Network
@@ -28,6 +28,14 @@ def check(batches: int | None, network: Network) -> None:
         raise RecipeError(
             f"recalibrate is for batch norm, and {network.name} has none: leave it out"
         )
+
+
+def recalibrate(learner: Learner, framework: str, batches: TrainingBatches, count: int) -> None:
+    """Compute the statistics of what becomes the model anew, over `count` batches."""
+    final = learner.final_weights()
+    found = statistics(framework, learner.settings, final, batches, count)
+    put = learner.set_averages if learner.averages else learner.set_weights
+    put(final | found)
 
 
 def statistics(

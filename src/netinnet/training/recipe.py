@@ -21,19 +21,13 @@ from typing import Any
 
 import numpy as np
 
-from netinnet import optimizer
 from netinnet.data import datasets
 from netinnet.data.source import Dataset
 from netinnet.errors import RecipeError, RecipeWarning, check_name, nearest
-from netinnet.frameworks import FRAMEWORKS
-from netinnet.networks.network import FITS, Network
-from netinnet.networks.variations import HEADS
+from netinnet.networks.network import Network
 from netinnet.networks.zoo import Named
-from netinnet.weights import INITIALISATIONS
+from netinnet.training.recipe_values import RANGES, choices
 
-ON_NAN = ("stop", "rollback")
-SCHEDULES = ("constant", "linear", "cosine", "one-cycle")
-FLIPS = ("random", "alternating")
 LARGEST_FILE = 2**18
 """Bytes."""
 LARGEST_NUMBER = 10**15
@@ -95,14 +89,14 @@ class Recipe:
     schedule: str = "constant"
     """Learning rate over time: `constant`, `linear` (down to zero), `cosine` (up linearly, then
     down to zero along half a cosine), or `one-cycle` (up linearly, then down to zero)."""
+    warmup: float = 0.2
+    """Share of the steps in which `cosine` and `one-cycle` go up."""
     weight_averaging: float | None = None
     """What a moving average of weights and batch norm statistics keeps of itself at each step, as
-    in 0.999; the average is evaluated and becomes the model. No average if not given."""
+    in 0.999; the average is evaluated and becomes the model; no average if not given."""
     recalibrate: int | None = None
     """Training batches over which batch norm statistics are computed anew behind the last step;
     they stay as training left them if not given."""
-    warmup: float = 0.2
-    """Share of the steps in which `cosine` and `one-cycle` go up."""
     label_smoothing: float = 0.0
     """Share of the target that is spread over all classes."""
     horizontal_flip: bool = False
@@ -125,11 +119,11 @@ class Recipe:
     """Alpha of the beta distribution from which a batch's share is drawn, in which each picture and
     its label are mixed with another's, as in 0.2; none is mixed if not given."""
     cutmix: float | None = None
-    """The same for a rectangle of another picture, as in 1; of batches with `mixup` too, each has
-    one of both, half of them either."""
+    """The same for a rectangle of the other picture in the place of the own, as in 1; with `mixup`
+    too, half of the batches are mixed either way."""
     teacher: str | None = None
     """A run folder or model file whose probabilities are a share of what is learnt; it must have
-    the same classes and input. None if not given."""
+    the same classes and input; no teacher if not given."""
     distillation: float | None = None
     """The teacher's share of a target, from 0 to 1; 0.5 if not given."""
     teacher_temperature: float | None = None
@@ -174,7 +168,7 @@ class Recipe:
     """Seconds between checkpoints."""
 
     def __post_init__(self) -> None:
-        for name, (low, high) in _RANGES.items():
+        for name, (low, high) in RANGES.items():
             value = getattr(self, name)
             if value is not None and not low <= value <= high:
                 raise RecipeError(
@@ -242,56 +236,6 @@ def toml_lines(values: Mapping[str, Any]) -> str:
     return "".join(
         f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in given.items()
     )
-
-
-_RANGES: dict[str, tuple[float, float]] = {
-    "image_size": (1, 4096),
-    "dropout": (0, 1),
-    "pointwise": (0, 8),
-    "inner": (1, 31),
-    "width": (0.01, 16),
-    "epochs": (1, 100_000),
-    "batch_size": (1, 65_536),
-    "learning_rate": (1e-9, 1000),
-    "momentum": (0, 1),
-    "weight_decay": (0, 100),
-    "warmup": (0, 1),
-    "label_smoothing": (0, 1),
-    "crop_padding": (0, 64),
-    "resized_crop": (0.05, 1),
-    "color_jitter": (0, 1),
-    "random_erasing": (0, 1),
-    "mixup": (0.01, 100),
-    "cutmix": (0.01, 100),
-    "weight_averaging": (0, 1),
-    "recalibrate": (1, 100_000),
-    "distillation": (0, 1),
-    "teacher_temperature": (0.1, 100),
-    "validation": (0, 1),
-    "seed": (0, 2**31 - 1),
-    "train_examples": (1, 10**9),
-    "test_examples": (1, 10**9),
-    "threads": (1, 1024),
-    "shards": (2, 64),
-    "checkpoint_seconds": (0, 86_400),
-}
-
-
-def choices() -> dict[str, tuple[str, ...]]:
-    """The names that a field may have, for those that have such: what is checked, and shown."""
-    return {
-        "dataset": tuple(datasets.DATASETS),
-        "framework": tuple(FRAMEWORKS),
-        "head": HEADS,
-        "evaluate": ("test", "validation", "both"),
-        "fit": tuple(FITS),
-        "flips": FLIPS,
-        "initialisation": INITIALISATIONS,
-        "on_nan": ON_NAN,
-        "optimizer": optimizer.KINDS,
-        "sampling": ("balanced",),
-        "schedule": SCHEDULES,
-    }
 
 
 @cache
