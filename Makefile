@@ -27,7 +27,7 @@ AT_ONCE := -n auto --dist worksteal --durations 10
 # What has to do with a framework. The rest runs in the first environment, and with the lowest
 # versions of its libraries in `make test-lowest`.
 MXNET_TESTS := $(patsubst %,tests/test_%.py,any_network book book_edition1 chapter_docs convert fit \
-	frameworks layers mxnet network of_0_1_0 onnx optimizer own_networks own_pictures resources \
+	frameworks layers levers mxnet network of_0_1_0 onnx optimizer own_networks own_pictures resources \
 	rewrite rollback weights)
 LOWEST_VENV := .venv-lowest
 LOWEST_BIN := $(LOWEST_VENV)/bin

@@ -48,10 +48,10 @@ def one(folder: str, in_memory: bool) -> dict[str, float]:
     learner = parts.learner_for(ready.recipe, ready.network, data.facts)
     batches = training_batches(ready.recipe, ready.network, train)
     processor = first = 0.0
-    for step, (images, labels) in enumerate(ahead(batches, range(STEPS))):
+    for step, (images, _, targets) in enumerate(ahead(batches, range(STEPS))):
         if step == WARM_UP:
             processor = time.process_time()
-        learner.step(images, labels, 1e-3, step + 1, 0)
+        learner.step(images, targets, 1e-3, step + 1, 0)
         if step == 0:
             first = time.monotonic() - began
     processor = (time.process_time() - processor) / (STEPS - WARM_UP)

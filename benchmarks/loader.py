@@ -53,9 +53,9 @@ def main() -> None:
 
     def take(batches: Iterator[Batch], kind: str) -> None:
         began = time.perf_counter()
-        images, labels = next(batches)
+        images, _, targets = next(batches)
         ready = time.perf_counter()
-        learner.step(images, labels, 1e-3, next(step), 0)
+        learner.step(images, targets, 1e-3, next(step), 0)
         waits[kind].append(ready - began)
         steps[kind].append(time.perf_counter() - began)
 

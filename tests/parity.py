@@ -22,6 +22,7 @@ import numpy as np
 
 from netinnet import frameworks, metrics, weights
 from netinnet.data import batches, datasets
+from netinnet.data.targets import rows
 from netinnet.frameworks.learner import LearnerSettings
 from netinnet.networks import zoo
 from netinnet.networks.layers import BatchNorm, Dropout, Shape
@@ -165,9 +166,7 @@ def train(framework: str, name: str, steps: int, optimizer: str) -> dict[str, np
         else zoo.network(name)
     )
     height, width, channels = data.train.images.shape[1:]
-    settings = LearnerSettings(
-        network, OPTIMIZERS[optimizer], Shape(channels, height, width), label_smoothing=0.1
-    )
+    settings = LearnerSettings(network, OPTIMIZERS[optimizer], Shape(channels, height, width))
     initial = drawn(network, "xavier")
     learner = frameworks.adapter(framework).learner(settings, initial)
     losses = []
@@ -176,7 +175,8 @@ def train(framework: str, name: str, steps: int, optimizer: str) -> dict[str, np
         order = batches.order(len(data.train), 0, 0)[last - BATCH[name] : last]
         images = normalise(data.train.images[order], network.preprocessing)
         labels = data.train.labels[order]
-        out = learner.step(images, labels, RATES[name][optimizer], step, step)
+        targets = rows(labels, len(network.classes), smoothing=0.1)
+        out = learner.step(images, targets, RATES[name][optimizer], step, step)
         losses.append(metrics.cross_entropy(out, labels).mean())
     trained = learner.weights()
     final = {f"weights/{name}": value for name, value in trained.items()}

@@ -22,6 +22,7 @@ from netinnet.studies.events import RunEnd, StudyStart
 from netinnet.training import events
 from netinnet.training import recipe as recipes
 from netinnet.training.events import Event
+from netinnet.training.recipe_values import choices
 from tests.conftest import FRAMEWORK, ROOT, needs
 
 SOURCE = ROOT / "src/netinnet"
@@ -54,7 +55,7 @@ def test_help_shows_the_names_that_are_checked(
     command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     text = shown(capsys, command, "--help")
-    for names in recipes.choices().values():
+    for names in choices().values():
         assert f"[{' | '.join(names)}]" in text
 
 

@@ -28,7 +28,7 @@ def one_step(
     monkeypatch.setattr(module, "piece_size", lambda *_: size)
     net = zoo.network("nin", image_size=67, width=0.125, dropout=0.0, logits_relu=False)
     drawn = weights.initial(net, 0, "he")
-    settings = LearnerSettings(net, Optimizer("sgd", momentum=0.9), Shape(1, 28, 28), 0.1)
+    settings = LearnerSettings(net, Optimizer("sgd", momentum=0.9), Shape(1, 28, 28))
     learner = frameworks.adapter(framework).learner(settings, drawn)
     draw = np.random.default_rng(0)
     images = draw.normal(0, 1, (10, 28, 28, 1)).astype(np.float32)

@@ -28,7 +28,7 @@ NETWORKS = {
 
 def learner(name: str, precision: str | None) -> Learner:
     net = NETWORKS[name]
-    given = LearnerSettings(net, Optimizer("sgd", 0.9), SOURCE, 0.1, "cpu", precision=precision)
+    given = LearnerSettings(net, Optimizer("sgd", 0.9), SOURCE, "cpu", precision=precision)
     return frameworks.adapter("pytorch").learner(given, weights.initial(net, 0))
 
 
@@ -40,16 +40,16 @@ def trained(
     images = rng.standard_normal((32, 28, 28, 1), np.float32)
     labels = rng.integers(0, 10, 32)
     made = learner(name, precision)
-    return [made.step(images, labels, 0.01, step, 0) for step in range(1, steps + 1)], made
+    return [made.step(images, labels, 0.001, step, 0) for step in range(1, steps + 1)], made
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_logits_are_near_those_of_float32_but_not_equal(name: str) -> None:
-    (exact, _), (mixed, _) = trained(name, None), trained(name, "bfloat16")
+    (exact, _), (mixed, _) = (trained(name, p, steps=3) for p in (None, "bfloat16"))
     for one, other in zip(exact, mixed, strict=True):
         assert other.dtype == np.float32
-        # bfloat16 keeps 8 bits: 2^-8 for each value, and there are some layers.
-        assert np.abs(one - other).max() < 0.06 * np.abs(one).max()
+        # bfloat16 keeps 8 bits: 2^-8 for each value, and there are some layers; steps add to it.
+        assert np.abs(one - other).max() < 0.03 * np.abs(one).max()
     assert (exact[0] != mixed[0]).any()
 
 

@@ -52,7 +52,7 @@ SOURCE = Shape(1, 28, 28)
 
 
 def learner(net: Network, **settings: object) -> Learner:
-    given = LearnerSettings(net, Optimizer("muon", 0.9), SOURCE, 0.1, "cpu", **settings)  # type: ignore[arg-type]
+    given = LearnerSettings(net, Optimizer("muon", 0.9), SOURCE, "cpu", **settings)  # type: ignore[arg-type]
     return frameworks.adapter("pytorch").learner(given, weights.initial(net, 0))
 
 

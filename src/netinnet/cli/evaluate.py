@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
 from netinnet import units
 from netinnet.cli.console import WholeNumber, console, print_json, print_table, say
 from netinnet.errors import ModelError
+
+if TYPE_CHECKING:
+    from netinnet.metrics import Evaluation
 
 
 def evaluate(
@@ -21,6 +24,7 @@ def evaluate(
     examples: WholeNumber | None = None,
     data_dir: Path | None = None,
     framework: str | None = None,
+    views: WholeNumber = 1,
     json: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
     """Measure a trained model on a data set: accuracy, loss, recall by class, confusion matrix.
@@ -40,6 +44,9 @@ def evaluate(
         Folder with the data set's files.
     framework
         Compute with this framework (`nin frameworks` lists them) instead of onnxruntime.
+    views
+        2: also measure with the logits of each picture and of its mirror image averaged, which
+        takes twice as long; it is reported apart, beside the usual figures.
     json
         Print JSON.
     """
@@ -48,12 +55,15 @@ def evaluate(
     from netinnet.data.loader import logits_of
     from netinnet.inference import calibrating, model_files
     from netinnet.inference.predictor import Predictor
+    from netinnet.inference.views import averaged
     from netinnet.metrics import evaluate as measure
     from netinnet.training import learnt
 
     if examples is not None and examples < 1:
         raise ModelError(f"--examples must be at least 1, got {examples}")
     trained = model_files.find(model)
+    if views not in (1, 2):
+        raise ModelError(f"--views must be 1 or 2 (each picture and its mirror image), got {views}")
     names = trained.network.classes
     with show_data_progress(console(stderr=True)) as on_progress:
         data = learnt.load(trained, dataset, data_dir, on_progress)
@@ -70,18 +80,28 @@ def evaluate(
     else:
         logits = logits_of(pictures, predictor.logits)
     result = measure(logits, labels)
+    both = None
+    if views == 2:
+        both = measure(averaged(logits, predictor, pictures), labels)
     if json:
         print_json(
             {"network": trained.network.name, "dataset": data.name, "split": split}
             | {"count": result.count, "classes": list(names)}
             | result.to_dict()
             | ({"calibration": calibrated} if calibrated else {})
+            | ({"two_views": _of_views(both)} if both else {})
         )
         return
     say(f"{trained.network.name} on {data.name}, {split}: {result.count:,} pictures")
     low, high = result.accuracy_interval
     print(f"accuracy {result.accuracy:.4f} ({low:.4f} to {high:.4f}: 95 %, Wilson)", end="")
     print(f", loss {result.loss:.4f}")
+    if both is not None:
+        low, high = both.accuracy_interval
+        print(
+            f"of two views (each picture and its mirror image, logits averaged): accuracy "
+            f"{both.accuracy:.4f} ({low:.4f} to {high:.4f}), loss {both.loss:.4f}"
+        )
     if calibrated:
         print(
             f"expected calibration error {calibrated['ece'][1]:.4f} "
@@ -97,3 +117,9 @@ def evaluate(
         ],
         right=tuple(range(1, len(names) + 2)),
     )
+
+
+def _of_views(both: Evaluation) -> dict[str, Any]:
+    """The figures of each picture and its mirror image together, for JSON."""
+    figures = both.to_dict()
+    return {name: figures[name] for name in ("accuracy", "accuracy_interval", "loss")}

@@ -13,6 +13,7 @@ from netinnet.cli.console import WholeNumber, choice
 from netinnet.errors import RecipeError
 from netinnet.training import recipe as recipes
 from netinnet.training.recipe import Recipe
+from netinnet.training.recipe_values import choices
 
 
 def _flag_type(hint: Any) -> Any:
@@ -25,7 +26,7 @@ def _overrides() -> Any:
 
     Recipe stays the one place where a field, its type and its help are written.
     """
-    known = recipes.choices()
+    known = choices()
     helps = {p.arg_name: p.description for p in parse_from_object(Recipe).params}
     fields = [
         (

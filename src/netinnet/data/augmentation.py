@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +17,12 @@ from netinnet.data.source import Pictures
 
 Key = tuple[int, int, int]
 """(seed, epoch, step)."""
-AUGMENT = 1  # 0, 2 and 3 are the streams of data/batches.py
+AUGMENT = 1  # 0, 2 and 3 are the streams of data/batches.py, 7 that of data/mixing.py
 RESIZED_CROP, COLOR_JITTER, RANDOM_ERASING = 4, 5, 6
+FLIPS = 8
+ALTERNATING = "alternating"
+Mirrored = npt.NDArray[np.bool_]
+"""For each picture, whether it is mirrored."""
 ASPECT = 4 / 3
 """A resized crop is up to so many times wider than high, or higher than wide."""
 ERASED = (0.02, 0.25)
@@ -33,12 +38,17 @@ class Augmentation:
     resized_crop: float | None = None
     color_jitter: float | None = None
     random_erasing: float | None = None
+    flips: str | None = None
+    """"alternating": the call says which pictures are mirrored, instead of a draw in each step."""
 
-    def __call__(self, images: Pictures, key: Key) -> Pictures:
-        """New pictures n×h×w×c (uint8), for the step that `key` names."""
+    def __call__(self, images: Pictures, key: Key, mirrored: Mirrored | None = None) -> Pictures:
+        """New pictures n×h×w×c (uint8), for the step that `key` names.
+
+        `mirrored` is used where flips alternate (`alternating`).
+        """
         if self.resized_crop is not None:
             images = _resized_crop(images, _stream(key, RESIZED_CROP), self.resized_crop)
-        images = _shift_and_flip(images, _stream(key, AUGMENT), self)
+        images = _shift_and_flip(images, _stream(key, AUGMENT), self, mirrored)
         if self.color_jitter:
             images = _color_jitter(images, _stream(key, COLOR_JITTER), self.color_jitter)
         if self.random_erasing:
@@ -50,8 +60,26 @@ def _stream(key: Key, use: int) -> np.random.Generator:
     return np.random.default_rng([*key, use])
 
 
-def _shift_and_flip(images: Pictures, rng: np.random.Generator, chosen: Augmentation) -> Pictures:
-    """Mirror with probability 1/2; put zeros around and cut out a window of the same size."""
+@lru_cache(maxsize=2)
+def alternating(count: int, seed: int, epoch: int) -> Mirrored:
+    """Which of the training set's pictures are mirrored in an epoch: the others in the next one.
+
+    So each picture is seen once each way in every two epochs; a draw decides how it begins.
+    (Jordan 2024, airbench)
+    """
+    mirrored = (np.random.default_rng([seed, FLIPS]).random(count) < 0.5) ^ bool(epoch % 2)
+    mirrored.setflags(write=False)  # it is kept
+    return mirrored
+
+
+def _shift_and_flip(
+    images: Pictures,
+    rng: np.random.Generator,
+    chosen: Augmentation,
+    mirrored: Mirrored | None,
+) -> Pictures:
+    """Mirror with probability 1/2, or those that are given; put zeros around and cut out a window
+    of the same size."""
     count, height, width, _ = images.shape
     # Drawn whether used or not, so the flips don't change when cropping is switched on.
     flipped = rng.random((count,)) < 0.5
@@ -62,6 +90,8 @@ def _shift_and_flip(images: Pictures, rng: np.random.Generator, chosen: Augmenta
         padded = np.pad(images, ((0, 0), margin, margin, (0, 0)))
         for i, (top, left) in enumerate(corners.T):
             changed[i] = padded[i, top : top + height, left : left + width]
+    if mirrored is not None:
+        flipped = mirrored
     if chosen.horizontal_flip:
         changed[flipped] = changed[flipped, :, ::-1]
     return changed

@@ -12,17 +12,15 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 
-from netinnet.data.augmentation import Augmentation
-from netinnet.data.source import Indices, Labels, Source
+from netinnet.data.augmentation import ALTERNATING, Augmentation, alternating
+from netinnet.data.source import Indices, Source
+from netinnet.data.targets import Batch, SoftTargets
 from netinnet.errors import DataError
 from netinnet.networks.network import Preprocessing
-from netinnet.preprocessing import Array, normalise
-
-Batch = tuple[Array, Labels]
-"""Pictures (float32, n×h×w×c) and labels."""
+from netinnet.preprocessing import normalise
 
 NONE = Augmentation()
-ORDER, STEP, SPLIT = 0, 2, 3  # data/augmentation.py has the others
+ORDER, STEP, SPLIT = 0, 2, 3  # data/augmentation.py and data/mixing.py have the others
 
 
 @dataclass(frozen=True)
@@ -36,6 +34,8 @@ class TrainingBatches:
     augmentation: Augmentation = NONE
     sampling: str | None = None
     """"balanced": every class is drawn equally often, instead of every picture once an epoch."""
+    soft: SoftTargets | None = None
+    """What makes targets of the labels; the labels are learnt as they are if None."""
 
     @property
     def per_epoch(self) -> int:
@@ -48,8 +48,15 @@ class TrainingBatches:
         chosen = order(len(self.source), self.seed, epoch)[first : first + self.batch_size]
         if self.sampling == "balanced":
             chosen = self._balanced(chosen, epoch)
-        images = self.augmentation(self.source.pictures(chosen), (self.seed, epoch, index))
-        return normalise(images, self.preprocessing), self.source.labels[chosen]
+        key = (self.seed, epoch, index)
+        mirrored = None
+        if self.augmentation.flips == ALTERNATING:
+            mirrored = alternating(len(self.source), self.seed, epoch)[chosen]
+        pictures = self.augmentation(self.source.pictures(chosen), key, mirrored)
+        images, labels = normalise(pictures, self.preprocessing), self.source.labels[chosen]
+        if self.soft is None:
+            return Batch(images, labels, labels)
+        return self.soft(pictures, images, labels, key)
 
     @cached_property
     def _by_class(self) -> tuple[Indices, Indices, Indices]:

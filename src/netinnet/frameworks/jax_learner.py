@@ -13,7 +13,7 @@ import numpy.typing as npt
 import optax
 from flax import nnx
 
-from netinnet.data.source import Labels
+from netinnet.data.targets import Targets, as_rows
 from netinnet.frameworks import jax_layers
 from netinnet.frameworks.jax_model import assemble, variable
 from netinnet.frameworks.learner import Learner, LearnerSettings
@@ -54,6 +54,7 @@ class JaxLearner(Learner):
         self._add_gradient = jit(self._pure_gradient, donate_argnums=1)
         self._update = jit(self._pure_update, donate_argnums=(0, 1, 2))
         self._predict = jit(self._pure_logits)
+        self._mean = jit(self._pure_mean, donate_argnums=0)
 
     def _made(self, weights: Mapping[str, Array]) -> Tensors:
         native = native_weights(self.settings.network, "jax", weights)
@@ -72,11 +73,12 @@ class JaxLearner(Learner):
     def _put(self, native: jax.Array, value: jax.Array) -> jax.Array:
         return value
 
-    def step(self, images: Array, labels: Labels, rate: float, step: int, seed: int) -> Array:
+    def step(self, images: Array, targets: Targets, rate: float, step: int, seed: int) -> Array:
         logits = []
+        targets = as_rows(targets, len(self.settings.network.classes))
         with jax.default_device(self._device):
             for piece in pieces(len(images), self.piece):
-                pictures, own = images[piece], labels[piece].astype(np.int32)
+                pictures, own = images[piece], targets[piece]
                 numbers = np.float32(len(images)), np.uint32(seed), np.uint32(piece.start)
                 self._gradient, statistics, of_piece = self._add_gradient(
                     self.values, self._gradient, pictures, own, *numbers
@@ -93,7 +95,7 @@ class JaxLearner(Learner):
         values: Tensors,
         total: Tensors,
         images: jax.Array,
-        labels: jax.Array,
+        targets: jax.Array,
         count: jax.Array,
         seed: jax.Array,
         start: jax.Array,
@@ -107,9 +109,6 @@ class JaxLearner(Learner):
 
         def loss(trained: Tensors) -> tuple[jax.Array, Any]:
             logits, statistics = self._forward({**fixed, **trained}, images, key)
-            targets = optax.smooth_labels(
-                jax.nn.one_hot(labels, logits.shape[1]), self.settings.label_smoothing
-            )
             losses = optax.softmax_cross_entropy(logits, targets)
             return losses.sum() / count, (logits, statistics)
 
@@ -130,6 +129,13 @@ class JaxLearner(Learner):
         values = {**values, **{name: value for name, value, _ in updates}}
         after = {name: own for name, _, own in updates}
         return values, after, jax.tree.map(jnp.zeros_like, gradient)
+
+    def average(self, decay: float) -> None:
+        self.averages = self._mean(self.averages, self.values, np.float32(1 - decay))
+
+    def _pure_mean(self, averages: Tensors, values: Tensors, rest: jax.Array) -> Tensors:
+        """The averages a step on; `rest` is what a value weighs."""
+        return {name: old + rest * (values[name] - old) for name, old in averages.items()}
 
     def _resized(self, images: jax.Array) -> Any:
         _, height, width = self._model.input

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from typing import Any, ClassVar, Protocol
 
 import numpy.typing as npt
 
-from netinnet.data.source import Labels
+from netinnet.data.targets import Targets
 from netinnet.errors import FrameworkError
 from netinnet.frameworks.processes import ALONE, Processes
 from netinnet.layout import native_tensors
@@ -27,7 +28,6 @@ class LearnerSettings:
     optimizer: Optimizer
     source: Shape
     """Shape of the pictures in a batch; the learner resizes them to the network's input."""
-    label_smoothing: float = 0.0
     device: str = "auto"
     threads: int | None = None
     shards: int | None = None
@@ -35,10 +35,15 @@ class LearnerSettings:
     precision: str | None = None
     """"bfloat16" for the layers' arithmetic in training (PyTorch), else float32."""
     processes: Processes = ALONE
+    averages: bool = False
+    """Whether a moving average of all tensors is kept beside them."""
 
 
 class Learner(ABC):
-    """A model in training. Batches are float32 n×height×width×channels, labels int64 n.
+    """A model in training. Batches are float32 n×height×width×channels.
+
+    What they should be is labels, int64 n, or rows of targets, float32 n×classes; the loss is the
+    mean cross-entropy against either.
 
     Here is what all frameworks share: the tensors and their roles, the optimiser's state, and how
     both come and go as canonical arrays. A framework's learner makes its native arrays, and
@@ -68,9 +73,16 @@ class Learner(ABC):
             )
             for name, role in self.roles.items()
         }
+        self.averages: dict[str, Any] = {}
+        """Native arrays of the tensors' averages, which begin as the tensors do; none if not kept.
+        Running statistics are averaged too."""
+        if settings.averages:
+            for name, native in self.values.items():
+                empty = self._zeros(native)
+                self.averages[name] = self._put(empty, empty + native)  # an array of its own
 
     @abstractmethod
-    def step(self, images: Array, labels: Labels, rate: float, step: int, seed: int) -> Array:
+    def step(self, images: Array, targets: Targets, rate: float, step: int, seed: int) -> Array:
         """One optimiser step (numbered from 1); returns the logits n×classes it was made from."""
 
     @abstractmethod
@@ -118,6 +130,36 @@ class Learner(ABC):
             self.state[name] = tuple(
                 self._written(name, native, state[f"{i}/{name}"]) for i, native in enumerate(arrays)
             )
+
+    def average(self, decay: float) -> None:
+        """Move the averages towards the tensors: decay·average + (1 - decay)·tensor."""
+        for name, old in self.averages.items():
+            self.averages[name] = self._put(old, old + (1 - decay) * (self.values[name] - old))
+
+    def average_weights(self) -> Weights:
+        """A copy of the averages under canonical names; {} where none are kept."""
+        return {name: self._read(name, native) for name, native in self.averages.items()}
+
+    def set_averages(self, weights: Mapping[str, Array]) -> None:
+        for name, native in self.averages.items():
+            self.averages[name] = self._written(name, native, weights[name])
+
+    def final_weights(self) -> Weights:
+        """A copy of what becomes the model: the averages where they are kept, else the weights."""
+        return self.average_weights() or self.weights()
+
+    @contextlib.contextmanager
+    def averaged(self) -> Iterator[None]:
+        """The averages, where they are kept, in the place of the weights, for the block."""
+        if not self.averages:
+            yield
+            return
+        own = self.weights()
+        self.set_weights(self.average_weights())
+        try:
+            yield
+        finally:
+            self.set_weights(own)
 
     def _read(self, name: str, native: Any) -> Array:
         return self.tensors[name].to_canonical(self._numpy(native))

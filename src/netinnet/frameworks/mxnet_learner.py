@@ -13,12 +13,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
 import mxnet as mx
-import numpy as np
 import numpy.typing as npt
 from mxnet import autograd, gluon, npx
 from mxnet.base import _LIB, MXNetError, check_call
 
-from netinnet.data.source import Labels
+from netinnet.data.targets import Targets, as_rows
 from netinnet.errors import FrameworkError
 from netinnet.frameworks.learner import Learner, LearnerSettings
 from netinnet.frameworks.mxnet_model import assemble, parameters
@@ -85,21 +84,15 @@ class MXNetLearner(Learner):
         rows, columns = self._resize
         return rows @ (x @ columns)
 
-    def _targets(self, labels: Labels) -> Any:
-        """What the probabilities n×classes should be: the label, smoothed."""
-        classes, smoothing = len(self.settings.network.classes), self.settings.label_smoothing
-        targets = np.full((len(labels), classes), smoothing / classes, np.float32)
-        targets[np.arange(len(labels)), labels] += 1 - smoothing
-        return self._native(targets)
-
-    def step(self, images: Array, labels: Labels, rate: float, step: int, seed: int) -> Array:
+    def step(self, images: Array, targets: Targets, rate: float, step: int, seed: int) -> Array:
         with _one_line():
             mx.random.seed(seed)
-            batch, targets = self._batch(images), self._targets(labels)
+            batch = self._batch(images)
+            rows = self._native(as_rows(targets, len(self.settings.network.classes)))
             with self._unbiased_variances(len(images)):
                 with autograd.record():
                     logits = self._model(batch)
-                    loss = self._loss(logits, targets).mean()
+                    loss = self._loss(logits, rows).mean()
                 loss.backward()
                 # MXNet's scheduler does not know that this changes the running statistics.
                 npx.waitall()
@@ -107,6 +100,11 @@ class MXNetLearner(Learner):
             self.apply(gradients, rate, step)
             npx.waitall()
             return cast(Array, logits.asnumpy())
+
+    def average(self, decay: float) -> None:
+        with _one_line():
+            super().average(decay)
+            npx.waitall()
 
     @contextlib.contextmanager
     def _unbiased_variances(self, examples: int) -> Iterator[None]:

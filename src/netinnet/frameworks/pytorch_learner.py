@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from netinnet.data.source import Labels
+from netinnet.data.targets import Targets
 from netinnet.errors import FrameworkError
 from netinnet.frameworks import pytorch_model
 from netinnet.frameworks.learner import Learner, LearnerSettings
@@ -96,15 +96,19 @@ class PyTorchLearner(Learner):
         rows, columns = self._resize
         return rows @ x @ columns.T
 
-    def step(self, images: Array, labels: Labels, rate: float, step: int, seed: int) -> Array:
-        logits, gradients = self._gradients(images, labels, seed)
+    def step(self, images: Array, targets: Targets, rate: float, step: int, seed: int) -> Array:
+        logits, gradients = self._gradients(images, targets, seed)
         with torch.no_grad():
             self.apply(gradients, rate, step)
         return logits
 
+    @torch.no_grad()
+    def average(self, decay: float) -> None:
+        super().average(decay)
+
     @torch.enable_grad()  # whatever the process has set
     def _gradients(
-        self, images: Array, labels: Labels, seed: int
+        self, images: Array, targets: Targets, seed: int
     ) -> tuple[Array, dict[str, Tensor]]:
         """The logits of a batch, and the gradient of each trained tensor."""
         torch.manual_seed(seed)
@@ -114,11 +118,7 @@ class PyTorchLearner(Learner):
         totals: tuple[Tensor, ...] | None = None
         for piece in pieces(len(images), self.piece):
             own = self._own_logits(images[piece])
-            loss = F.cross_entropy(
-                own,
-                torch.from_numpy(labels[piece]).to(self._device),
-                label_smoothing=self.settings.label_smoothing,
-            )
+            loss = F.cross_entropy(own, torch.from_numpy(targets[piece]).to(self._device))
             share = len(own) / len(images)
             of_piece = torch.autograd.grad(loss * share, trained)
             logits.append(own.detach().cpu().numpy())

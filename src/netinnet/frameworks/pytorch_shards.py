@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from netinnet.data.source import Labels
+from netinnet.data.targets import Targets
 from netinnet.errors import FrameworkError
 from netinnet.frameworks import pytorch_learner, pytorch_model
 from netinnet.frameworks.learner import LearnerSettings
@@ -134,22 +134,17 @@ class ShardedLearner(pytorch_learner.PyTorchLearner):
         return torch.from_numpy(images).clone()
 
     def _gradients(
-        self, images: Array, labels: Labels, seed: int
+        self, images: Array, targets: Targets, seed: int
     ) -> tuple[Array, dict[str, Tensor]]:
         trained = [self.values[name] for name in self.roles]
         pictures = np.array_split(images, self.shards.count)
-        answers = np.array_split(labels, self.shards.count)
+        answers = np.array_split(targets, self.shards.count)
         self._model.train()
 
         @torch.enable_grad()
         def compute(shard: int) -> tuple[Array, Tensor]:
             logits = self._model(self._batch(pictures[shard]))
-            loss = F.cross_entropy(
-                logits,
-                torch.from_numpy(answers[shard]),
-                label_smoothing=self.settings.label_smoothing,
-                reduction="sum",
-            )
+            loss = F.cross_entropy(logits, torch.from_numpy(answers[shard]), reduction="sum")
             own = torch.autograd.grad(loss / len(images), trained)
             total = self.shards.together(torch.cat([gradient.reshape(-1) for gradient in own]))
             return logits.detach().numpy(), total

@@ -11,7 +11,7 @@ from typing import Any, cast
 import numpy.typing as npt
 import tensorflow as tf
 
-from netinnet.data.source import Labels
+from netinnet.data.targets import Targets, as_rows
 from netinnet.frameworks.learner import Learner, LearnerSettings
 from netinnet.frameworks.tensorflow_layers import Tensor, TrainingMode, forward
 from netinnet.networks.rewrite import activation_behind_pool, fold_resize
@@ -36,10 +36,13 @@ class TensorFlowLearner(Learner):
             channels, height, width = settings.source
             # Any batch size: the last, smaller batch of an epoch needs no new graph.
             images = tf.TensorSpec((None, height, width, channels), tf.float32)
-            labels, number = tf.TensorSpec((None,), tf.int64), tf.TensorSpec((), tf.float32)
+            classes = len(settings.network.classes)
+            targets = tf.TensorSpec((None, classes), tf.float32)
+            number = tf.TensorSpec((), tf.float32)
             seed = tf.TensorSpec((), tf.int64)
-            self._step = _compiled(self._train, images, labels, number, number, seed)
+            self._step = _compiled(self._train, images, targets, number, number, seed)
             self._predict = _compiled(self._forward, images)
+            self._average = _compiled(super().average, number) if settings.averages else None
 
     def _made(self, weights: Mapping[str, Array]) -> dict[str, Tensor]:
         return {n: tf.Variable(t.to_native(weights[n])) for n, t in self.tensors.items()}
@@ -57,11 +60,17 @@ class TensorFlowLearner(Learner):
         native.assign(value)
         return native
 
-    def step(self, images: Array, labels: Labels, rate: float, step: int, seed: int) -> Array:
+    def step(self, images: Array, targets: Targets, rate: float, step: int, seed: int) -> Array:
         with tf.device(self.device):
             numbers = tf.constant(rate), tf.constant(float(step)), tf.constant(seed, tf.int64)
-            logits = self._step(tf.constant(images), tf.constant(labels), *numbers)
+            rows = tf.constant(as_rows(targets, len(self.settings.network.classes)))
+            logits = self._step(tf.constant(images), rows, *numbers)
             return cast(Array, logits.numpy())
+
+    def average(self, decay: float) -> None:
+        if self._average is not None:
+            with tf.device(self.device):
+                self._average(tf.constant(decay))
 
     def logits(self, images: Array) -> Array:
         with tf.device(self.device):
@@ -76,7 +85,7 @@ class TensorFlowLearner(Learner):
         return resize(images, height, width, tf.einsum, self._network.preprocessing.fit)
 
     def _train(
-        self, images: Tensor, labels: Tensor, rate: Tensor, step: Tensor, seed: Tensor
+        self, images: Tensor, targets: Tensor, rate: Tensor, step: Tensor, seed: Tensor
     ) -> Tensor:
         """The graph of one step; returns the logits it was made from."""
         trained = {name: self.values[name] for name in self.roles}
@@ -84,7 +93,7 @@ class TensorFlowLearner(Learner):
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(trained)
             logits = forward(self._network, self.values, self._resized(images), training)
-            loss = _loss(logits, labels, self.settings.label_smoothing)
+            loss = tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(targets, logits))
         gradients = tape.gradient(loss, trained)
         for name, value, state in self.update(trained, gradients, self.state, rate, step):
             self._put(trained[name], value)
@@ -93,14 +102,6 @@ class TensorFlowLearner(Learner):
         for name, value in training.statistics.items():
             self._put(self.values[name], value)
         return logits
-
-
-def _loss(logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
-    """Mean cross-entropy; `smoothing` of each target is spread over all classes."""
-    classes = logits.shape[1]
-    rest = smoothing / classes
-    targets = tf.one_hot(labels, classes, on_value=1 - smoothing + rest, off_value=rest)
-    return tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(targets, logits))
 
 
 def _compiled(function: Any, *arguments: tf.TensorSpec) -> Any:

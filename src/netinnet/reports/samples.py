@@ -15,6 +15,7 @@ import numpy as np
 
 from netinnet import units
 from netinnet.data.augmentation import Augmentation
+from netinnet.data.mixing import Mixing
 from netinnet.data.source import Source
 from netinnet.inference import class_maps, explanation
 from netinnet.inference.predictor import Predictor
@@ -75,9 +76,10 @@ def _samples(network: Network, train: Source) -> list[Thumbnail]:
 def _augmented(run: Run, network: Network, train: Source) -> list[Thumbnail]:
     """Pictures of a first batch as they go into the network, its normalisation undone."""
     batches = training_batches(run.recipe(), network, train)
-    if batches.augmentation == Augmentation():
+    is_mixed = batches.soft is not None and batches.soft.mixing != Mixing()
+    if batches.augmentation == Augmentation() and not is_mixed:
         return []
-    inputs, labels = dataclasses.replace(batches, batch_size=AUGMENTED)(0)
+    inputs, labels, _ = dataclasses.replace(batches, batch_size=AUGMENTED)(0)
     values = inputs * np.asarray(network.preprocessing.std) + np.asarray(network.preprocessing.mean)
     images = np.rint(255 * values).clip(0, 255).astype(np.uint8)
     return [

@@ -101,6 +101,7 @@ def restore(folder: Path, learner: Learner, identity: str) -> tuple[Progress, li
 def _write(path: Path, learner: Learner, progress: Progress, identity: str) -> None:
     tensors = {f"weights/{name}": array for name, array in learner.weights().items()}
     tensors |= {f"optimizer/{name}": array for name, array in learner.optimizer_state().items()}
+    tensors |= {f"averages/{name}": array for name, array in learner.average_weights().items()}
     metadata = {"progress": json.dumps(vars(progress)), "identity": identity}
     weights.save_tensors(path, tensors, metadata)
 
@@ -118,6 +119,7 @@ def _read(path: Path) -> tuple[Progress, dict[str, Any], str | None]:
 def _put(learner: Learner, tensors: dict[str, Any]) -> None:
     learner.set_weights(_part(tensors, "weights/"))
     learner.set_optimizer_state(_part(tensors, "optimizer/"))
+    learner.set_averages(_part(tensors, "averages/"))
 
 
 def _files(folder: Path) -> list[Path]:

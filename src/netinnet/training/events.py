@@ -109,7 +109,8 @@ class Progress(Event):
     epoch: float
     """Epochs done, with their fraction."""
     loss: float
-    """Mean cross-entropy (nats) of the step's pictures, before the weights were changed."""
+    """Mean cross-entropy (nats) of the step's pictures, before the weights were changed; against
+    their labels, of which a mixture has that of its larger part."""
     accuracy: float
     """Share of the step's pictures that were found, from 0 to 1."""
     images_per_second: float

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 
-from netinnet.data.batches import step_seed
 from netinnet.data.loader import ahead
 from netinnet.data.source import DatasetRecord
 from netinnet.errors import RecipeError
@@ -26,6 +25,7 @@ from netinnet.training.interruption import SIGNALS
 from netinnet.training.loop import Training
 from netinnet.training.parts import learner_for, load_data
 from netinnet.training.recipe import from_mapping
+from netinnet.training.stepping import advance
 from netinnet.training.team import Team
 
 
@@ -60,8 +60,7 @@ def _follow(group: Processes, data_dir: Path | None) -> None:
                 prepared = stack.enter_context(contextlib.closing(ahead(training.batches, steps)))
             elif what == team.STEP:
                 step += 1
-                images, labels = next(prepared)
-                learner.step(images, labels, float(number), step, step_seed(recipe.seed, step))
+                advance(learner, recipe, next(prepared), float(number), step, group)
             elif what == team.EVALUATE:
                 training.logits([*training.evaluated.values()][int(number)])
             else:

@@ -19,9 +19,9 @@ from typing import Any
 
 from netinnet import metrics, process_memory, units, weights
 from netinnet.costs import counts
-from netinnet.data.batches import Batch, step_seed
 from netinnet.data.loader import ahead, logits_of
-from netinnet.data.source import Dataset, Labels, Source
+from netinnet.data.source import Dataset, Source
+from netinnet.data.targets import Batch
 from netinnet.errors import Diverged, NetinnetError, nin
 from netinnet.files import CannotWrite, write_text
 from netinnet.frameworks.learner import Learner
@@ -29,7 +29,15 @@ from netinnet.frameworks.processes import ProcessLost
 from netinnet.inference import onnx_graph
 from netinnet.networks.network import Network
 from netinnet.preprocessing import Array, normalise
-from netinnet.training import anomaly, checkpoint, events, versions
+from netinnet.training import (
+    anomaly,
+    checkpoint,
+    events,
+    recalibration,
+    results,
+    teaching,
+    versions,
+)
 from netinnet.training.calibrate import after_training
 from netinnet.training.cautions import cautions
 from netinnet.training.checkpoint import Progress
@@ -41,8 +49,8 @@ from netinnet.training.recipe import Recipe
 from netinnet.training.run import Run
 from netinnet.training.schedule import learning_rate
 from netinnet.training.splits import check_batches, splits, training_batches
+from netinnet.training.stepping import advance
 from netinnet.training.team import ALONE, EVALUATE, STEP, Team, in_parts
-from netinnet.version import VERSION
 
 Report = Callable[[Path, Source, Source], object]
 """Called with the run's folder, the pictures that judge and those trained on after each epoch."""
@@ -65,15 +73,21 @@ class Training:
     detect_anomaly: bool = False
     """Whether it is said where the first number arises that is not finite."""
     team: Team = ALONE
+    teacher: weights.Model | None = None
+    """Whose probabilities are a share of what is learnt; only the leader has it."""
 
     def __post_init__(self) -> None:
         network, progress = self.network, data_progress(self.listener)
         self.data = self.data.sized(network.input, progress, network.preprocessing)
         self.train, self.evaluated = splits(self.recipe, self.data)
-        self.batches = training_batches(self.recipe, self.network, self.train)
+        teacher = None
+        if self.teacher is not None:
+            teacher = teaching.teacher(self.recipe, self.teacher, self.learner.threads)
+        self.batches = training_batches(self.recipe, self.network, self.train, teacher)
         self.steps_per_epoch = self.batches.per_epoch
         self.total = self.steps_per_epoch * self.recipe.epochs
         check_batches(self.recipe, self.network, len(self.train))
+        recalibration.check(self.recipe.recalibrate, self.network)
 
     def run(
         self, folder: Run, progress: Progress, claim: Claim, damaged: Sequence[str] = ()
@@ -198,8 +212,8 @@ class Training:
         self.team.begin(self.learner, since.step)
 
         def train(step: int) -> tuple[Array, Array]:
-            images, labels = self.batches(step - 1)
-            return images, self._train(images, labels, step, since.rollbacks)
+            batch = self.batches(step - 1)
+            return batch.images, self._train(batch, step, since.rollbacks)
 
         steps = range(since.step + 1, noticed + 1)
         return anomaly.search(self.network, self.learner.weights, train, steps)
@@ -255,9 +269,9 @@ class Training:
             progress.epoch_loss, progress.epoch_correct, progress.epoch_seen = 0.0, 0, 0
             progress.alive = [False] * len(self.network.classes)
         began = time.monotonic()
-        images, labels = next(prepared)
-        step = progress.step + 1
-        logits = self._train(images, labels, step, progress.rollbacks)
+        batch = next(prepared)
+        labels, step = batch.labels, progress.step + 1
+        logits = self._train(batch, step, progress.rollbacks)
         seconds = time.monotonic() - began
         losses = metrics.cross_entropy(logits, labels)
         correct = int((logits.argmax(1) == labels).sum())
@@ -287,11 +301,11 @@ class Training:
     def _rate(self, step: int, rollbacks: int) -> float:
         return learning_rate(self.recipe, step, self.total) * 0.5**rollbacks
 
-    def _train(self, images: Array, labels: Labels, step: int, rollbacks: int) -> Array:
+    def _train(self, batch: Batch, step: int, rollbacks: int) -> Array:
         """A step of the learner; returns the logits."""
-        rate, seed = self._rate(step, rollbacks), step_seed(self.recipe.seed, step)
+        rate = self._rate(step, rollbacks)
         self.team.tell(STEP, rate)
-        return self.learner.step(images, labels, rate, step, seed)
+        return advance(self.learner, self.recipe, batch, rate, step, self.team.processes)
 
     def _diverged(self, progress: Progress) -> Diverged:
         rate = self.recipe.learning_rate * 0.5**progress.rollbacks
@@ -318,7 +332,8 @@ class Training:
                 self.recipe.batch_size,
             )
 
-        return in_parts(self.team.processes, source, compute)
+        with self.learner.averaged():
+            return in_parts(self.team.processes, source, compute)
 
     def _evaluate(self, split: str) -> metrics.Evaluation:
         source = self.evaluated[split]
@@ -330,18 +345,17 @@ class Training:
         epoch = progress.step // self.steps_per_epoch
         mean = {"loss": progress.epoch_loss, "accuracy": progress.epoch_correct}
         with stop.abandoning():
+            if progress.step == self.total and self.recipe.recalibrate is not None:
+                # Done again if the evaluation is abandoned, with the same numbers.
+                recalibration.recalibrate(
+                    self.learner, self.recipe.framework, self.batches, self.recipe.recalibrate
+                )
+                self.team.begin(self.learner, progress.step)
             figures: dict[str, dict[str, Any]] = {
                 "train": {name: total / progress.epoch_seen for name, total in mean.items()},
                 **{split: self._evaluate(split).to_dict() for split in self.evaluated},
             }
-        kept = ("loss", "accuracy", "accuracy_interval")
-        progress.history.append(
-            {
-                split: {key: figures[split][key] for key in kept if key in figures[split]}
-                for split in ("train", "validation", "test")
-                if split in figures
-            }
-        )
+        progress.history.append(results.of_epoch(figures))
         seconds = round(progress.seconds, 3)
         self._log(events.Evaluation(epoch, progress.step, seconds, **figures))
         for name in self._dead(progress):
@@ -364,12 +378,9 @@ class Training:
     def _finish(self, progress: Progress, stop: StopRequest) -> None:
         """Write the model and all that comes with it; what takes long is left to a resume."""
         self.claim.check()
-        model = weights.Model(self.network, self.learner.weights())
-        self._check_finite(model.weights, progress)
-        # Where the pictures lie is no business of who gets the model, nor of its digest.
-        record = dataclasses.replace(self.data.record, read_from="")
-        notes = {"recipe": self.recipe.to_toml(), "dataset": record.to_json()}
-        model = dataclasses.replace(model, notes={**notes, "netinnet": VERSION})
+        trained = self.learner.final_weights()
+        self._check_finite(trained, progress)
+        model = results.model(self.recipe, self.network, self.data, trained)
         weights.save(self.folder.model_file, model)
         peak = process_memory.peak_bytes()
         with stop.abandoning():
@@ -378,30 +389,18 @@ class Training:
             model = dataclasses.replace(model, calibration=found)
             weights.save(self.folder.model_file, model)
         self.claim.check()
-        wall = round(progress.wall_seconds, 3)
-        self._log(events.End(_now(), progress.step, wall))
-        cost = counts.total_cost(self.network)
-        seen = len(self.train) * self.recipe.epochs
-        results = {
-            **progress.history[-1],
-            "training_seconds": round(progress.seconds, 3),
-            "wall_seconds": wall,
-            "images_per_second": round(seen / progress.seconds, 2),
-            "parameters": cost.parameters,
-            "macs": cost.macs,
-            "epochs": self.recipe.epochs,
-            "steps": progress.step,
-            "train_examples": len(self.train),
-            **{f"{name}_examples": len(split) for name, split in self.evaluated.items()},
-            "judged": self.recipe.judged,
-            "dead_classes": self._dead(progress),
-            **({"rollbacks": progress.rollbacks} if progress.rollbacks else {}),
+        self._log(events.End(_now(), progress.step, round(progress.wall_seconds, 3)))
+        sizes = {"train": self.train, **self.evaluated}
+        counted = {name: len(source) for name, source in sizes.items()}
+        dead = self._dead(progress)
+        figures = {
+            **results.metrics(self.recipe, self.network, progress, counted, dead),
             **calibration,
             **self._machine(),
             "peak_memory_bytes": peak,
         }
         # A run that has its metrics is finished; what is derived from it may fail after that.
-        write_text(self.folder.metrics_file, json.dumps(results, indent=1) + "\n")
+        write_text(self.folder.metrics_file, json.dumps(figures, indent=1) + "\n")
         try:
             with stop.abandoning():
                 attempt(lambda: self._write_onnx(model), self._log_if_possible, events.OnnxFailed)

@@ -77,6 +77,6 @@ def learner_for(
 def learner_settings(recipe: Recipe, network: Network, facts: Facts) -> LearnerSettings:
     """What is fixed about the training, apart from the data."""
     rules = Optimizer(recipe.optimizer, recipe.momentum, recipe.nesterov, recipe.weight_decay)
-    names = ("label_smoothing", "device", "threads", "shards", "precision")
-    own = {name: getattr(recipe, name) for name in names}
-    return LearnerSettings(network, rules, facts.shape or network.input, **own)
+    own = {n: getattr(recipe, n) for n in ("device", "threads", "shards", "precision")}
+    averages = recipe.weight_averaging is not None
+    return LearnerSettings(network, rules, facts.shape or network.input, averages=averages, **own)

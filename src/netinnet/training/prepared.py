@@ -12,7 +12,7 @@ from netinnet.data.source import Dataset, Source
 from netinnet.errors import ModelError
 from netinnet.inference import model_files
 from netinnet.networks.network import Network
-from netinnet.training import choice
+from netinnet.training import choice, teaching
 from netinnet.training.choice import Wish
 from netinnet.training.listening import Listener, data_progress
 from netinnet.training.parts import load_data, network_for
@@ -33,6 +33,8 @@ class Prepared:
     """Why what was left open became what it is."""
     pretrained: Model | None = None
     """Whose weights it starts from, where they fit."""
+    teacher: Model | None = None
+    """Whose probabilities are a share of what it learns."""
 
     @property
     def splits(self) -> dict[str, Source]:
@@ -73,9 +75,12 @@ def prepare(
     network = network_for(recipe, network, data.facts)
     if pretrained is not None:
         reasons.append(_what_fits(network, pretrained, str(recipe.pretrained)))
+    teacher = model_files.find(Path(recipe.teacher)) if recipe.teacher else None
+    if teacher is not None:
+        teaching.check(network, teacher, str(recipe.teacher))
     for reason in reasons:
         data_progress(listener)(reason, 0, None)
-    return Prepared(recipe, network, data, tuple(reasons), pretrained)
+    return Prepared(recipe, network, data, tuple(reasons), pretrained, teacher)
 
 
 def initial_weights(recipe: Recipe, network: Network, pretrained: Model | None) -> Weights:

@@ -21,19 +21,13 @@ from typing import Any
 
 import numpy as np
 
-from netinnet import optimizer
 from netinnet.data import datasets
 from netinnet.data.source import Dataset
 from netinnet.errors import RecipeError, RecipeWarning, check_name, nearest
-from netinnet.frameworks import FRAMEWORKS
-from netinnet.networks.network import FITS, Network
-from netinnet.networks.variations import HEADS
+from netinnet.networks.network import Network
 from netinnet.networks.zoo import Named
-from netinnet.weights import INITIALISATIONS
+from netinnet.training.recipe_values import RANGES, choices
 
-PRECISIONS = ("float32", "bfloat16")
-ON_NAN = ("stop", "rollback")
-SCHEDULES = ("constant", "one-cycle")
 LARGEST_FILE = 2**18
 """Bytes."""
 LARGEST_NUMBER = 10**15
@@ -93,13 +87,23 @@ class Recipe:
     weight_decay: float = 0.0
     """Weight decay of convolutions and fully connected layers."""
     schedule: str = "constant"
-    """Learning rate over time: `constant`, or `one-cycle` (up linearly, then down to zero)."""
+    """Learning rate over time: `constant`, `linear` (down to zero), `cosine` (up linearly, then
+    down to zero along half a cosine), or `one-cycle` (up linearly, then down to zero)."""
     warmup: float = 0.2
-    """Share of the steps in which `one-cycle` goes up."""
+    """Share of the steps in which `cosine` and `one-cycle` go up."""
+    weight_averaging: float | None = None
+    """What a moving average of weights and batch norm statistics keeps of itself at each step, as
+    in 0.999; the average is evaluated and becomes the model; no average if not given."""
+    recalibrate: int | None = None
+    """Training batches over which batch norm statistics are computed anew behind the last step;
+    they stay as training left them if not given."""
     label_smoothing: float = 0.0
     """Share of the target that is spread over all classes."""
     horizontal_flip: bool = False
     """Whether half of the pictures, chosen at random, are mirrored in training."""
+    flips: str | None = None
+    """Which half of the pictures `horizontal_flip` mirrors: `random` (drawn anew each time), or
+    `alternating` (each picture once each way in every two epochs); random if not given."""
     crop_padding: int = 0
     """Pixels added on each side of a training picture, before a random crop to its own size."""
     resized_crop: float | None = None
@@ -110,6 +114,20 @@ class Recipe:
     training; not at all if not given."""
     random_erasing: float | None = None
     """Probability (0 to 1) with which a rectangle of a training picture is filled with noise; 0 if
+    not given."""
+    mixup: float | None = None
+    """Alpha of the beta distribution from which a batch's share is drawn, in which each picture and
+    its label are mixed with another's, as in 0.2; none is mixed if not given."""
+    cutmix: float | None = None
+    """The same for a rectangle of the other picture in the place of the own, as in 1; with `mixup`
+    too, half of the batches are mixed either way."""
+    teacher: str | None = None
+    """A run folder or model file whose probabilities are a share of what is learnt; it must have
+    the same classes and input; no teacher if not given."""
+    distillation: float | None = None
+    """The teacher's share of a target, from 0 to 1; 0.5 if not given."""
+    teacher_temperature: float | None = None
+    """What the teacher's logits are divided by, so that it also says which classes are near; 1 if
     not given."""
     sampling: str | None = None
     """`balanced`: every class is drawn equally often in training; if not given, every picture is
@@ -153,13 +171,13 @@ class Recipe:
     """Seconds between checkpoints."""
 
     def __post_init__(self) -> None:
-        for name, (low, high) in _RANGES.items():
+        for name, (low, high) in RANGES.items():
             value = getattr(self, name)
             if value is not None and not low <= value <= high:
                 raise RecipeError(
                     f"{name} must be between {low:.10g} and {high:.10g}, got {value:.10g}"
                 )
-        for name in ("dropout", "momentum", "validation", "label_smoothing"):
+        for name in ("dropout", "momentum", "validation", "label_smoothing", "weight_averaging"):
             if (getattr(self, name) or 0.0) >= 1:
                 raise RecipeError(f"{name} must be below 1, got {getattr(self, name):g}")
         for name, known in choices().items():
@@ -177,9 +195,18 @@ class Recipe:
                 re.compile(self.group_by)
             except re.error as error:
                 raise RecipeError(f"group_by is no regular expression: {error}") from error
+        self._check_levers()
+        self._check_computed()
+
+    def _check_levers(self) -> None:
+        """Raise RecipeError where a field is given without the one that it changes."""
         if self.nesterov and not self.momentum:
             raise RecipeError("nesterov needs a momentum above 0")
-        self._check_computed()
+        if self.flips and not self.horizontal_flip:
+            raise RecipeError("flips says which pictures horizontal_flip mirrors: give that too")
+        for name in ("distillation", "teacher_temperature"):
+            if getattr(self, name) is not None and self.teacher is None:
+                raise RecipeError(f"{name} needs a teacher: a run folder or model file")
 
     def _check_computed(self) -> None:
         """Whether there is something that computes it so. Raises RecipeError."""
@@ -220,50 +247,6 @@ def toml_lines(values: Mapping[str, Any]) -> str:
     return "".join(
         f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in given.items()
     )
-
-
-_RANGES: dict[str, tuple[float, float]] = {
-    "image_size": (1, 4096),
-    "dropout": (0, 1),
-    "pointwise": (0, 8),
-    "inner": (1, 31),
-    "width": (0.01, 16),
-    "epochs": (1, 100_000),
-    "batch_size": (1, 65_536),
-    "learning_rate": (1e-9, 1000),
-    "momentum": (0, 1),
-    "weight_decay": (0, 100),
-    "warmup": (0, 1),
-    "label_smoothing": (0, 1),
-    "crop_padding": (0, 64),
-    "resized_crop": (0.05, 1),
-    "color_jitter": (0, 1),
-    "random_erasing": (0, 1),
-    "validation": (0, 1),
-    "seed": (0, 2**31 - 1),
-    "train_examples": (1, 10**9),
-    "test_examples": (1, 10**9),
-    "threads": (1, 1024),
-    "shards": (2, 64),
-    "checkpoint_seconds": (0, 86_400),
-}
-
-
-def choices() -> dict[str, tuple[str, ...]]:
-    """The names that a field may have, for those that have such: what is checked, and shown."""
-    return {
-        "dataset": tuple(datasets.DATASETS),
-        "framework": tuple(FRAMEWORKS),
-        "head": HEADS,
-        "evaluate": ("test", "validation", "both"),
-        "fit": tuple(FITS),
-        "initialisation": INITIALISATIONS,
-        "on_nan": ON_NAN,
-        "optimizer": optimizer.KINDS,
-        "precision": PRECISIONS,
-        "sampling": ("balanced",),
-        "schedule": SCHEDULES,
-    }
 
 
 @cache

@@ -34,7 +34,13 @@ from netinnet.training.events import Event, Progress, Resume, Rollback, from_dic
 from netinnet.training.recipe import Recipe
 from netinnet.weights import Model
 
-_FIRST = ("network.json", "dataset.json", "pictures.csv", "pretrained.safetensors")
+_FIRST = (
+    "network.json",
+    "dataset.json",
+    "pictures.csv",
+    "pretrained.safetensors",
+    "teacher.safetensors",
+)
 """What is written before a new run's recipe."""
 
 
@@ -64,6 +70,7 @@ class Run:
     metrics_file = _File("metrics.json")
     report_file = _File("report.html")
     pretrained_file = _File("pretrained.safetensors")
+    teacher_file = _File("teacher.safetensors")
 
     @property
     def is_finished(self) -> bool:
@@ -110,6 +117,10 @@ class Run:
     def model(self) -> Model:
         """The trained model. Raises ModelError where the run is not finished or is damaged."""
         return model_files.find(self.folder)
+
+    def teacher(self) -> Model | None:
+        """The copy of the model that the run learns from, if it has one. Raises ModelError."""
+        return model_files.find(self.teacher_file) if self.recipe().teacher else None
 
     def log(self, event: Event) -> None:
         """Append one event as a line of JSON. A line that a crash cut off is closed first."""
@@ -192,11 +203,12 @@ def create(
     data: DatasetRecord,
     pictures: str = "",
     pretrained: Model | None = None,
+    teacher: Model | None = None,
 ) -> Run:
     """Make the folder of a new run: `output`, else runs/DATE-NETWORK-FRAMEWORK.
 
     `pictures` is the list of the data set's files, if it has one: it becomes pictures.csv.
-    `pretrained` is the model it starts from, of which a copy is kept.
+    `pretrained` is the model it starts from, `teacher` the one it learns from: copies are kept.
     Raises NetinnetError where the folder has a run already or cannot be written.
     """
     if output is None:
@@ -214,6 +226,8 @@ def create(
             write_text(run.folder / "pictures.csv", pictures)
         if pretrained is not None:
             weights.save(run.pretrained_file, pretrained)
+        if teacher is not None:
+            weights.save(run.teacher_file, teacher)
         # The recipe last: a folder with a recipe is a run that can be resumed.
         write_text(run.recipe_file, recipe.to_toml())
     return run

@@ -22,7 +22,7 @@ def needed(learner: Learner, on_nan: str | None = None) -> int:
     for name, shape in weights.shapes(learner.settings.network).items():
         size = 4 * int(np.prod(shape))
         model += size
-        state += size * (1 + len(learner.state.get(name, ())))
+        state += size * (1 + bool(learner.averages) + len(learner.state.get(name, ())))
     # The model twice, as model.safetensors and model.onnx, and a new one beside an old one.
     return checkpoints * state + 3 * model + REPORT_BYTES
 

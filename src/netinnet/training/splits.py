@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 from netinnet.data import batches
 from netinnet.data.augmentation import Augmentation
 from netinnet.data.batches import TrainingBatches
-from netinnet.data.source import Dataset, Source, View
+from netinnet.data.mixing import Mixing
+from netinnet.data.source import Dataset, Pictures, Source, View
+from netinnet.data.targets import SoftTargets
 from netinnet.errors import RecipeError
 from netinnet.networks.layers import BatchNorm
 from netinnet.networks.network import Network
+from netinnet.preprocessing import Array
 from netinnet.training.recipe import Recipe
+
+SHARE = 0.5
+"""Of a teacher in a target, if the recipe gives none (Hinton et al. 2015: a weighted average)."""
 
 
 def splits(recipe: Recipe, data: Dataset) -> tuple[Source, dict[str, Source]]:
@@ -38,9 +45,21 @@ def splits(recipe: Recipe, data: Dataset) -> tuple[Source, dict[str, Source]]:
     return train, evaluated
 
 
-def training_batches(recipe: Recipe, network: Network, source: Source) -> TrainingBatches:
-    """The batch of each training step."""
+def training_batches(
+    recipe: Recipe,
+    network: Network,
+    source: Source,
+    teacher: Callable[[Pictures], Array] | None = None,
+) -> TrainingBatches:
+    """The batch of each training step; `teacher` makes the recipe's teacher's probabilities.
+
+    Without it the targets of a recipe that has a teacher are the labels': rows all the same.
+    """
     own = {field.name: getattr(recipe, field.name) for field in dataclasses.fields(Augmentation)}
+    mixing = Mixing(recipe.mixup, recipe.cutmix)
+    share = SHARE if recipe.distillation is None else recipe.distillation
+    soft = SoftTargets(len(network.classes), recipe.label_smoothing, mixing, teacher, share)
+    is_soft = recipe.label_smoothing or mixing != Mixing() or recipe.teacher is not None
     return TrainingBatches(
         source,
         network.preprocessing,
@@ -48,6 +67,7 @@ def training_batches(recipe: Recipe, network: Network, source: Source) -> Traini
         recipe.seed,
         Augmentation(**own),
         recipe.sampling,
+        soft if is_soft else None,
     )
 
 

@@ -70,10 +70,21 @@ def begin(
         recipe = in_shards(prepared.recipe, team.processes)
         initial = initial_weights(recipe, network, prepared.pretrained)
         learner = learner_for(recipe, network, data.facts, initial, team.processes)
-        training = Training(recipe, network, data, learner, listener, report, detect_anomaly, team)
+        training = Training(
+            recipe,
+            network,
+            data,
+            learner,
+            listener,
+            report,
+            detect_anomaly,
+            team,
+            prepared.teacher,
+        )
         space.check(learner, output or Path("runs"), recipe.on_nan)
         # The folder last: what can't be trained leaves none behind.
-        made = run.create(recipe, network, output, data.record, data.files, prepared.pretrained)
+        copies = prepared.pretrained, prepared.teacher
+        made = run.create(recipe, network, output, data.record, data.files, *copies)
         with made.claimed() as claim:
             team.introduce(recipe, network, data.record)
             return training.run(made, Progress(), claim)
@@ -113,7 +124,9 @@ def train_more(
     frameworks.adapter(recipe.framework)
     data = dataset or load_data(recipe, data_dir, listener, opened.dataset())
     opened.dataset().check(data.record)
-    prepared = Prepared(recipe, opened.network(), data, pretrained=opened.model())
+    prepared = Prepared(
+        recipe, opened.network(), data, pretrained=opened.model(), teacher=opened.teacher()
+    )
     return begin(prepared, output, listener, report, detect_anomaly)
 
 
@@ -171,7 +184,17 @@ def _resume(
                 f"go on with one"
             )
         learner = learner_for(settled, network, record.facts, initial, team.processes)
-        training = Training(recipe, network, data, learner, listener, report, detect_anomaly, team)
+        training = Training(
+            recipe,
+            network,
+            data,
+            learner,
+            listener,
+            report,
+            detect_anomaly,
+            team,
+            opened.teacher(),
+        )
         space.check(learner, opened.folder, recipe.on_nan)
         progress, damaged = checkpoint.restore(opened.checkpoints, learner, opened.identity())
         team.introduce(settled, network, data.record)

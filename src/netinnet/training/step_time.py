@@ -32,7 +32,8 @@ def seconds_of_steps(recipe: Recipe, network: Network, facts: Facts) -> list[flo
     seconds: list[float] = []
     for step in range(1, MOST_STEPS + 2):
         began = time.perf_counter()
-        learner.step(*batch(step), rate=1e-4, step=step, seed=0)
+        images, _, targets = batch(step)
+        learner.step(images, targets, rate=1e-4, step=step, seed=0)
         if step > 1:
             seconds.append(time.perf_counter() - began)
         if sum(seconds) >= STEP_SECONDS:

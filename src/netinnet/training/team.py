@@ -53,11 +53,12 @@ ALONE = Team()
 
 
 def share(processes: Processes, learner: Learner) -> None:
-    """Give all processes the leader's weights and optimiser state."""
+    """Give all processes the leader's weights, their averages and the optimiser's state."""
     if processes.count > 1:
         learner.set_weights({n: processes.sent(a) for n, a in learner.weights().items()})
         state = learner.optimizer_state()
         learner.set_optimizer_state({name: processes.sent(a) for name, a in state.items()})
+        learner.set_averages({n: processes.sent(a) for n, a in learner.average_weights().items()})
 
 
 def in_parts(processes: Processes, source: Source, compute: Callable[[Source], Array]) -> Array:

@@ -21,9 +21,9 @@ def measure(warmup: int, steps: int, recipe_name: str, **changes: Any) -> float:
     process_memory.keep_freed_memory()
     batches = training_batches(wanted, network, train)
     began = 0.0
-    for step, (images, labels) in enumerate(ahead(batches, range(warmup + steps))):
+    for step, batch in enumerate(ahead(batches, range(warmup + steps))):
         if step == warmup:
             began = time.perf_counter()
-        logits = learner.step(images, labels, wanted.learning_rate, step + 1, step)
-        float((logits.argmax(1) == labels).sum())
+        logits = learner.step(batch.images, batch.targets, wanted.learning_rate, step + 1, step)
+        float((logits.argmax(1) == batch.labels).sum())
     return wanted.batch_size * steps / (time.perf_counter() - began)
