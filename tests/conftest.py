@@ -9,9 +9,9 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import hypothesis
 import pytest
@@ -21,6 +21,8 @@ from netinnet.cli import main
 from netinnet.data import datasets
 from netinnet.errors import DataError
 from netinnet.frameworks import FRAMEWORKS
+from netinnet.studies import workers
+from netinnet.warm_process import Server
 from tests.offline.sitecustomize import ALLOWED
 
 ROOT = Path(__file__).parent.parent
@@ -78,17 +80,18 @@ def needs(name: str) -> pytest.MarkDecorator:
 
 
 def nin(
-    *arguments: str | Path, fresh: bool = False, **options: Any
+    *arguments: str | Path, fresh: bool = False, in_this_process: bool = False, **options: Any
 ) -> subprocess.CompletedProcess[str]:
     """Run the command and return its exit status and what it printed.
 
     It runs in this process, which has imported the frameworks already. `fresh` runs it in a process
     of its own, as a user does, and so do options of subprocess.run other than `cwd` (`env`) and
-    a number of threads that this process can't change to.
+    a number of threads that this process can't change to, unless it is told to stay
+    `in_this_process` (of a study, only other processes train).
     """
     words = [str(argument) for argument in arguments]
     folder = options.pop("cwd", None)
-    if fresh or options or _needs_other_threads(words):
+    if fresh or options or (_needs_other_threads(words) and not in_this_process):
         return subprocess.run(
             [sys.executable, "-m", "netinnet.cli.main", *words],
             cwd=folder,
@@ -112,6 +115,36 @@ def _needs_other_threads(words: list[str]) -> bool:
     """OMP_NUM_THREADS gives PyTorch and MXNet one; the others fix theirs when they start."""
     threads = words[words.index("--threads") + 1] if "--threads" in words else None
     return threads is not None and (threads != "1" or not {"tensorflow", "jax"}.isdisjoint(words))
+
+
+class _Lent(Server):
+    """A server that is not a study's own: the study does not end it."""
+
+    def __init__(self, server: Server) -> None:
+        self._control, self._process = server._control, server._process
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_start_up() -> Iterator[None]:
+    """Studies that tests run in this process fork their runs from one server, not each from its own
+    (runs with one thread; what is tested of start-ups themselves is in test_warm_process)."""
+    made: list[Server] = []
+
+    def lend(modules: Sequence[str], environment: Mapping[str, str], log: IO[Any]) -> Server:
+        if environment["OMP_NUM_THREADS"] != "1":
+            return Server(modules, environment, log)
+        if not made or not made[-1].is_alive:
+            made.append(Server(modules, environment, subprocess.DEVNULL))
+        return _Lent(made[-1])
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(workers, "Server", lend)
+        yield
+    for server in made:
+        server.close()
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from netinnet.inference import onnx_graph
 from netinnet.reports import html
 from netinnet.studies import outcome
 from netinnet.training.events import OnnxFailed, Start, of_kind
+from netinnet.training.parts import load_data
 from netinnet.training.run import Run
 from tests.conftest import FRAMEWORK
 
@@ -63,7 +64,7 @@ def test_weights_beyond_onnx_are_said_first_and_lose_nothing(
         "framework='pytorch')\n"
     )
     assert run(["predict", str(picture), "--model", str(folder), "--framework", FRAMEWORK]) == 0
-    outcome.judge(finished, None)
+    outcome.judge(finished, load_data(finished.recipe(), None, lambda event: None))
     assert json.loads((folder / outcome.OUTCOME_FILE).read_text())["state"] == "finished"
 
 

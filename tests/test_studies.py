@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -552,12 +553,12 @@ def wait_for_steps(folder: Path, step: int) -> None:
 
 
 def workers_of(folder: Path) -> list[int]:
-    """Process numbers of the study's workers."""
+    """Process numbers of the study's workers: what they say goes to its logs."""
     found = []
     for entry in Path("/proc").iterdir():
         with contextlib.suppress(OSError):
-            text = (entry / "cmdline").read_bytes().decode(errors="replace")
-            if entry.name.isdigit() and "netinnet.studies.worker" in text and str(folder) in text:
+            log = (entry / "fd/2").readlink() if entry.name.isdigit() else Path()
+            if log.parent == folder.absolute() / "logs" and "-seed-" in log.name:
                 found.append(int(entry.name))
     return found
 
@@ -604,6 +605,58 @@ def test_kills_change_nothing(undisturbed: list[str], tmp_path: Path) -> None:
     assert models(folder) == undisturbed
     wait_for_no_workers(folder)
     assert not list(folder.rglob("*.tmp"))
+
+
+@needs("pytorch")
+@pytest.mark.usefixtures("fashion_mnist")
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_forked_run_is_that_of_a_fresh_process(
+    threads: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the same bytes, figures and versions, and of about the same peak of memory."""
+    flags = [*LONG[:-2], "--threads", str(threads), "--seeds", "1"]
+    seen: list[dict[str, Any]] = []
+    for forked in (False, True):
+        monkeypatch.setattr(workers, "can_be_forked", lambda recipe, forked=forked: forked)
+        folder = tmp_path / f"forked={forked}"
+        done = nin("reliability", *flags, "--output", folder, in_this_process=True)
+        assert done.returncode == 0, done.stderr
+        assert not list((folder / "logs").iterdir())
+        run = Run(folder / "runs/fashion/seed-0")
+        metrics = run.metrics()
+        assert metrics["threads"] == threads
+        for name in ("training_seconds", "wall_seconds", "images_per_second"):
+            del metrics[name]
+        seen.append(metrics | {"model": digest(run.model_file), "graph": digest(run.onnx_file)})
+    fresh, forked = (figures.pop("peak_memory_bytes") for figures in seen)
+    assert seen[0] == seen[1]
+    assert forked == pytest.approx(fresh, rel=0.15)
+
+
+@pytest.mark.parametrize(
+    ("changes", "files", "expected"),
+    [
+        ({}, (), True),
+        ({"framework": "tensorflow"}, (), False),
+        ({"framework": "jax"}, (), False),
+        ({"framework": "mxnet"}, (), False),
+        ({"device": "cuda"}, (), False),
+        ({}, ("/dev/nvidiactl",), False),
+        ({"device": "cpu"}, ("/dev/nvidiactl",), True),
+    ],
+)
+def test_forks_only_where_it_is_safe(
+    changes: dict[str, str],
+    files: tuple[str, ...],
+    expected: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    recipe = recipes.load("fashion").replace(framework="pytorch").replace(**changes)
+    monkeypatch.setattr(os.path, "exists", lambda path: path in files)
+    monkeypatch.setattr(workers, "IS_POSSIBLE", True)
+    assert workers.can_be_forked(recipe) == expected
+    monkeypatch.setattr(workers, "IS_POSSIBLE", False)
+    assert not workers.can_be_forked(recipe)
 
 
 @needs("pytorch")

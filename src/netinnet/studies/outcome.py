@@ -10,8 +10,8 @@ from typing import Any
 
 from netinnet import metrics
 from netinnet.costs import counts
-from netinnet.data import datasets
 from netinnet.data.loader import logits_of
+from netinnet.data.source import Dataset
 from netinnet.errors import ModelError
 from netinnet.files import write_text
 from netinnet.inference.onnx_graph import too_large
@@ -149,11 +149,10 @@ def write(run: Run, judgement: dict[str, Any]) -> None:
     write_text(run.folder / OUTCOME_FILE, json.dumps(judgement, ensure_ascii=False) + "\n")
 
 
-def judge(run: Run, data_dir: Path | None) -> None:
+def judge(run: Run, data: Dataset) -> None:
     """Look for dead classes in a finished run: logits that are 0 for every picture that judges."""
     recipe = run.recipe()
-    model, known = run.model(), run.dataset()
-    data = datasets.load(recipe.dataset, data_dir, expected=known, **recipe.reading)
+    model = run.model()
     sized = data.sized(model.network.input, preprocessing=model.network.preprocessing)
     source = splits(recipe, sized)[1][recipe.judged]
     # What onnxruntime can't hold, the framework that trained it can.

@@ -23,6 +23,7 @@ from netinnet.studies.events import Evaluated, Share
 from netinnet.training import run as runs
 from netinnet.training import start
 from netinnet.training.events import Evaluation, Event, Progress, Start
+from netinnet.training.parts import load_data
 from netinnet.training.run import Run
 
 PROGRESS_SECONDS = 0.5
@@ -86,13 +87,15 @@ def work(folder: Path, data_dir: Path | None) -> None:
     """Train the run to its end and judge it; a training that diverges is a result too."""
     run = runs.open_run(folder)
     _wait_for_folder(run)
+    relay = _Relay()
+    data = load_data(run.recipe(), data_dir, relay, run.dataset())
     if not run.is_finished:
         try:
-            start.resume(folder, data_dir=data_dir, listener=_Relay(), report=_report)
+            start.resume(folder, dataset=data, listener=relay, report=_report)
         except Diverged as error:
             outcome.write(run, {"state": "diverged", "reason": str(error)})
             return
-    outcome.judge(run, data_dir)
+    outcome.judge(run, data)
 
 
 def main() -> None:
