@@ -193,3 +193,57 @@ def test_inner_windows_keep_the_size(inner: int) -> None:
     net = Network("n", Shape(3, 11, 9), (block, Block("head", (GlobalAvgPool(),))), tuple("abcdef"))
     assert [p.output for p in net.placed_layers()][2] == Shape(6, 4, 3)
     assert [layer.kernel for layer in block.layers if isinstance(layer, Conv)] == [5, inner]
+
+
+def test_a_residual_nin_block_ends_in_batch_norm() -> None:
+    block = nin_block(
+        (8, 8, 8),
+        3,
+        padding=1,
+        norm=True,
+        bias=False,
+        last_relu=False,
+        last_norm=True,
+        residual=True,
+    )
+    kinds = [type(layer).__name__ for layer in block.layers]
+    assert kinds == ["Conv", "BatchNorm", "ReLU"] * 2 + ["Conv", "BatchNorm"]
+    arguments = variations.nin_arguments(block)
+    assert arguments is not None
+    assert arguments["last_norm"]
+    assert not arguments["last_relu"]
+    assert nin_block(**arguments) == block
+
+
+def test_norm_is_not_put_behind_logits() -> None:
+    block = nin_block((8, 8), 3, pointwise=1, norm=True, last_relu=False)
+    assert isinstance(block.layers[-1], Conv)
+
+
+def depthwise(channels: int, classes: int) -> tuple[Block, ...]:
+    wide = nin_block((channels, 2 * channels, channels), 3, padding=1, groups=channels)
+    return (
+        nin_block((channels,), 3, padding=1, pointwise=0, name="block1"),
+        dataclasses.replace(wide, name="block2", residual=True),
+        nin_block((classes,), 1, pointwise=0, name="block3", last_relu=False),
+        Block("head", variations.head("gap", classes)),
+    )
+
+
+def test_a_depthwise_convolution_sees_one_channel() -> None:
+    network = Network("n", Shape(1, 8, 8), depthwise(4, 3), tuple("abc"))
+    costs = {p.name: p.layer.parameters(p.input) for p in network.placed_layers()}
+    assert costs["block2.conv1"] == 4 * 9 + 4
+    assert costs["block2.conv2"] == 4 * 8 + 8
+
+
+@given(st.integers(1, 16), st.floats(0.1, 4))
+def test_a_depthwise_convolution_of_another_width_is_one(channels: int, factor: float) -> None:
+    changed = variations.with_width(depthwise(channels, 3), 3, factor)
+    Network("n", Shape(1, 8, 8), changed, tuple("abc"))  # is one
+    stem, wide = changed[0].layers[0], changed[1].layers[0]
+    assert isinstance(stem, Conv)
+    assert isinstance(wide, Conv)
+    assert stem.channels == wide.channels == max(1, round(channels * factor))
+    # One channel and one group is an ordinary convolution: it keeps its one group.
+    assert wide.groups == (stem.channels if channels > 1 else 1)

@@ -149,7 +149,9 @@ def _block(data: Any, before: Counter[str], classes: int) -> Block:
         fields = {"bias": not fields.get("norm", False), **fields}  # batch norm replaces biases
         if kind == "nin":
             return nin_block(widths, name=name, **{"pointwise": len(widths) - 1, **fields})
-        behind = {key: fields.pop(key) for key in ("norm", "last_relu") if key in fields}
+        behind = {
+            key: fields.pop(key) for key in ("norm", "last_relu", "last_norm") if key in fields
+        }
         made = conv_block(name, [Conv(width, **fields) for width in widths], **behind)
         return dataclasses.replace(made, residual=residual)
     if kind in ("max_pool", "avg_pool"):

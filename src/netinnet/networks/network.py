@@ -361,11 +361,17 @@ def smallest_input(blocks: Sequence[Block], channels: int, limit: int = 2048) ->
 
 
 def conv_block(
-    name: str, convs: Sequence[Conv], *, norm: bool = False, last_relu: bool = True
+    name: str,
+    convs: Sequence[Conv],
+    *,
+    norm: bool = False,
+    last_relu: bool = True,
+    last_norm: bool = False,
 ) -> Block:
     """Convolutions, each followed by batch norm (if `norm`) and ReLU.
 
-    With `last_relu` False, nothing follows the last convolution: its outputs are logits.
+    With `last_relu` False, nothing follows the last convolution, as behind logits, or batch norm
+    alone with `last_norm`, as in front of a residual block's sum.
 
     Example: `conv_block("block1", [Conv(64, 3, padding=1)] * 2)`.
     """
@@ -374,6 +380,8 @@ def conv_block(
         layers.append(conv)
         if i < len(convs) - 1 or last_relu:
             layers.extend([BatchNorm(), ReLU()] if norm else [ReLU()])
+        elif last_norm:
+            layers.append(BatchNorm())
     return Block(name, tuple(layers))
 
 
@@ -388,7 +396,9 @@ def nin_block(
     norm: bool = False,
     bias: bool = True,
     last_relu: bool = True,
+    last_norm: bool = False,
     inner: int = 1,
+    groups: int = 1,
     residual: bool = False,
     same: bool = False,
 ) -> Block:
@@ -407,7 +417,10 @@ def nin_block(
         norm: Batch norm behind every convolution.
         bias: Whether the convolutions have biases; batch norm makes them superfluous.
         last_relu: With False, nothing follows the last convolution: its outputs are logits.
+        last_norm: Without that ReLU, whether batch norm follows, as in front of a residual sum.
         inner: The window of the convolutions behind the first, padded so that sizes stay.
+        groups: Groups of the first convolution: as many as its input has channels is one window
+            for each channel (a depthwise convolution).
         residual: Whether the block's input is added to its output.
         same: Whether the first convolution is padded as TensorFlow's "same" does it.
 
@@ -425,7 +438,7 @@ def nin_block(
         raise NetworkError(
             f"nin_block: {1 + pointwise} convolutions need as many channel numbers, got {widths}"
         )
-    convs = [Conv(widths[0], kernel, stride, padding, bias, same=same)]
+    convs = [Conv(widths[0], kernel, stride, padding, bias, groups, same=same)]
     convs += [Conv(width, inner, padding=inner // 2, bias=bias) for width in widths[1:]]
-    made = conv_block(name, convs, norm=norm, last_relu=last_relu)
+    made = conv_block(name, convs, norm=norm, last_relu=last_relu, last_norm=last_norm)
     return dataclasses.replace(made, residual=residual)

@@ -23,6 +23,7 @@ from netinnet.networks.layers import (
     Layer,
     Linear,
     MaxPool,
+    ReLU,
 )
 from netinnet.networks.network import Block, nin_block
 
@@ -103,7 +104,9 @@ def nin_arguments(block: Block) -> dict[str, Any] | None:
         **{"kernel": first.kernel, "stride": first.stride, "padding": first.padding},
         **{"pointwise": len(convs) - 1, "name": block.name, "norm": norm, "bias": first.bias},
         **{"inner": inner, "residual": block.residual, "same": first.same},
-        "last_relu": not isinstance(block.layers[-1], Conv),
+        "last_relu": isinstance(block.layers[-1], ReLU),
+        "last_norm": isinstance(block.layers[-1], BatchNorm),
+        "groups": first.groups,
     }
     return arguments if nin_block(**arguments) == block else None
 
@@ -128,22 +131,29 @@ def head(kind: str, classes: int) -> tuple[Layer, ...]:
 def with_width(blocks: Blocks, classes: int, factor: float) -> Blocks:
     """Hidden channels and features times `factor`, rounded, at least 1; the outputs stay.
 
-    In a NiN's last block, hidden channels as many as classes stay too: they are class maps.
+    In a NiN's last block, hidden channels as many as classes stay too: they are class maps. A
+    depthwise convolution stays one: its groups are the channels that it gets.
     """
     ends = blocks[-2:] if is_nin(blocks, classes) else ()
     left = sum(isinstance(layer, Conv | Linear) for block in blocks for layer in block.layers)
     changed = []
+    before, now = 0, 0  # channels in front of a layer, as they were and as they are
     for block in blocks:
         layers: list[Layer] = []
         for layer in block.layers:
             if isinstance(layer, Conv | Linear):
                 left -= 1
                 field = "channels" if isinstance(layer, Conv) else "features"
-                count = getattr(layer, field)
+                count = own = getattr(layer, field)
+                groups = getattr(layer, "groups", 1)
+                is_depthwise = groups > 1 and groups == before
+                new = {"groups": now} if is_depthwise else {}
                 if left and not (block in ends and count == classes):
-                    groups = getattr(layer, "groups", 1)
+                    # The groups divide the channels.
                     count = groups * max(1, round(count * factor / groups))
-                layers.append(dataclasses.replace(layer, **{field: count}))
+                    count = now * (own // groups) if is_depthwise else count
+                layers.append(dataclasses.replace(layer, **{field: count, **new}))
+                before, now = own, count
             else:
                 layers.append(layer)
         changed.append(dataclasses.replace(block, layers=tuple(layers)))

@@ -58,6 +58,7 @@ def statistics(
         optimizer=Optimizer(),
         averages=False,
         processes=ALONE,
+        precision=None,  # as the model is evaluated
     )
     empty = weights | {name: np.zeros_like(weights[name]) for name in momenta}
     learner = frameworks.adapter(framework).learner(own, empty)
