@@ -24,7 +24,7 @@ FAST = Contestant("fast", "peer", {"speed": 20})
 CONTEST = Contest("race", "A race", "pictures/s", (OURS, SLOW, FAST))
 
 
-def quiet(*_: object) -> None:
+def quiet(_: turns.Turn) -> None:
     pass
 
 
@@ -67,8 +67,10 @@ def test_less_may_be_better(asked: list[str], tmp_path: Path) -> None:
 
 
 def test_an_interrupted_contest_goes_on(asked: list[str], tmp_path: Path) -> None:
-    def stop(place: str, who: Contestant, value: float | None) -> None:
-        if (place, who.name, value) == ("round 2 of 3", "slow", None):
+    def stop(turn: turns.Turn) -> None:
+        if (turn.round, turn.who.name, turn.value) == (2, "slow", None):
+            assert turn.seconds_left is not None
+            assert turn.seconds_left >= 0
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

@@ -10,7 +10,7 @@ import json
 import platform
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -91,11 +91,23 @@ def file_of(contest: Contest, folder: Path) -> Path:
     return folder / f"{contest.name}.json"
 
 
-Said = Callable[[str, Contestant, float | None], object]
-"""Called before (None) and after each measurement: where in the contest, who, what was found."""
+@dataclass(frozen=True)
+class Turn:
+    """One measurement: before it is made, then once more with what was found."""
+
+    contest: Contest
+    round: int
+    rounds: int
+    who: Contestant
+    value: float | None = None
+    seconds_left: float | None = None
+    """Of this contest, by what its measurements have taken so far."""
 
 
-def run(contest: Contest, folder: Path, rounds: int, said: Said) -> Results:
+Listener = Callable[[Turn], object]
+
+
+def run(contest: Contest, folder: Path, rounds: int, listener: Listener) -> Results:
     """Measure until there are so many rounds, from those that the folder has already.
 
     Who can't be measured is left out, with the reason. Raises NetinnetError where nobody can be.
@@ -103,22 +115,27 @@ def run(contest: Contest, folder: Path, rounds: int, said: Said) -> Results:
     results = opened(contest, folder)
     file = file_of(contest, folder)
     able = list(_able(contest, results))
-    for number in range(rounds):
-        if number == len(results.rounds):
-            results.rounds.append({})
-        taken = results.rounds[number]
-        for who in able:
-            if who.name in taken or who.name in results.left_out:
-                continue
-            place = f"round {number + 1} of {rounds}"
-            said(place, who, None)
-            try:
-                taken[who.name] = _measured(contest, who)
-            except FrameworkError as error:
-                results.left_out[who.name] = str(error)
-            else:
-                said(place, who, taken[who.name]["value"])
-            results.write(file)
+    results.rounds += [{} for _ in range(len(results.rounds), rounds)]
+    todo = [
+        (number, who)
+        for number in range(rounds)
+        for who in able
+        if who.name not in results.rounds[number]
+    ]
+    began = time.monotonic()
+    for done, (number, who) in enumerate(todo):
+        if who.name in results.left_out:
+            continue
+        left = (time.monotonic() - began) / done * (len(todo) - done) if done else None
+        turn = Turn(contest, number + 1, rounds, who, seconds_left=left)
+        listener(turn)
+        try:
+            results.rounds[number][who.name] = found = _measured(contest, who)
+        except FrameworkError as error:
+            results.left_out[who.name] = str(error)
+        else:
+            listener(replace(turn, value=found["value"]))
+        results.write(file)
     if not any(results.rounds):
         reasons = "; ".join(f"{name}: {reason}" for name, reason in results.left_out.items())
         raise NetinnetError(f"{contest.name}: nothing could be measured: {reasons}")

@@ -13,8 +13,8 @@ from netinnet import units
 from netinnet.cli.console import Switch, WholeNumber, console, print_json, print_table, say
 
 if TYPE_CHECKING:
-    from netinnet.bench.contests import Contest, Contestant
     from netinnet.bench.scaling import Point
+    from netinnet.bench.turns import Turn
 
 SCALING = "scaling"
 FOLDER = Path("bench")
@@ -81,16 +81,20 @@ def bench(
             (output / f"{name}.json").unlink(missing_ok=True)
     screen = console(stderr=True)
 
-    def said(contest: Contest, place: str, who: Contestant, value: float | None) -> None:
-        if not quiet:
-            text = "…" if value is None else f"{value:.3g} {contest.unit}"
-            screen.print(f"{contest.name}, {place}: {who.name} {text}")
+    def show(turn: Turn) -> None:
+        if quiet:
+            return
+        text = "…" if turn.value is None else f"{turn.value:.3g} {turn.contest.unit}"
+        if turn.value is None and turn.seconds_left is not None:
+            text += f" about {units.estimate(turn.seconds_left)} left of this contest"
+        place = f"{turn.contest.name}, round {turn.round} of {turn.rounds}"
+        screen.print(f"{place}: {turn.who.name} {text}")
 
     for name in names:
         if name == SCALING:
             continue
         contest = known[name]
-        turns.run(contest, output, wanted_rounds, lambda *found, c=contest: said(c, *found))
+        turns.run(contest, output, wanted_rounds, show)
     if SCALING in names:
         _scale(output / f"{SCALING}.json", screen, quiet)
     found = [
