@@ -183,6 +183,7 @@ class Held:
     def __init__(self) -> None:
         self.arrays: dict[str, Any] = {}
         self.state: dict[str, Any] = {}
+        self.averages: dict[str, Any] = {}
 
     def weights(self) -> weights.Weights:
         return self.arrays
@@ -196,11 +197,18 @@ class Held:
     def set_optimizer_state(self, values: Any) -> None:
         self.state = dict(values)
 
+    def average_weights(self) -> weights.Weights:
+        return self.averages
+
+    def set_averages(self, values: Any) -> None:
+        self.averages = dict(values)
+
 
 def test_checkpoints(tmp_path: Path) -> None:
     learner: Any = Held()
     for step in (1, 2):
         learner.arrays, learner.state = small().weights, {"a.weight": np.ones(3, np.float32)}
+        learner.averages = {"a.weight": np.full(3, 2, np.float32)}
         newest = checkpoint.save(tmp_path, learner, checkpoint.Progress(step), "this run")
 
     def read(said: list[str]) -> Any:
@@ -208,7 +216,8 @@ def test_checkpoints(tmp_path: Path) -> None:
         progress, damaged = checkpoint.restore(tmp_path, learner, "this run")
         said += damaged
         assert (progress.step, len(damaged)) in ((2, 0), (1, 1))
-        return {k: v.tobytes() for k, v in (learner.arrays | learner.state).items()}
+        parts = (learner.arrays, learner.state, learner.averages)
+        return [{name: value.tobytes() for name, value in part.items()} for part in parts]
 
     assert unseen([newest], read) < 5
 

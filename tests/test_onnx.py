@@ -87,9 +87,14 @@ def _torch_logits(model: Model, images: np.ndarray) -> np.ndarray:
     network = model.network
     prepared = prepare(images, network.input, network.preprocessing)
     x = torch.from_numpy(prepared.transpose(0, 3, 1, 2).astype(np.float64))
-    for name, _, layer, shape, output, *_ in network.placed_layers():
-        x = _torch_layer(layer, name, x.reshape(len(x), *shape), model.weights)
-        assert x[0].numel() == output.size
+    start = x
+    for placed in network.placed_layers():
+        x = x.reshape(len(x), *placed.input)
+        start = x if placed.opens else start
+        x = _torch_layer(placed.layer, placed.name, x, model.weights)
+        assert x[0].numel() == placed.output.size
+        if placed.closes:
+            x = x + start.reshape(x.shape)
     return x.reshape(len(x), -1).numpy()
 
 
@@ -167,8 +172,15 @@ def test_graphs_pass_the_full_check(name: str) -> None:
         placed.name for placed in network.placed_layers() if not isinstance(placed.layer, Dropout)
     }
     assert layers <= nodes
-    # Preprocessing nodes are called input.…; nothing else is in the graph.
-    assert {node for node in nodes - layers if not node.startswith("input.")} == {"probabilities"}
+    # Preprocessing nodes are called input.…; nothing else is in the graph but residual sums.
+    sums = {
+        f"{block.name}.{part}"
+        for block in network.blocks
+        for part in ("size", "input", "sum")
+        if block.residual
+    }
+    others = {node for node in nodes - layers if not node.startswith("input.")}
+    assert others == {"probabilities"} | sums
 
 
 def _only_preprocessing(shape: Shape, preprocessing: Preprocessing) -> Model:

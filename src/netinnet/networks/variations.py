@@ -172,7 +172,7 @@ def with_pointwise(blocks: Blocks, count: int) -> Blocks:
         if arguments is None:
             return block
         channels = arguments["channels"]
-        middle = channels[1:-1] + channels[-2:-1] * count
+        middle = channels[1:-1] + (channels[-2:-1] or channels) * count
         kept = (channels[0], *middle[: count - 1], channels[-1]) if count else channels[-1:]
         return nin_block(**{**arguments, "channels": kept, "pointwise": len(kept) - 1})
 
