@@ -354,12 +354,14 @@ def _onnxruntime(model: Model, threads: int | None) -> Engine:
         graph = onnx_graph.to_onnx(model, with_features=True, prepared=prepared)
         return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
-    session(False)  # what is wrong with a model is said now
+    session(True)  # what is wrong with a model is said now
     network = model.network
 
     def compute(images: Pictures, outputs: Sequence[str]) -> list[Array]:
         try:
-            prepared = is_large(images)
+            # Pictures of the network's size need none of the graph's resizing, a fifth of the time
+            # of a single one.
+            prepared = images.shape[1:3] == network.input[1:] or is_large(images)
             x = prepare(images, network.input, network.preprocessing) if prepared else images
             computed: list[Array] = session(prepared).run(list(outputs), {INPUT: x})
         except Exception as error:
