@@ -154,7 +154,7 @@ def curves(points: Sequence[Point], form: figures.Format = "svg") -> bytes:
             axes.set_xscale("log", base=2)
             axes.set_xticks(x, [f"{value:g}" for value in x], fontsize=8)
             axes.set_xticks([], minor=True)
-            axes.set_ylim(bottom=0)
+            axes.set_ylim(0, 1.08 * axes.dataLim.ymax)
             figures.tidy(axes)
         memory.set_xlabel(VARIED[varied])
         if not column:
