@@ -4,10 +4,13 @@ description (costs/): if the model is right, FLOP/s hardly change, and bytes agr
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from netinnet.costs import measure, table
+from netinnet.files import write_text
 from netinnet.fresh_process import cores
 from netinnet.networks.zoo import describe
 from netinnet.optimizer import Optimizer
@@ -38,9 +41,6 @@ class Point:
     """Peak of PyTorch's allocations in a training step."""
     bytes_computed: int
 
-    def to_dict(self) -> dict[str, float | str | None]:
-        return asdict(self)
-
 
 def points() -> Iterator[tuple[str, float]]:
     """What is varied and its values, in order."""
@@ -48,11 +48,28 @@ def points() -> Iterator[tuple[str, float]]:
         yield from ((varied, v) for v in values if varied != "threads" or v <= cores())
 
 
-def measured(
-    varied: str, value: float, said: Callable[[str, float], object] = lambda *_: None
-) -> Point:
+def kept(file: Path) -> list[Point]:
+    """The points that were measured before."""
+    if not file.exists():
+        return []
+    return [Point(**one) for one in json.loads(file.read_text("utf-8"))]
+
+
+def run(file: Path, listener: Callable[[str, float], object]) -> None:
+    """Measure the points that the file lacks; each is written at once."""
+    done = kept(file)
+    have = {(point.varied, point.value) for point in done}
+    for varied, value in points():
+        if (varied, value) in have:
+            continue
+        listener(varied, value)
+        done.append(measured(varied, value))
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_text(file, json.dumps([asdict(point) for point in done], indent=1) + "\n")
+
+
+def measured(varied: str, value: float) -> Point:
     """One point, in a fresh process. Raises FrameworkError where it can't be measured."""
-    said(varied, value)
     settings: dict[str, float] = {"batch": BATCH, "width": WIDTH, "image_size": SIZE, varied: value}
     batch, size = int(settings["batch"]), int(settings["image_size"])
     network = describe(NETWORK).network(image_size=size, width=settings["width"])

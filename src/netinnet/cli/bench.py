@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json as json_form
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
@@ -13,7 +11,6 @@ from netinnet import units
 from netinnet.cli.console import Switch, WholeNumber, console, print_json, print_table, say
 
 if TYPE_CHECKING:
-    from netinnet.bench.scaling import Point
     from netinnet.bench.turns import Turn
 
 SCALING = "scaling"
@@ -42,8 +39,8 @@ def bench(
 
     Every measurement is a process of its own. The contestants of a contest take turns, and ratios
     are made within a round. What is not installed is left out and named. Results are in the output
-    folder at once: the same command continues an interrupted one. Let
-    nothing else run meanwhile.
+    folder at once: the same command continues an interrupted one. Let nothing
+    else run meanwhile.
 
     Parameters
     ----------
@@ -62,7 +59,7 @@ def bench(
     json
         Print JSON.
     """
-    from netinnet.bench import page, turns
+    from netinnet.bench import page, scaling, turns
     from netinnet.bench import verdict as verdicts
     from netinnet.bench.contests import FULL, QUICK
     from netinnet.bench.contests import contests as known_contests
@@ -80,6 +77,7 @@ def bench(
         for name in names:
             (output / f"{name}.json").unlink(missing_ok=True)
     screen = console(stderr=True)
+    points_file = output / f"{SCALING}.json"
 
     def show(turn: Turn) -> None:
         if quiet:
@@ -90,19 +88,23 @@ def bench(
         place = f"{turn.contest.name}, round {turn.round} of {turn.rounds}"
         screen.print(f"{place}: {turn.who.name} {text}")
 
+    def show_point(varied: str, value: float) -> None:
+        if not quiet:
+            screen.print(f"scaling: {varied} {value:g} …")
+
     for name in names:
         if name == SCALING:
             continue
         contest = known[name]
         turns.run(contest, output, wanted_rounds, show)
     if SCALING in names:
-        _scale(output / f"{SCALING}.json", screen, quiet)
+        scaling.run(points_file, show_point)
     found = [
         verdicts.judged(contest, turns.opened(contest, output))
         for contest in known.values()
         if turns.file_of(contest, output).exists()
     ]
-    points = _points(output / f"{SCALING}.json")
+    points = scaling.kept(points_file)
     here = turns.machine()
     versions = ", ".join(f"{package} {version}" for package, version in here["versions"].items())
     where = f"{here['processor']}, {units.counted(here['cores'], 'core')}; {versions}."
@@ -120,28 +122,3 @@ def bench(
         say("\nA training step of nin-small (PyTorch)")
         print_table(page.SCALING_HEADERS, page.scaling_cells(points), right=(1, 2, 3, 4, 5))
     say(f"the page: {written}")
-
-
-def _points(file: Path) -> Sequence[Point]:
-    from netinnet.bench.scaling import Point
-
-    if not file.exists():
-        return ()
-    return [Point(**one) for one in json_form.loads(file.read_text("utf-8"))]
-
-
-def _scale(file: Path, screen: Any, quiet: bool) -> None:
-    """Measure the points that the file lacks; each is written at once."""
-    from netinnet.bench import scaling
-    from netinnet.files import write_text
-
-    done = list(_points(file))
-    have = {(point.varied, point.value) for point in done}
-    for varied, value in scaling.points():
-        if (varied, value) in have:
-            continue
-        if not quiet:
-            screen.print(f"scaling: {varied} {value:g} …")
-        done.append(scaling.measured(varied, value))
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_text(file, json_form.dumps([point.to_dict() for point in done], indent=1) + "\n")

@@ -359,8 +359,7 @@ def _onnxruntime(model: Model, threads: int | None) -> Engine:
 
     def compute(images: Pictures, outputs: Sequence[str]) -> list[Array]:
         try:
-            # Pictures of the network's size need none of the graph's resizing, a fifth of the time
-            # of a single one.
+            # Pictures of the network's size need none of the graph's resizing (docs/log.md).
             prepared = images.shape[1:3] == network.input[1:] or is_large(images)
             x = prepare(images, network.input, network.preprocessing) if prepared else images
             computed: list[Array] = session(prepared).run(list(outputs), {INPUT: x})

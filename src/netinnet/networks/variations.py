@@ -148,10 +148,10 @@ def with_width(blocks: Blocks, classes: int, factor: float) -> Blocks:
                 groups = getattr(layer, "groups", 1)
                 is_depthwise = groups > 1 and groups == before
                 new = {"groups": now} if is_depthwise else {}
-                if left and not (block in ends and count == classes):
+                if left and not (block in ends and own == classes):
                     # The groups divide the channels.
-                    count = groups * max(1, round(count * factor / groups))
-                    count = now * (own // groups) if is_depthwise else count
+                    by_factor = groups * max(1, round(own * factor / groups))
+                    count = now * (own // groups) if is_depthwise else by_factor
                 layers.append(dataclasses.replace(layer, **{field: count, **new}))
                 before, now = own, count
             else:

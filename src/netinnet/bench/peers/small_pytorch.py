@@ -12,10 +12,10 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from netinnet.bench.peers import chapter_pytorch
+from netinnet.bench.peers.prediction import MEAN, STD
 from netinnet.data import datasets
 
 BATCH = 128
-MEAN, STD = 0.286, 0.353
 multiply = chapter_pytorch.multiply
 
 
