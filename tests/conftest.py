@@ -37,11 +37,13 @@ os.environ["OMP_NUM_THREADS"] = "1"
 # What JAX compiles is kept: many tests start processes that train the same. A third of the time.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".pytest_cache/jax"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+# And compiled quickly, not well: compiling takes more time here than computing.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 # The processes that tests start connect nowhere either.
 os.environ["PYTHONPATH"] = os.pathsep.join(
     [str(ROOT / "tests/offline"), *filter(None, [os.environ.get("PYTHONPATH")])]
 )
-SMALL = ["--train-examples", "512", "--test-examples", "200", "--batch-size", "64", "--epochs", "2"]
+SMALL = ["--train-examples", "256", "--test-examples", "100", "--batch-size", "32", "--epochs", "2"]
 """Flags that shorten a training to seconds."""
 QUICK = [*SMALL, "--framework", FRAMEWORK]
 """Flags of a training that works in every environment, in seconds."""

@@ -109,7 +109,7 @@ def test_chapter_runs_with_one_line_changed(
     code = "\n".join(blocks(framework))
     changed, lines = re.subn(r"^from d2l import", "from netinnet.book import", code, flags=re.M)
     assert lines == 1
-    printed = run(framework, changed, tmp_path, examples=130)
+    printed = run(framework, changed, tmp_path, examples=40)
     shapes = [tuple(map(int, found.split(","))) for found in SHAPE.findall(printed)]
     assert shapes == [(1, *shape) for shape in expected]
     assert re.fullmatch(FIGURES, printed.splitlines()[-1]), printed

@@ -231,7 +231,7 @@ def test_dropout_drops_in_training_only(package: str, layer: str) -> None:
                 self.save_hyperparameters()
                 layers = tf.keras.layers
                 self.net = tf.keras.Sequential(
-                    [layers.Flatten(), layers.Dropout(0.999999), layers.Dense(10)]
+                    [layers.Flatten(), layers.Dropout(1.0), layers.Dense(10)]
                 )
 
         model: Any = Net()
@@ -247,7 +247,7 @@ def test_dropout_drops_in_training_only(package: str, layer: str) -> None:
             training: bool = True
 
             def setup(self) -> None:
-                drop = nn.Dropout(0.999999, deterministic=not self.training)
+                drop = nn.Dropout(1.0, deterministic=not self.training)
                 self.net = nn.Sequential([lambda x: x.reshape(len(x), -1), drop, nn.Dense(10)])
 
         model = LinenNet()

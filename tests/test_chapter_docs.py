@@ -16,7 +16,7 @@ from netinnet.costs import counts
 from netinnet.data import datasets
 from netinnet.networks import zoo
 from netinnet.networks.layers import Linear
-from tests.conftest import FRAMEWORK, ROOT, nin
+from tests.conftest import FRAMEWORK, ROOT, needs, nin
 from tests.test_book import PACKAGES, run
 
 DOCS = ROOT / "docs"
@@ -87,6 +87,7 @@ def test_both_pages_have_the_same_code_and_commands() -> None:
     assert english.count("\n|") == portuguese.count("\n|")
 
 
+@needs("pytorch")  # about files and commands: in one environment is enough
 def test_commands_work(fashion_mnist: datasets.Dataset, tmp_path: Path) -> None:
     commands = [line for found in COMMANDS.findall(text("en")) for line in found.splitlines()]
     assert commands

@@ -50,7 +50,7 @@ from netinnet.studies import plan as plans
 from netinnet.training import recipe as recipes
 from netinnet.training import run as runs
 from netinnet.training.parts import network_for
-from tests.conftest import FRAMEWORK, ROOT, nin
+from tests.conftest import FRAMEWORK, ROOT, needs, nin
 from tests.strategies import networks
 
 EXAMPLE = ROOT / "docs/examples/my-nin.toml"
@@ -504,6 +504,7 @@ def test_ones_own_trains_like_one_of_the_zoo(place: Path, framework: str) -> Non
     assert len(tensors) == 1
 
 
+@needs("pytorch")  # about files and commands: in one environment is enough
 @pytest.mark.usefixtures("fashion_mnist")
 def test_a_run_needs_nothing_but_its_folder(
     place: Path, capsys: pytest.CaptureFixture[str]

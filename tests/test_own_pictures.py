@@ -31,7 +31,7 @@ from netinnet.networks.layers import Shape
 from netinnet.preprocessing import resize
 from netinnet.training import run as runs
 
-from .conftest import FRAMEWORK, ROOT, made_once, nin
+from .conftest import FRAMEWORK, ROOT, made_once, needs, nin
 
 FLAGS = [
     *("--batch-size", "8", "--framework", FRAMEWORK, "--threads", "1"),
@@ -560,6 +560,7 @@ def test_a_killed_run_goes_on_where_the_folder_was_moved(framework: str, tmp_pat
         np.testing.assert_array_equal(values, models[1][name])
 
 
+@needs("pytorch")  # about files and commands: in one environment is enough
 def test_the_walk_through(tmp_path: Path) -> None:
     """The commands of docs/own-pictures.md, on a small folder."""
     fill(tmp_path / "photos", {"cat": 20, "dog": 20})

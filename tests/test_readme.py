@@ -65,7 +65,11 @@ def test_make_train_works(tmp_path: Path) -> None:
 
 @needs("pytorch")
 @needs("jax")
-@pytest.mark.parametrize("page", PAGES[1:])
+@pytest.mark.parametrize(
+    "page",
+    # Half a minute, most of it for the steps that `--dry-run` measures.
+    [p if "studies" not in p else pytest.param(p, marks=pytest.mark.slow) for p in PAGES[1:]],
+)
 def test_commands_work(fashion_mnist: datasets.Dataset, tmp_path: Path, page: str) -> None:
     from PIL import Image
 

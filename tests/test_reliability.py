@@ -40,7 +40,7 @@ pytestmark = pytest.mark.usefixtures("without_matplotlib")  # figures take most 
 
 
 def test_a_reader_never_sees_a_part(tmp_path: Path) -> None:
-    """1,000 saves under a reader that polls: each time a whole file, the old or the new one."""
+    """300 saves under a reader that polls: each time a whole file, the old or the new one."""
     file, ended = tmp_path / "model", threading.Event()
     contents = [bytes([n]) * 20_000 for n in range(7)]
     write_bytes(file, contents[0])
@@ -52,7 +52,7 @@ def test_a_reader_never_sees_a_part(tmp_path: Path) -> None:
 
     reader = threading.Thread(target=read)
     reader.start()
-    for n in range(1000):
+    for n in range(300):
         write_bytes(file, contents[n % 7])
     ended.set()
     reader.join()

@@ -141,7 +141,9 @@ CASES = {
 
 
 @needs("pytorch")
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case", ["nin-small-muon", *(pytest.param(c, marks=pytest.mark.slow) for c in [*CASES][1:])]
+)
 def test_measured_and_computed_agree(case: str) -> None:
     """Within 2 % in training; a prediction of two small pictures feels the threads' buffers."""
     name, batch, optimizer = CASES[case]
@@ -161,7 +163,9 @@ def test_measured_and_computed_agree(case: str) -> None:
 
 
 @needs("pytorch")
-@pytest.mark.parametrize("begins", [(), (ReLU(),)], ids=["conv", "relu"])
+@pytest.mark.parametrize(
+    "begins", [pytest.param((), marks=pytest.mark.slow), (ReLU(),)], ids=["conv", "relu"]
+)
 def test_memory_of_residual_blocks(begins: tuple[Layer, ...]) -> None:
     """What is held for the sum, forward and backward; a ReLU not in place."""
     body = (*begins, Conv(32, 3, 1, 1), ReLU(), Conv(32, 3, 1, 1))

@@ -103,6 +103,7 @@ def one_cycle(folder: Path) -> Recipe:
     return recipe(folder, schedule="one-cycle", warmup=1.0, epochs=6)
 
 
+@needs("pytorch")  # about files and commands: in one environment is enough
 def test_killed_anywhere_it_ends_the_same(
     whole: Run, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

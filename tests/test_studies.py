@@ -609,7 +609,7 @@ def test_kills_change_nothing(undisturbed: list[str], tmp_path: Path) -> None:
 
 @needs("pytorch")
 @pytest.mark.usefixtures("fashion_mnist")
-@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("threads", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_forked_run_is_that_of_a_fresh_process(
     threads: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

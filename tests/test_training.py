@@ -60,7 +60,7 @@ def test_run_folder(small_run: Path) -> None:
     assert not [name for name in names if name.endswith(".tmp")]
     metrics = json.loads((small_run / "metrics.json").read_text())
     assert metrics["parameters"] == 96_080
-    assert metrics["train_examples"] == 512
+    assert metrics["train_examples"] == 256
     for split in ("train", "test"):
         assert 0 < metrics[split]["accuracy"] < 1
         assert metrics[split]["loss"] > 0
@@ -80,7 +80,7 @@ def test_it_learns(small_run: Path) -> None:
 
 def test_saved_model_has_the_logged_accuracy(small_run: Path) -> None:
     metrics = json.loads((small_run / "metrics.json").read_text())
-    shown = nin("evaluate", small_run, "--examples", "200", "--json")
+    shown = nin("evaluate", small_run, "--examples", "100", "--json")
     assert json.loads(shown.stdout)["accuracy"] == pytest.approx(metrics["test"]["accuracy"])
 
 
@@ -270,7 +270,7 @@ def test_dead_classes_are_named(tmp_path: Path) -> None:
 def test_validation_is_held_out(tmp_path: Path) -> None:
     done = nin("train", *QUICK, "--validation", "0.25", "--output", tmp_path / "run", "--json")
     metrics = json.loads(done.stdout)
-    assert metrics["train_examples"] == 384
+    assert metrics["train_examples"] == 192
     assert set(metrics["validation"]) == {"loss", "accuracy", "accuracy_interval"}
 
 

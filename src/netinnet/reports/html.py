@@ -1,6 +1,6 @@
 """The report of a run: one HTML file that needs nothing else, neither network nor folder.
 
-It is made from the run's files alone and written anew after each epoch; until the run is finished
+It is made from the run's files alone and written anew after epochs; until the run is finished
 the page reloads itself.
 """
 

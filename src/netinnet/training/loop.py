@@ -53,11 +53,14 @@ from netinnet.training.stepping import advance
 from netinnet.training.team import ALONE, EVALUATE, STEP, Team, in_parts
 
 Report = Callable[[Path, Source, Source], object]
-"""Called with the run's folder, the pictures that judge and those trained on after each epoch."""
+"""Called with the run's folder, the pictures that judge and those trained on."""
 LOGGED_PROGRESS = 1000
 """A run writes at least so many progress events to its log, and less than twice as many."""
 REPORT_SECONDS = 60.0
 """Least time between two reports within an epoch."""
+REPORT_EVERY = 20
+"""A report behind an epoch waits for so many times what the last one took: of epochs of a second,
+reports would take half the time."""
 
 
 @dataclass
@@ -232,6 +235,7 @@ class Training:
         self.claim.check()
         judged = self.evaluated[self.recipe.judged]
         write_report(lambda: self.report(self.folder.folder, judged, self.train), self.listener)
+        self.report_seconds = time.monotonic() - self.reported
 
     def _announce(self, progress: Progress) -> None:
         if progress.step or self.folder.events_file.exists():
@@ -360,7 +364,9 @@ class Training:
         self._log(events.Evaluation(epoch, progress.step, seconds, **figures))
         for name in self._dead(progress):
             self._log(events.DeadClass(epoch, progress.step, name))
-        if progress.step < self.total:  # the last epoch's comes with the model, at once
+        # The last epoch's report comes with the model, at once.
+        is_due = time.monotonic() - self.reported >= REPORT_EVERY * self.report_seconds
+        if progress.step < self.total and is_due:
             with stop.abandoning():
                 self._write_report()
 
