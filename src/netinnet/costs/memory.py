@@ -17,9 +17,10 @@ input size. Each tensor is followed from the layer that makes it to its last use
 - The update has all gradients, and what the update rule makes (`costs.optimizer`).
 - A prediction stores nothing: it has the weights, a layer's input and output, its block's input.
 - Workspace: a convolution copies its kernel into the library's own layout, backward the kernel's
-  gradient too. Batch norm makes the gradient of its input twice. A max pool makes its positions in
-  prediction too. Buffers of single threads are not counted; they do not grow with the batch (about
-  5 MB a thread for the chapter's 11×11 convolution, far less for others).
+  gradient too. A max pool makes its positions in prediction too. Batch norm is the compiled one
+  (elsewhere it makes the gradient of its input twice). Buffers of single threads are not counted;
+  they do not grow with the batch (about 5 MB a thread for the chapter's 11×11 convolution, far
+  less for others).
 """
 
 from __future__ import annotations

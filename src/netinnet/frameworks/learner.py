@@ -19,6 +19,9 @@ from netinnet.networks.network import Network
 from netinnet.optimizer import ArrayFunctions, Optimizer, State
 from netinnet.weights import Array, Weights
 
+OWN_FUNCTIONS = "the framework's own functions"
+"""In a learner's `kernels`: computed by no other functions than the framework's."""
+
 
 @dataclass(frozen=True)
 class LearnerSettings:
@@ -63,6 +66,8 @@ class Learner(ABC):
         """Pictures that go through at once; gradients are added up. None: the whole batch."""
         self.cautions: list[str] = []
         """What should be known before it trains, in one line each."""
+        self.kernels: dict[str, str] = {}
+        """What is not computed by the framework's own functions, and what made those it is."""
         self.tensors = native_tensors(settings.network, self.framework)
         self.roles = {name: t.role for name, t in self.tensors.items() if t.role}
         self.values = self._made(weights)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Mapping
 from typing import Any, cast
@@ -14,8 +15,9 @@ from torch.nn import functional as F
 
 from netinnet.data.targets import Targets
 from netinnet.errors import FrameworkError
-from netinnet.frameworks import pytorch_model
-from netinnet.frameworks.learner import Learner, LearnerSettings
+from netinnet.frameworks import pytorch_batch_norm, pytorch_model
+from netinnet.frameworks.compiled import Compiled, NotCompiled
+from netinnet.frameworks.learner import OWN_FUNCTIONS, Learner, LearnerSettings
 from netinnet.frameworks.pieces import piece_size, pieces
 from netinnet.networks.layers import BatchNorm, GlobalAvgPool, Shape
 from netinnet.networks.network import Network
@@ -49,9 +51,10 @@ class PyTorchLearner(Learner):
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
             torch.use_deterministic_algorithms(True)
         super().__init__(settings, weights, str(self._device), torch.get_num_threads())
+        self._is_mixed = settings.precision == "bfloat16"
         if self._device.type == "cpu":
             self.piece = piece_size(settings.network, KEPT)
-        self._is_mixed = settings.precision == "bfloat16"
+            self._name_batch_norm()
         if self._is_mixed and not computes_bfloat16(self._device):
             self.cautions.append(
                 f"{self._device} has no bfloat16 arithmetic: precision float32 is faster"
@@ -71,6 +74,19 @@ class PyTorchLearner(Learner):
 
     def _table(self) -> pytorch_model.Table:
         return MODULES
+
+    def _name_batch_norm(self) -> None:
+        """Say by what batch norm is computed, where there is any."""
+        if not any(isinstance(m, pytorch_batch_norm.BatchNorm) for m in self._model.modules()):
+            return
+        found = pytorch_batch_norm.functions(torch.bfloat16 if self._is_mixed else torch.float32)
+        self.kernels["batch norm"] = (
+            f"compiled {found.digest}" if isinstance(found, Compiled) else OWN_FUNCTIONS
+        )
+        if isinstance(found, NotCompiled):
+            self.cautions.append(
+                f"batch norm takes twice as long, since it is not compiled: {found}"
+            )
 
     def _native(self, array: npt.NDArray[Any]) -> Tensor:
         return torch.tensor(array, device=self._device)
@@ -173,17 +189,26 @@ def training_model(
     # another layer's backward pass reads.
     is_free = False
     for block in model.children():
+        _give_relus_to_batch_norm(block)
         is_residual = isinstance(block, pytorch_model.Residual)
         is_free &= not is_residual
         for module in block.children():
             if isinstance(module, nn.ReLU):
                 module.inplace = is_free
-            if isinstance(module, nn.ReLU | nn.Sigmoid):
-                is_free = False  # its backward pass reads its output
+            if isinstance(module, nn.ReLU | nn.Sigmoid | nn.Identity):
+                is_free = False  # its backward pass, or that of batch norm's ReLU, reads its output
             elif not isinstance(module, nn.Dropout | nn.Flatten | nn.Unflatten):
                 is_free = True
         is_free |= is_residual
     return model
+
+
+def _give_relus_to_batch_norm(block: nn.Module) -> None:
+    """A ReLU right behind batch norm becomes part of it."""
+    for (_, norm), (name, module) in itertools.pairwise([*block.named_children()]):
+        if isinstance(norm, pytorch_batch_norm.BatchNorm) and isinstance(module, nn.ReLU):
+            norm.has_relu = True
+            setattr(block, name, nn.Identity())
 
 
 class _ResizedConv(nn.Module):
@@ -218,101 +243,6 @@ class _ResizedConv(nn.Module):
         return y[:, : out.height, : out.width].permute(0, 3, 1, 2)
 
 
-class _BatchNorm(nn.BatchNorm2d):
-    """Batch norm with exact sums in training on a CPU.
-
-    PyTorch's own adds up hundreds of thousands of float32 values one by one: its means are wrong by
-    2e-5, a hundred times what the other layers lose. That decides which of two equal pixels a pool
-    takes, so that no two frameworks would learn alike. Sums of sums cost little more.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        # PyTorch's own takes bfloat16 and adds it up in float32.
-        if not self.training or x.device.type != "cpu" or x.dtype != torch.float32:
-            return super().forward(x)
-        y, mean, variance = _Normalise.apply(  # type: ignore[no-untyped-call]
-            x, self.weight, self.bias, self.eps
-        )
-        track(self, mean, variance, x.numel() // x.shape[1])
-        return cast(Tensor, y)
-
-
-class _Normalise(torch.autograd.Function):
-    """Normalised x, and the mean and (biased) variance of each channel.
-
-    Within, arrays are n×positions×channels, as channels-last memory is.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, epsilon: float
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        own = rows(x)
-        mean = own.mean(1).mean(0)
-        # The squared differences in one pass, without the differences in memory.
-        squares = F.mse_loss(own, mean.expand_as(own), reduction="none")
-        variance = squares.mean(1).mean(0)
-        scale = (variance + epsilon).rsqrt()
-        ctx.save_for_backward(x, weight, mean, scale)
-        ctx.mark_non_differentiable(mean, variance)
-        return normalised(x, weight, bias, mean, scale), mean, variance
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
-        x, weight, mean, scale = ctx.saved_tensors
-        of_y = rows(gradient)
-        count = of_y.shape[0] * of_y.shape[1]
-        of_bias = of_y.sum(1).sum(0)
-        products = rows(x) * of_y
-        of_weight = (products.sum(1).sum(0) - mean * of_bias) * scale
-        of_x = input_gradient(x, gradient, products, weight, mean, scale, of_weight, of_bias, count)
-        return of_x, of_weight, of_bias, None
-
-
-@torch.no_grad()
-def track(norm: nn.BatchNorm2d, mean: Tensor, variance: Tensor, count: int | Tensor) -> None:
-    """Move the running statistics towards those of a batch of `count` values a channel."""
-    momentum = cast(float, norm.momentum)
-    cast(Tensor, norm.running_mean).lerp_(mean, momentum)
-    cast(Tensor, norm.running_var).lerp_(variance * (count / (count - 1)), momentum)
-
-
-def normalised(x: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
-    """What batch norm makes of x, by its mean and the inverse of its standard deviation."""
-    # No view of another tensor: the ReLU behind it works in place.
-    y = torch.empty(x.shape, dtype=x.dtype, memory_format=torch.channels_last)
-    offset = bias - mean * scale * weight
-    torch.addcmul(offset, rows(x), scale * weight, out=rows(y))
-    return y
-
-
-def input_gradient(
-    x: Tensor,
-    gradient: Tensor,
-    products: Tensor,
-    weight: Tensor,
-    mean: Tensor,
-    scale: Tensor,
-    of_weight: Tensor,
-    of_bias: Tensor,
-    count: int | Tensor,
-) -> Tensor:
-    """The gradient of batch norm's input, of `count` values a channel. Overwrites `products`."""
-    # x - mean stands for the normalised x here; both sums are over it.
-    slope = -weight * scale * scale * of_weight / count
-    offset = -weight * scale * of_bias / count - mean * slope
-    of_x = torch.addcmul(offset, rows(x), slope, out=products)
-    of_x.addcmul_(rows(gradient), weight * scale)
-    n, channels, height, width = x.shape
-    return of_x.reshape(n, height, width, channels).permute(0, 3, 1, 2)
-
-
-def rows(x: Tensor) -> Tensor:
-    """n×c×h×w to n×positions×c: a view of channels-last memory."""
-    n, channels, height, width = x.shape
-    return x.permute(0, 2, 3, 1).reshape(n, height * width, channels)
-
-
 class _GlobalAvgPool(nn.AdaptiveAvgPool2d):
     """The mean of each map in float32, also of maps in bfloat16: these are the logits."""
 
@@ -324,6 +254,6 @@ MODULES: pytorch_model.Table = {
     **pytorch_model.MODULES,
     ResizedConv: _ResizedConv,
     GlobalAvgPool: lambda o, s: _GlobalAvgPool(1),
-    BatchNorm: lambda o, s: _BatchNorm(s.channels, o.epsilon, o.momentum),
+    BatchNorm: lambda o, s: pytorch_batch_norm.BatchNorm(s.channels, o.epsilon, o.momentum),
 }
 """The modules of layers in training: the native ones, or those above."""

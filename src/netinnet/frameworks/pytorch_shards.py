@@ -22,7 +22,7 @@ from netinnet.errors import FrameworkError
 from netinnet.frameworks import pytorch_learner, pytorch_model
 from netinnet.frameworks.learner import LearnerSettings
 from netinnet.frameworks.processes import ALONE, Processes
-from netinnet.frameworks.pytorch_learner import input_gradient, normalised, rows, track
+from netinnet.frameworks.pytorch_batch_norm import input_gradient, normalised, rows, track
 from netinnet.fresh_process import cores
 from netinnet.networks.layers import BatchNorm, Dropout
 from netinnet.weights import Array
@@ -205,7 +205,7 @@ class _BatchNorm(nn.BatchNorm2d):
 
 
 class _Normalise(torch.autograd.Function):
-    """`pytorch_learner._Normalise` over all shards; weight and bias get the shard's gradient."""
+    """`pytorch_batch_norm._Normalise` over all shards; weight and bias get the shard's gradient."""
 
     @staticmethod
     def forward(

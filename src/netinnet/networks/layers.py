@@ -211,7 +211,7 @@ class BatchNorm(Layer):
     def needs(self, shape: Shape, batch: int, value: int, training: bool) -> Needs:
         base = super().needs(shape, batch, value, training)
         statistics = 2 * value * shape.channels if training else 0
-        return base._replace(keeps_more=statistics, backward=base.gradient)
+        return base._replace(keeps_more=statistics)
 
 
 @dataclass(frozen=True)

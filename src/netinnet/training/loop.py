@@ -239,7 +239,7 @@ class Training:
 
     def _announce(self, progress: Progress) -> None:
         if progress.step or self.folder.events_file.exists():
-            self.found += versions.changed(self.folder, self.recipe.framework)
+            self.found += versions.changed(self.folder, self._versions)
             self._log(events.Resume(_now(), progress.step))
         self._log(
             events.Start(
@@ -262,7 +262,11 @@ class Training:
         """Where and with what it is trained."""
         framework, learner = self.recipe.framework, self.learner
         known = {"framework": framework, "device": learner.device, "threads": learner.threads}
-        return {**known, "versions": versions.of(framework)}
+        return {**known, "versions": self._versions}
+
+    @property
+    def _versions(self) -> dict[str, str]:
+        return versions.of(self.recipe.framework, self.learner.kernels)
 
     def _dead(self, progress: Progress) -> list[str]:
         """The classes whose logit was 0 for the whole of the epoch."""
