@@ -65,11 +65,12 @@ def to_onnx(model: Model, *, with_features: bool = False, prepared: bool = False
     `class_maps`: float32, n×classes×rows×columns. Where the model is calibrated, `probabilities`
     are so, and there are the `features` of its score (`features.of`): float32, n×features; also
     where they are asked for. With `prepared`, the input is what `preprocessing.prepare` makes:
-    float32, n×height×width×channels of the network's size. Nodes have the layer names of the
-    description; the metadata holds `classes` (a JSON list), `network` and `calibration` (their
-    JSON), the model's notes and a digest of the file. Equal models give equal bytes. Raises
-    ModelError where a tensor is missing, a layer has no ONNX form or the weights are too large for
-    one file, and FrameworkError where onnx is not installed.
+    float32, n×height×width×channels of the network's size; there are no probabilities then, which
+    are quicker made in NumPy. Nodes have the layer names of the description; the metadata holds
+    `classes` (a JSON list), `network` and `calibration` (their JSON), the model's notes and a
+    digest of the file. Equal models give equal bytes. Raises ModelError where a tensor is missing,
+    a layer has no ONNX form or the weights are too large for one file, and FrameworkError where
+    onnx is not installed.
     """
     onnx = require("onnx", "the ONNX graph", "onnx>=1.21")
     if reason := too_large(model.network):
@@ -77,13 +78,17 @@ def to_onnx(model: Model, *, with_features: bool = False, prepared: bool = False
         raise ModelError(f"{model.network.name}: {reason}; {cure}")
     weights = check(model.network, model.weights, model.network.name)
     graph = Graph(weights)
-    if prepared:
+    channels, height, width = model.network.input
+    if prepared and channels == 1:  # the same values in the same order: nothing is moved
+        shape = graph.constant("input.shape", [0, 1, height, width], np.int64)
+        graph.then("Reshape", "input.channels_first", [shape])
+    elif prepared:
         graph.then("Transpose", "input.channels_first", perm=[0, 3, 1, 2])
     else:
         _add_preprocessing(graph, model.network)
     found = features.of(model.network) if with_features or model.calibration else None
     maps = class_maps.of(model.network)
-    add_layers(graph, model, found, maps)
+    add_layers(graph, model, found, maps, probabilities=not prepared)
     proto = _finish(graph, model, found, prepared)
     onnx.checker.check_model(proto)
     return sealed(proto.SerializeToString(deterministic=True))
@@ -256,9 +261,11 @@ def add_layers(
     model: Model,
     found: Features | None = None,
     maps: class_maps.ClassMaps | None = None,
+    *,
+    probabilities: bool = True,
 ) -> None:
-    """All layers in order, ending in `logits` and `probabilities`; `found` and `maps` are made
-    outputs on the way, if there are any."""
+    """All layers in order, ending in `logits` and, if asked for, `probabilities`; `found` and
+    `maps` are made outputs on the way, if there are any."""
     network = model.network
     turned = turns(network)
     start = graph.end
@@ -285,11 +292,12 @@ def add_layers(
     if END in turned:
         _turn(graph, "output", turned[END])
     _name_end(graph, LOGITS)
-    scaled = LOGITS
-    if model.calibration is not None:
-        temperature = graph.number("temperature", model.calibration.temperature)
-        scaled = graph.node("Div", "scaled_logits", [LOGITS, temperature])
-    graph.node("Softmax", PROBABILITIES, [scaled], axis=1)
+    if probabilities:
+        scaled = LOGITS
+        if model.calibration is not None:
+            temperature = graph.number("temperature", model.calibration.temperature)
+            scaled = graph.node("Div", "scaled_logits", [LOGITS, temperature])
+        graph.node("Softmax", PROBABILITIES, [scaled], axis=1)
     if maps is not None and maps.linear is not None:
         # The linear layer at every pixel is a 1×1 convolution with the same weights.
         bias = [f"{maps.linear}.bias"] if f"{maps.linear}.bias" in graph.weights else []
@@ -376,7 +384,7 @@ def _finish(graph: Graph, model: Model, found: Features | None, prepared: bool) 
     pictures = helper.make_tensor_value_info(INPUT, kind, ["n", *size, channels])
     outputs = [
         helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", classes])
-        for name in (LOGITS, PROBABILITIES)
+        for name in ((LOGITS,) if prepared else (LOGITS, PROBABILITIES))
     ]
     if maps := class_maps.of(network):
         shape = ("n", classes, maps.input.height, maps.input.width)
