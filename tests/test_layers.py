@@ -121,10 +121,10 @@ def test_every_table_is_complete(framework: str) -> None:
 
 
 def test_the_oracle_and_onnx_are_complete() -> None:
-    from netinnet.inference import onnx_graph
+    from netinnet.inference import onnx_layers
 
     assert set(oracle.OPERATIONS) == set(LAYERS.values())
-    assert set(onnx_graph.MAKERS) == set(LAYERS.values())
+    assert set(onnx_layers.MAKERS) == set(LAYERS.values())
 
 
 def test_a_layer_without_an_entry_is_named() -> None:

@@ -23,7 +23,8 @@ from netinnet.cli.main import run
 from netinnet.errors import FrameworkError, ImageError, ModelError, NetinnetError
 from netinnet.frameworks.learner import LearnerSettings
 from netinnet.inference import class_maps, model_files, onnx_graph
-from netinnet.inference.onnx_graph import MAKERS, to_onnx
+from netinnet.inference.onnx_graph import to_onnx
+from netinnet.inference.onnx_layers import MAKERS
 from netinnet.inference.predictor import Predictor
 from netinnet.networks import zoo
 from netinnet.networks.layers import (

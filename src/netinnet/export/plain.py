@@ -14,6 +14,7 @@ from netinnet.errors import ModelError
 from netinnet.export.folding import folded
 from netinnet.inference import onnx_graph
 from netinnet.inference.onnx_graph import LOGITS, PROBABILITIES
+from netinnet.inference.onnx_layers import Graph
 from netinnet.weights import Model, check
 
 if TYPE_CHECKING:
@@ -40,8 +41,7 @@ def graph(model: Model, batch: int) -> ModelProto:
         raise ModelError(f"{model.network.name}: {reason}")
     model = folded(model)
     network = model.network
-    made = onnx_graph.Graph(check(network, model.weights, network.name))
-    made.end = INPUT
+    made = Graph(check(network, model.weights, network.name), INPUT)
     onnx_graph.add_layers(made, model)
     size, classes = (batch, *network.input), (batch, len(network.classes))
     proto: ModelProto = helper.make_model(
