@@ -492,9 +492,9 @@ def test_a_runs_card_says_what_the_run_knows(small_run: Path, tmp_path: Path) ->
     metrics = json.loads((small_run / "metrics.json").read_text())
     record = json.loads((small_run / "dataset.json").read_text())
     assert f"{metrics['test']['accuracy']:.4f}" in text
-    assert "200 test pictures, after training" in text
+    assert "100 test pictures, after training" in text
     assert record["digest"] in text
-    assert "only the first 512 were used" in text
+    assert "only the first 256 were used" in text
     assert "Classes that it confuses most: " in text
     assert f"numpy {np.__version__}" in text
     assert text.rstrip().endswith("MIT")

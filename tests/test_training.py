@@ -74,7 +74,7 @@ def test_run_folder(small_run: Path) -> None:
 
 def test_it_learns(small_run: Path) -> None:
     metrics = json.loads((small_run / "metrics.json").read_text())
-    # 16 steps on 512 pictures; chance is 0.1.
+    # 16 steps on 256 pictures; chance is 0.1.
     assert metrics["train"]["accuracy"] > 0.5
 
 
