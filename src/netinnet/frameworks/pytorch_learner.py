@@ -55,10 +55,8 @@ class PyTorchLearner(Learner):
         if self._device.type == "cpu":
             self.piece = piece_size(settings.network, KEPT)
             self._name_batch_norm()
-        if self._is_mixed and not computes_bfloat16(self._device):
-            self.cautions.append(
-                f"{self._device} has no bfloat16 arithmetic: precision float32 is faster"
-            )
+        if self._is_mixed and (slow := slow_bfloat16(self._device)):
+            self.cautions.append(slow)
 
     def _made(self, weights: Mapping[str, Array]) -> dict[str, Any]:
         network, source = self.settings.network, self.settings.source
@@ -162,12 +160,16 @@ class PyTorchLearner(Learner):
             )
 
 
-def computes_bfloat16(device: torch.device) -> bool:
-    """Whether a device multiplies bfloat16 itself, without float32 in between."""
-    if device.type == "cpu":
-        has = torch.cpu.get_capabilities()
-        return any(has.get(name) for name in ("avx512_bf16", "amx_bf16", "arm_bf16"))
-    return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+def slow_bfloat16(device: torch.device) -> str | None:
+    """Why training in bfloat16 may be no faster than in float32 on a device."""
+    if device.type == "cuda":
+        has = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        known = torch.cpu.get_capabilities() if device.type == "cpu" else {}
+        has = known.get("amx_bf16") or known.get("arm_bf16")
+        if known.get("avx512_bf16") and not has:  # docs/performance.md
+            return f"{device} multiplies bfloat16 without AMX: float32 may be as fast or faster"
+    return None if has else f"{device} has no bfloat16 arithmetic: precision float32 is faster"
 
 
 def training_model(
