@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from netinnet.errors import NetinnetError
+from netinnet.errors import FrameworkError
 from tests.conftest import nin
 
 torch: Any = pytest.importorskip("torch")
@@ -19,8 +21,8 @@ from netinnet.frameworks import compiled, pytorch_batch_norm  # noqa: E402
 from netinnet.frameworks.compiled import Compiled, NotCompiled  # noqa: E402
 from netinnet.frameworks.pytorch_batch_norm import BatchNorm, functions  # noqa: E402
 
-IS_COMPILED = isinstance(functions(torch.float32), Compiled)
-needs_compiler = pytest.mark.skipif(not IS_COMPILED, reason="there is no C compiler")
+HAS_COMPILER = sys.platform.startswith("linux") and shutil.which("cc") is not None
+needs_compiler = pytest.mark.skipif(not HAS_COMPILER, reason="there is no C compiler")
 KINDS = [pytest.param("compiled", marks=needs_compiler), "not compiled"]
 SHAPES = [
     (2, 1, 1, 3),
@@ -124,17 +126,30 @@ def test_bfloat16_is_float32_but_for_its_digits(shape: tuple[int, ...]) -> None:
 
 
 @needs_compiler
-def test_bfloat16_is_rounded_as_pytorch_rounds_it() -> None:
-    values = np.array([0, -0.0, 1, 1 + 2**-8, 1 + 3 * 2**-8, -3e38, 1e-40, np.pi], np.float32)
-    x = torch.tensor(np.tile(values, (4, 1)).T.reshape(1, 8, 2, 2).copy())
+def test_it_is_compiled_where_a_compiler_is() -> None:
+    """Else all that is about the compiled form would be left out in silence."""
+    for dtype in (torch.float32, torch.bfloat16):
+        assert isinstance(functions(dtype), Compiled), functions(dtype)
+
+
+@needs_compiler
+@pytest.mark.parametrize("sign", [1, -1])
+def test_bfloat16_is_rounded_as_pytorch_rounds_it(sign: int) -> None:
+    """Each of 65,536 values moved by a half, a quarter and three quarters of a step: ties too."""
     library = functions(torch.bfloat16).functions  # type: ignore[union-attr]
-    given = x.bfloat16().to(memory_format=torch.channels_last)
-    out = torch.empty_like(given)
-    size, at = pytorch_batch_norm._Size.of(given), pytorch_batch_norm._at
-    line = torch.tensor([[1.0], [0.0]]).repeat(1, size.channels.value)
-    halves = (line * torch.tensor([[1 + 2**-9], [0.0]])).contiguous()
-    library.normalise(at(given), at(out), *size[:2], 1, at(halves[0]), at(halves[1]), 0)
-    assert torch.equal(out, (given.float() * (1 + 2**-9)).bfloat16())
+    bits = np.arange(2**16, dtype=np.uint16).view(np.int16)
+    given = torch.from_numpy(bits).view(torch.bfloat16).reshape(1, 64, 32, 32)
+    given = given.contiguous(memory_format=torch.channels_last)
+    out, at = torch.empty_like(given), pytorch_batch_norm._at
+    size = pytorch_batch_norm._Size.of(given)
+    for part in (0.25, 0.5, 0.75):
+        # Of values between 1 and 2 a step is 2**-7; of others this is another part of it.
+        line = torch.tensor([[1.0], [sign * part * 2**-7]]).repeat(1, size.channels.value)
+        library.normalise(at(given), at(out), *size[:2], 1, at(line[0]), at(line[1]), 0)
+        expected = (given.float() + sign * part * 2**-7).bfloat16()
+        same = (out.view(torch.int16) == expected.view(torch.int16)) | expected.isnan()
+        assert same.all()
+        assert torch.equal(out.isnan(), expected.isnan())
 
 
 @needs_compiler
@@ -154,12 +169,13 @@ def test_threads_change_no_bit(dtype: Any) -> None:
             assert np.array_equal(values, others[name]), name
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("kind", KINDS, indirect=True)
-def test_what_is_no_number_is_not_hidden(kind: str) -> None:
+def test_what_is_no_number_is_not_hidden(kind: str, dtype: Any) -> None:
     """A ReLU must not make 0 of it: a training that went wrong would go on."""
     x, gradient = drawn((4, 8, 5, 5))
     x[1, 3, 2, 2] = np.nan
-    found = computed(x, gradient, has_relu=True)
+    found = computed(x, gradient, has_relu=True, dtype=dtype)
     assert np.isnan(found["y"][:, 3]).all()
     assert np.isfinite(np.delete(found["y"], 3, axis=1)).all()
     assert np.isnan(found["of_x"][:, 3]).all()
@@ -172,6 +188,28 @@ def test_gradients_of_any_layout_are_taken() -> None:
     given = torch.tensor(x).requires_grad_()
     norm(given).sum().backward()  # of one value, seen everywhere
     assert given.grad.abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("kind", KINDS, indirect=True)
+def test_one_value_a_channel_has_no_variance(kind: str) -> None:
+    with pytest.raises(FrameworkError, match=r"^batch norm needs more than one value a channel in"):
+        BatchNorm(3)(torch.zeros(1, 3, 1, 1))
+
+
+@pytest.mark.parametrize("kind", KINDS, indirect=True)
+def test_second_gradients_are_refused(kind: str) -> None:
+    x = torch.tensor(drawn((4, 8, 5, 5))[0]).requires_grad_()
+    error = FrameworkError if kind == "compiled" else RuntimeError
+    with pytest.raises(error, match=r"has no second gradient|automatic differentiation"):
+        torch.autograd.grad(BatchNorm(8)(x).square().sum(), x, create_graph=True)
+
+
+@needs_compiler
+def test_another_default_device_is_not_taken() -> None:
+    norm, given = BatchNorm(8), torch.tensor(drawn((4, 8, 5, 5))[0])
+    with torch.device("meta"):
+        made = norm(given)
+    assert torch.equal(made, BatchNorm(8)(given))
 
 
 # How it is compiled
@@ -190,13 +228,17 @@ def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     compiled.load.cache_clear()
 
 
+def folder(source: Path) -> Path:
+    return source.parent / f"cache/compiled-{os.geteuid()}"
+
+
 @needs_compiler
 def test_each_source_and_macro_is_compiled_once(source: Path) -> None:
     first = compiled.load(source, "VALUE=1")
     assert first.functions.one() == 1
-    (kept,) = (source.parent / "cache/compiled").iterdir()
-    assert kept.name == f"one-{first.digest}.so"
-    assert kept.stat().st_mode & 0o777 == 0o600
+    (kept,) = folder(source).iterdir()
+    assert kept.name.startswith(f"one-{first.digest}-")
+    assert folder(source).stat().st_mode & 0o777 == 0o700
     made = kept.stat().st_mtime_ns
     compiled.load.cache_clear()
     assert compiled.load(source, "VALUE=1").digest == first.digest
@@ -209,39 +251,83 @@ def test_each_source_and_macro_is_compiled_once(source: Path) -> None:
 
 
 @needs_compiler
-def test_what_others_could_have_written_is_not_run(source: Path) -> None:
+@pytest.mark.parametrize("damage", ["cut", "empty", "a bit"])
+def test_a_damaged_file_is_compiled_again(damage: str, source: Path) -> None:
+    """As a power cut leaves it: loading half a file would end the process."""
     compiled.load(source, "VALUE=1")
-    (kept,) = (source.parent / "cache/compiled").iterdir()
-    kept.chmod(0o666)
+    (kept,) = folder(source).iterdir()
+    whole = kept.read_bytes()
+    changed = bytes([whole[900] ^ 4])
+    kept.unlink()  # it is mapped into this process
+    kept.write_bytes(
+        {"cut": whole[:8192], "empty": b"", "a bit": whole[:900] + changed + whole[901:]}[damage]
+    )
     compiled.load.cache_clear()
-    with pytest.raises(NotCompiled, match=r"could be written by others: remove it, or their"):
+    assert compiled.load(source, "VALUE=1").functions.one() == 1
+    assert kept.read_bytes() == whole
+
+
+@needs_compiler
+def test_where_others_could_write_nothing_is_run(source: Path) -> None:
+    compiled.load(source, "VALUE=1")
+    for changed, words in (
+        (folder(source), r"is a link, or could be written by others: remove it$"),
+        (folder(source).parent, r"could be written by others: NETINNET_CACHE names another$"),
+    ):
+        before = changed.stat().st_mode
+        changed.chmod(0o777)
+        compiled.load.cache_clear()
+        with pytest.raises(NotCompiled, match=words):
+            compiled.load(source, "VALUE=1")
+        changed.chmod(before)
+    moved = folder(source).rename(source.parent / "elsewhere")
+    folder(source).symlink_to(moved)
+    with pytest.raises(NotCompiled, match=r"is a link, or could"):
         compiled.load(source, "VALUE=1")
 
 
 @needs_compiler
 @pytest.mark.parametrize(
-    ("variable", "value", "reason"),
+    ("compiler", "value", "reason"),
     [
-        ("CC", "/no/compiler", r"^there is no C compiler \(cc\)$"),
-        ("CC", "false", r"false --version failed: "),
-        ("VALUE", "(", r"failed: .*one\.c"),
+        ("/no/compiler", "1", r"^there is no C compiler \(/no/compiler\)$"),
+        ("false", "1", r"^false failed: status 1$"),
+        ("cc", "(", r"^cc failed: .*one\.c"),
+        ("cc -nonsense", "1", r"^cc failed: .*-nonsense"),
     ],
 )
 def test_why_it_is_not_compiled(
-    variable: str, value: str, reason: str, source: Path, monkeypatch: pytest.MonkeyPatch
+    compiler: str, value: str, reason: str, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(variable, value)
+    monkeypatch.setenv("CC", compiler)
     with pytest.raises(NotCompiled, match=reason) as error:
-        compiled.load(source, f"VALUE={os.environ.get('VALUE', '1')}")
-    assert isinstance(error.value, NetinnetError)
+        compiled.load(source, f"VALUE={value}")
     assert len(str(error.value).splitlines()) == 1
-    assert not list(source.parent.glob("cache/compiled/*"))
+    assert not list(source.parent.glob("cache/compiled*/*"))
 
 
 @needs_compiler
-def test_a_cache_that_cannot_be_written_is_a_reason(source: Path) -> None:
+def test_one_compiler_by_two_names_is_one(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    digests = set()
+    for name in ("cc", str(shutil.which("cc"))):
+        monkeypatch.setenv("CC", name)
+        compiled.load.cache_clear()
+        digests.add(compiled.load(source, "VALUE=1").digest)
+    assert len(digests) == 1
+    monkeypatch.setenv("CC", "cc -O1")
+    compiled.load.cache_clear()
+    assert compiled.load(source, "VALUE=1").digest not in digests
+
+
+@needs_compiler
+def test_what_the_system_refuses_is_a_reason(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (source.parent / "cache").write_text("a file")
-    with pytest.raises(NotCompiled, match=r"cache/compiled/one-.*\.so can't be written: Not a dir"):
+    with pytest.raises(NotCompiled, match=r"^one\.c: .*File exists"):
+        compiled.load(source, "VALUE=1")
+    with pytest.raises(NotCompiled, match=r"^none\.c: .*No such file"):
+        compiled.load(source.parent / "none.c")
+    monkeypatch.setattr(compiled.sys, "platform", "darwin")
+    with pytest.raises(NotCompiled, match=r"^only on Linux$"):
         compiled.load(source, "VALUE=1")
 
 
@@ -267,7 +353,7 @@ def test_a_run_says_by_what_it_was_computed(
     monkeypatch.setattr(pytorch_batch_norm, "functions", lambda dtype: reason)
     done = nin("train", *flags, "--output", tmp_path / "other", "--epochs", "1")
     assert done.returncode == 0, done.stderr
-    said = "batch norm takes twice as long, since it is not compiled: there is no C compiler (cc)"
+    said = "batch norm is not compiled, which would be faster: there is no C compiler (cc)"
     assert said in done.stderr
     now = versions.of("pytorch", {"batch norm": "compiled 2"})
     (line,) = versions.changed(Run(run), now)

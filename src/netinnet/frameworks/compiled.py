@@ -1,8 +1,10 @@
 """Functions in C beside the package, compiled where a C compiler is, once for each machine. Linux.
 
-A compiled file is kept in the cache's folder `compiled`. Its name is a digest of all that decides
-what is in it, so a changed source, compiler or processor is compiled anew. It computes with the
-threads of the OpenMP that this process has loaded already: two would wait for each other's threads.
+A compiled file is kept in a folder of the cache that is the user's alone. Its name is a digest of
+all that decides what is in it, so a changed source, compiler or processor is compiled anew; at its
+end stands the SHA-256 of the rest, so one that a power cut has left damaged is, too. It computes
+with the threads of the OpenMP that this process has loaded already: those of two would wait for
+each other.
 """
 
 from __future__ import annotations
@@ -11,8 +13,9 @@ import ctypes
 import functools
 import hashlib
 import os
-import re
+import shlex
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
@@ -20,14 +23,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from netinnet.errors import NetinnetError
-from netinnet.files import cache_root
+from netinnet.files import CannotWrite, cache_root, write_bytes
 
 FLAGS = ("-O3", "-march=native", "-fPIC", "-fopenmp")
 """Not `-ffast-math`: a number that is none must stay none, and sums must keep their order."""
 ARITHMETIC = ("-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math")
-"""A product is rounded before it is added, on every processor."""
+"""A product is rounded before it is added: the same numbers on every processor."""
 SECONDS = 60.0
 """Longest time that a compilation may take."""
+_SHA256_BYTES = 32
 
 
 class NotCompiled(NetinnetError):
@@ -36,10 +40,11 @@ class NotCompiled(NetinnetError):
 
 @dataclass(frozen=True)
 class Compiled:
-    """Functions that are loaded, and the digest that names what they were made of."""
+    """Functions that are loaded."""
 
     functions: ctypes.CDLL
     digest: str
+    """Names the source, the flags and the compiler: what decides the numbers."""
 
 
 @functools.cache
@@ -48,87 +53,114 @@ def load(source: Path, *defines: str) -> Compiled:
 
     Raises NotCompiled with the reason where they can't be.
     """
-    compiler = _compiler()
-    openmp = _loaded_openmp()
-    flags = [*FLAGS, *ARITHMETIC, *(f"-D{name}" for name in defines)]
-    parts = [source.read_text("utf-8"), *flags, _version(compiler), openmp.name, _processor()]
-    digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
-    kept = cache_root() / "compiled" / f"{source.stem}-{digest}.so"
-    if not _is_ours(kept):
-        _compile([compiler, *flags], source, openmp, kept)
-    try:
-        return Compiled(ctypes.CDLL(str(kept)), digest)
-    except OSError as error:
-        raise NotCompiled(f"{kept} can't be loaded: {error}") from error
-
-
-def _compiler() -> str:
     if not sys.platform.startswith("linux"):
         raise NotCompiled("only on Linux")
-    found = shutil.which(os.environ.get("CC") or "cc")
-    if found is None:
-        raise NotCompiled("there is no C compiler (cc)")
-    return found
-
-
-def _version(compiler: str) -> str:
     try:
-        done = subprocess.run(
-            [compiler, "--version"], capture_output=True, text=True, check=True, timeout=SECONDS
-        )
-    except (OSError, subprocess.SubprocessError) as error:
-        raise NotCompiled(f"{compiler} --version failed: {error}") from error
-    return done.stdout
+        return _load(source, defines)
+    except (OSError, UnicodeError, CannotWrite) as error:
+        raise NotCompiled(f"{source.name}: {error}") from error
+
+
+def _load(source: Path, defines: tuple[str, ...]) -> Compiled:
+    compiler, openmp = _compiler(), _loaded_openmp()
+    flags = [*FLAGS, *ARITHMETIC, *(f"-D{name}" for name in defines)]
+    digest = _digest(source.read_text("utf-8"), *compiler[1:], *flags, _version(compiler))
+    file = f"{source.stem}-{digest}-{_digest(_processor(), str(openmp))}.so"
+    kept = _folder() / file
+    if not _is_whole(kept):
+        write_bytes(kept, _sealed(_compile([*compiler, *flags], source, openmp, kept.parent)))
+    return Compiled(ctypes.CDLL(str(kept)), digest)
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+
+def _compiler() -> list[str]:
+    """The compiler and what it is always given: CC, or `cc`."""
+    words = shlex.split(os.environ.get("CC", "")) or ["cc"]
+    found = shutil.which(words[0])
+    if found is None:
+        raise NotCompiled(f"there is no C compiler ({words[0]})")
+    return [found, *words[1:]]
+
+
+def _version(compiler: list[str]) -> str:
+    """What it says of itself, without the name that it was called by."""
+    said = _run([*compiler, "--version"]).stdout
+    return said.partition(" ")[2]
 
 
 def _loaded_openmp() -> Path:
     """The GNU OpenMP that PyTorch has loaded: a file whose name may hold a digest."""
-    for line in Path("/proc/self/maps").read_text("utf-8", "replace").splitlines():
-        found = re.search(r"/\S*/libgomp[^/]*\.so[^/]*$", line)
-        if found:
-            return Path(found[0])
-    raise NotCompiled("GNU OpenMP is not loaded")
+    lines = Path("/proc/self/maps").read_text("utf-8", "replace").splitlines()
+    files = [Path(words[5]) for line in lines if len(words := line.split(maxsplit=5)) == 6]
+    found = [file for file in files if file.name.startswith("libgomp") and file.is_file()]
+    if not found:
+        raise NotCompiled("GNU OpenMP is not loaded")
+    return next((file for file in found if {"torch", "torch.libs"} & {*file.parts}), found[0])
 
 
 def _processor() -> str:
     """What `-march=native` compiles for."""
-    text = Path("/proc/cpuinfo").read_text("utf-8", "replace")
-    found = re.findall(r"^(?:vendor_id|cpu family|model|flags|Features)\s*:.*$", text, re.MULTILINE)
-    return "\n".join(sorted(set(found)))
+    lines = Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines()
+    names = ("vendor_id", "cpu family", "model", "flags", "Features", "CPU part")
+    return "\n".join(sorted({line for line in lines if line.split("\t")[0].strip() in names}))
 
 
-def _is_ours(file: Path) -> bool:
-    """Whether a file is there, and nobody else could have written it: it will be run."""
+def _folder() -> Path:
+    """The user's folder of the cache, which nobody else can change: what is in it will be run."""
+    user = os.geteuid()
+    folder = cache_root().resolve() / f"compiled-{user}"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    own = folder.lstat()
+    if not stat.S_ISDIR(own.st_mode) or own.st_uid != user or own.st_mode & 0o022:
+        raise NotCompiled(f"{folder} is a link, or could be written by others: remove it")
+    for above in folder.parents:
+        found = above.stat()
+        group = found.st_mode & 0o020 and found.st_gid not in (0, os.getegid())
+        if (group or found.st_mode & 0o002) and not found.st_mode & stat.S_ISVTX:
+            raise NotCompiled(f"{above} could be written by others: NETINNET_CACHE names another")
+    return folder
+
+
+def _sealed(library: bytes) -> bytes:
+    """What follows the last section of an ELF file is not loaded."""
+    return library + hashlib.sha256(library).digest()
+
+
+def _is_whole(file: Path) -> bool:
     try:
-        found = [path.stat() for path in (file, file.parent)]
-    except OSError:  # it is not there, or can't be
+        content = file.read_bytes()
+    except FileNotFoundError:
         return False
-    if any(one.st_uid != os.getuid() or one.st_mode & 0o022 for one in found):
-        raise NotCompiled(f"{file} could be written by others: remove it, or their permission")
-    return True
+    return content == _sealed(content[:-_SHA256_BYTES])
 
 
-def _compile(command: list[str], source: Path, openmp: Path, kept: Path) -> None:
-    """Compile and link to a file that is there whole or not at all."""
+def _compile(command: list[str], source: Path, openmp: Path, folder: Path) -> bytes:
+    """Compile, link and load it once: a wrong OpenMP would be noticed only then."""
+    with tempfile.TemporaryDirectory(dir=folder) as work:
+        made, linked = Path(work) / "made.o", Path(work) / "linked.so"
+        _run([*command, "-c", str(source), "-o", str(made)])
+        # Without -fopenmp, which would link the compiler's own OpenMP.
+        linking = [word for word in command if word != "-fopenmp"]
+        _run([*linking, "-shared", str(made), str(openmp), "-lm", "-o", str(linked)])
+        ctypes.CDLL(str(linked))
+        return linked.read_bytes()
+
+
+def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
+    plain = {**os.environ, "LC_ALL": "C"}
+    name = Path(command[0]).name
     try:
-        kept.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        kept.parent.chmod(0o700)
-        with tempfile.TemporaryDirectory(dir=kept.parent) as folder:
-            made, linked = Path(folder) / "made.o", Path(folder) / "linked.so"
-            _run([*command, "-c", str(source), "-o", str(made)])
-            # Without -fopenmp, which would link the compiler's own OpenMP.
-            _run([command[0], "-shared", str(made), str(openmp), "-lm", "-o", str(linked)])
-            linked.chmod(0o600)
-            linked.replace(kept)
-    except OSError as error:
-        raise NotCompiled(f"{kept} can't be written: {error.strerror}") from error
-
-
-def _run(command: list[str]) -> None:
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=SECONDS)
-    except subprocess.SubprocessError as error:
-        raise NotCompiled(f"{command[0]} failed: {error}") from error
+        done = subprocess.run(
+            command, capture_output=True, text=True, errors="replace", check=False,
+            timeout=SECONDS, env=plain,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired as error:
+        raise NotCompiled(f"{name} took longer than {SECONDS:g} s") from error
     if done.returncode:
         said = (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[0]
-        raise NotCompiled(f"{command[0]} failed: {said}")
+        raise NotCompiled(f"{name} failed: {said}")
+    return done

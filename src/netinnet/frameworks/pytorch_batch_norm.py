@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from netinnet.errors import FrameworkError
 from netinnet.frameworks import compiled
 from netinnet.frameworks.compiled import Compiled, NotCompiled
 
@@ -47,8 +48,11 @@ class BatchNorm(nn.BatchNorm2d):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or x.device.type != "cpu" or x.dtype not in DEFINES:
             return self._activated(super().forward(x))
+        self._check_input_dim(x)
+        if x.numel() == x.shape[1]:
+            raise FrameworkError("batch norm needs more than one value a channel in training")
         found = functions(x.dtype)
-        if isinstance(found, Compiled):
+        if isinstance(found, Compiled) and self.weight.dtype == torch.float32:
             y, mean, variance = _Compiled.apply(  # type: ignore[no-untyped-call]
                 x, self.weight, self.bias, self.eps, self.has_relu, found.functions
             )
@@ -96,6 +100,8 @@ class _Compiled(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+        if torch.is_grad_enabled():  # create_graph: what C computes has no gradient of its own
+            raise FrameworkError("batch norm in training has no second gradient")
         x, mean, inverse, scale, line = ctx.saved_tensors
         library, size, threads = ctx.library, _Size.of(x), torch.get_num_threads()
         gradient = gradient.contiguous(memory_format=torch.channels_last)
@@ -141,7 +147,7 @@ class _Size(NamedTuple):
     def scratch(self, library: ctypes.CDLL) -> Tensor:
         """Room for what the functions find of each block of rows."""
         library.scratch_size.restype = ctypes.c_long
-        return torch.empty(library.scratch_size(*self[:2]), dtype=torch.float32)
+        return torch.empty(library.scratch_size(*self[:2]), dtype=torch.float32, device="cpu")
 
 
 def _at(tensor: Tensor) -> ctypes.c_void_p:
@@ -196,7 +202,7 @@ def track(norm: nn.BatchNorm2d, mean: Tensor, variance: Tensor, count: int | Ten
 def normalised(x: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
     """What batch norm makes of x, by its mean and the inverse of its standard deviation."""
     # No view of another tensor: the ReLU behind it works in place.
-    y = torch.empty(x.shape, dtype=x.dtype, memory_format=torch.channels_last)
+    y = torch.empty_like(x, memory_format=torch.channels_last)
     offset = bias - mean * scale * weight
     torch.addcmul(offset, rows(x), scale * weight, out=rows(y))
     return y

@@ -82,9 +82,7 @@ class PyTorchLearner(Learner):
             f"compiled {found.digest}" if isinstance(found, Compiled) else OWN_FUNCTIONS
         )
         if isinstance(found, NotCompiled):
-            self.cautions.append(
-                f"batch norm takes twice as long, since it is not compiled: {found}"
-            )
+            self.cautions.append(f"batch norm is not compiled, which would be faster: {found}")
 
     def _native(self, array: npt.NDArray[Any]) -> Tensor:
         return torch.tensor(array, device=self._device)
