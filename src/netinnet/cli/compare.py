@@ -19,11 +19,12 @@ def compare(
 ) -> None:
     """Compare networks: size, work, memory, speed and accuracy over several seeds.
 
-    Each network is trained by its own recipe: the book's for `nin`, `lenet`, `alexnet` and
-    `vgg11-quarter`, `fashion` for `nin-small`. `--epochs`, `--train-examples`, `--image-size` or
-    any other field of the recipe, if given, is the same for all. Ctrl-C saves all runs; `--resume`,
-    or the same command with the same `--output`, continues, and more seeds may be added. To compare
-    speeds, add `--workers 1`.
+    `nin`, `lenet`, `alexnet`, `vgg11` and `vgg11-quarter` are trained by the book's recipes, any
+    other network by `fashion`, on Fashion-MNIST. A recipe's name (`fashion-best`, `cifar10`) in a
+    network's place trains its network by that recipe. `--epochs`, `--train-examples`,
+    `--image-size` or any other field of the recipe, if given, is the same for all. Ctrl-C saves all
+    runs; `--resume`, or the same command with the same `--output`, continues, and more seeds may be
+    added. To compare speeds, add `--workers 1`.
 
     Parameters
     ----------
