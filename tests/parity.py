@@ -36,7 +36,7 @@ SIZES = {"nin-imagenet": 96}
 WIDTHS = {"nin": None, "nin-small": None, "nin-residual": None, "nin-mnist": None}
 WIDTHS |= {"lenet": None, "alexnet": 0.25, "vgg11-quarter": 0.5}
 """A network of each kind and how wide it is; the slow tests take the whole zoo as it is."""
-BATCH = {"nin": 16, "nin-small": 128, "lenet": 128}
+BATCH = {"nin": 16, "nin-small": 64, "lenet": 128}
 """Pictures in a step; of `nin`, at 224 pixels, an eighth of what one trains with: for the time."""
 OPTIMIZERS = {
     "sgd": Optimizer("sgd"),
@@ -53,7 +53,7 @@ RATES = {
     "lenet": {"sgd": 0.5, "nesterov": 0.1, "adamw": 1e-3, "muon": 0.15},
 }
 
-TRAININGS = (("nin", 2, "sgd"), ("nin-small", 20, "nesterov"))
+TRAININGS = (("nin", 2, "sgd"), ("nin-small", 10, "nesterov"))
 """Network, steps and optimiser."""
 LONG_TRAININGS = (("nin", 5, "sgd"), ("nin-small", 100, "nesterov"))
 """The same for the slow tests."""

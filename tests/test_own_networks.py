@@ -608,6 +608,7 @@ def test_ones_own_is_compared(place: Path) -> None:
 # The walk-through
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("fashion_mnist")
 @pytest.mark.skipif(not FRAMEWORKS["pytorch"].is_installed, reason="the page is about PyTorch")
 def test_the_walk_through_works(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

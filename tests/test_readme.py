@@ -67,8 +67,8 @@ def test_make_train_works(tmp_path: Path) -> None:
 @needs("jax")
 @pytest.mark.parametrize(
     "page",
-    # Half a minute, most of it for the steps that `--dry-run` measures.
-    [p if "studies" not in p else pytest.param(p, marks=pytest.mark.slow) for p in PAGES[1:]],
+    # Half a minute each: trainings, and the steps that `--dry-run` measures.
+    [*(pytest.param(p, marks=pytest.mark.slow) for p in PAGES[1:3]), PAGES[3]],
 )
 def test_commands_work(fashion_mnist: datasets.Dataset, tmp_path: Path, page: str) -> None:
     from PIL import Image

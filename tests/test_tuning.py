@@ -603,6 +603,7 @@ def conduct(
     return search.conduct(plan, output=folder, workers=1, listener=events.append)
 
 
+@pytest.mark.slow  # what pruners decide is above; this waits for long epochs
 @pytest.mark.usefixtures("fashion_mnist")
 def test_a_trial_that_falls_behind_is_stopped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
