@@ -36,7 +36,7 @@ def one_step(
 
 
 @pytest.mark.parametrize("framework", IN_PIECES)
-@pytest.mark.parametrize("size", [4, 5, 16])
+@pytest.mark.parametrize("size", [pytest.param(1, marks=pytest.mark.slow), 4, 5, 16])
 def test_the_same_step(framework: str, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where the last piece is smaller, and where all fits in one."""
     logits, whole = one_step(framework, None, monkeypatch)

@@ -62,14 +62,13 @@ def begin(*arguments: str | Path) -> subprocess.Popen[str]:
     )
 
 
-def wait_for(process: subprocess.Popen[str], words: str, times: int = 1) -> None:
-    """Read what a process says until it has said the words so often."""
+def wait_for(process: subprocess.Popen[str], words: str) -> None:
+    """Read what a process says until it has said the words."""
     assert process.stdout is not None
     said = []
     for line in process.stdout:
         said.append(line)
-        times -= words in line
-        if not times:
+        if words in line:
             return
     raise AssertionError(f"it never said '{words}': {''.join(said)}")
 
@@ -618,7 +617,7 @@ def test_a_trial_that_falls_behind_is_stopped(
 
     monkeypatch.setattr(tuning, "_pruner", lambda plan: Strict())
     # Long epochs: the trial must still be at work when it is asked to stop.
-    found = conduct(tmp_path / "s", [], trials=2, recipe={"train_examples": 1500, "epochs": 3})
+    found = conduct(tmp_path / "s", [], trials=2, recipe={"train_examples": 3000, "epochs": 3})
     assert [trial.state for trial in found.trials] == ["finished", "pruned"]
     assert found.trials[1].epochs < 3
     assert found.trials[1].accuracy is not None

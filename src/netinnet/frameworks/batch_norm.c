@@ -120,19 +120,15 @@ void statistics(const value *restrict x, long rows, long channels, long turns, i
 /* y = x * scale + offset, and its ReLU. */
 void normalise(const value *restrict x, value *restrict y, long rows, long channels, int threads,
                const float *restrict scale, const float *restrict offset, int relu) {
-    long blocks = blocks_of(rows);
     float low = lowest(relu);
 #pragma omp parallel for num_threads(threads) schedule(static)
-    for (long block = 0; block < blocks; block++) {
-        long first = block * BLOCK, last = first + rows_of(block, rows);
-        for (long row = first; row < last; row++) {
-            const value *restrict from = x + row * channels;
-            value *restrict to = y + row * channels;
+    for (long row = 0; row < rows; row++) {
+        const value *restrict from = x + row * channels;
+        value *restrict to = y + row * channels;
 #pragma omp simd
-            for (long i = 0; i < channels; i++) {
-                float v = widened(from[i]) * scale[i] + offset[i];
-                to[i] = narrowed(v < low ? low : v);
-            }
+        for (long i = 0; i < channels; i++) {
+            float v = widened(from[i]) * scale[i] + offset[i];
+            to[i] = narrowed(v < low ? low : v);
         }
     }
 }
@@ -191,21 +187,17 @@ void input_gradient(const value *restrict x, const value *restrict gradient, val
                     long rows, long channels, int threads, const float *restrict scale,
                     const float *restrict offset, const float *restrict slope,
                     const float *restrict shift, int relu) {
-    long blocks = blocks_of(rows);
     float low = lowest(relu);
 #pragma omp parallel for num_threads(threads) schedule(static)
-    for (long block = 0; block < blocks; block++) {
-        long first = block * BLOCK, last = first + rows_of(block, rows);
-        for (long row = first; row < last; row++) {
-            const value *restrict from = x + row * channels;
-            const value *restrict g = gradient + row * channels;
-            value *restrict to = of_x + row * channels;
+    for (long row = 0; row < rows; row++) {
+        const value *restrict from = x + row * channels;
+        const value *restrict g = gradient + row * channels;
+        value *restrict to = of_x + row * channels;
 #pragma omp simd
-            for (long i = 0; i < channels; i++) {
-                float v = widened(from[i]);
-                float own = let_through(widened(g[i]), v, scale[i], offset[i], low);
-                to[i] = narrowed(own * scale[i] + (v * slope[i] + shift[i]));
-            }
+        for (long i = 0; i < channels; i++) {
+            float v = widened(from[i]);
+            float own = let_through(widened(g[i]), v, scale[i], offset[i], low);
+            to[i] = narrowed(own * scale[i] + (v * slope[i] + shift[i]));
         }
     }
 }

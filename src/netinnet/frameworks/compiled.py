@@ -155,9 +155,14 @@ def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
     name = Path(command[0]).name
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, errors="replace", check=False,
-            timeout=SECONDS, env=plain,
-        )  # fmt: skip
+            command,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+            timeout=SECONDS,
+            env=plain,
+        )
     except subprocess.TimeoutExpired as error:
         raise NotCompiled(f"{name} took longer than {SECONDS:g} s") from error
     if done.returncode:
