@@ -140,7 +140,7 @@ def test_bfloat16_is_rounded_as_pytorch_rounds_it(sign: int) -> None:
     bits = np.arange(2**16, dtype=np.uint16).view(np.int16)
     given = torch.from_numpy(bits).view(torch.bfloat16).reshape(1, 64, 32, 32)
     given = given.contiguous(memory_format=torch.channels_last)
-    out, at = torch.empty_like(given), pytorch_batch_norm._at
+    out, at = torch.empty_like(given), compiled.at
     size = pytorch_batch_norm._Size.of(given)
     for part in (0.25, 0.5, 0.75):
         # Of values between 1 and 2 a step is 2**-7; of others this is another part of it.

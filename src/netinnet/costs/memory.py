@@ -17,7 +17,8 @@ input size. Each tensor is followed from the layer that makes it to its last use
 - The update has all gradients, and what the update rule makes (`costs.optimizer`).
 - A prediction stores nothing: it has the weights, a layer's input and output, its block's input.
 - Workspace: a convolution copies its kernel into the library's own layout, backward the kernel's
-  gradient too. A max pool makes its positions in prediction too. Batch norm is the compiled one
+  gradient too; one by tiles (`networks/tiles.py`) has transformed weights beside the copy. A max
+  pool makes its positions in prediction too. Batch norm is the compiled one
   (elsewhere it makes the gradient of its input twice). Buffers of single threads are not counted;
   they do not grow with the batch (about 5 MB a thread for the chapter's 11×11 convolution, far
   less for others).

@@ -21,14 +21,16 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from netinnet.errors import NetinnetError
 from netinnet.files import CannotWrite, cache_root, write_bytes
 
 FLAGS = ("-O3", "-march=native", "-fPIC", "-fopenmp")
 """Not `-ffast-math`: a number that is none must stay none, and sums must keep their order."""
-ARITHMETIC = ("-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math")
-"""A product is rounded before it is added: the same numbers on every processor."""
+ARITHMETIC = ("-fno-math-errno", "-fno-trapping-math")
+FUSED = {False: "-ffp-contract=off", True: "-ffp-contract=fast"}
+"""Whether a product may be added without being rounded first."""
 SECONDS = 60.0
 """Longest time that a compilation may take."""
 _SHA256_BYTES = 32
@@ -47,23 +49,37 @@ class Compiled:
     """Names the source, the flags and the compiler: what decides the numbers."""
 
 
+class InMemory(Protocol):
+    """A tensor whose values are in this process's memory."""
+
+    def data_ptr(self) -> int: ...
+
+
+def at(tensor: InMemory) -> ctypes.c_void_p:
+    """Where a tensor's values are, while the tensor is there."""
+    return ctypes.c_void_p(tensor.data_ptr())
+
+
 @functools.cache
-def load(source: Path, *defines: str) -> Compiled:
+def load(source: Path, *defines: str, fused: bool = False) -> Compiled:
     """The functions of a C file, compiled with these macros defined if they are not yet.
+
+    With `fused`, a product may be added without being rounded first: twice as fast where it is
+    what takes the time, but the digits are those of processors that can do it.
 
     Raises NotCompiled with the reason where they can't be.
     """
     if not sys.platform.startswith("linux"):
         raise NotCompiled("only on Linux")
     try:
-        return _load(source, defines)
+        return _load(source, [FUSED[fused], *ARITHMETIC, *(f"-D{name}" for name in defines)])
     except (OSError, UnicodeError, CannotWrite) as error:
         raise NotCompiled(f"{source.name}: {error}") from error
 
 
-def _load(source: Path, defines: tuple[str, ...]) -> Compiled:
+def _load(source: Path, own_flags: list[str]) -> Compiled:
     compiler, openmp = _compiler(), _loaded_openmp()
-    flags = [*FLAGS, *ARITHMETIC, *(f"-D{name}" for name in defines)]
+    flags = [*FLAGS, *own_flags]
     digest = _digest(source.read_text("utf-8"), *compiler[1:], *flags, _version(compiler))
     file = f"{source.stem}-{digest}-{_digest(_processor(), str(openmp))}.so"
     kept = _folder() / file

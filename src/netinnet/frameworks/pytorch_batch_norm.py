@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from netinnet.errors import FrameworkError
 from netinnet.frameworks import compiled
-from netinnet.frameworks.compiled import Compiled, NotCompiled
+from netinnet.frameworks.compiled import Compiled, NotCompiled, at
 
 SOURCE = Path(__file__).with_name("batch_norm.c")
 DEFINES = {torch.float32: (), torch.bfloat16: ("BFLOAT16",)}
@@ -87,12 +87,12 @@ class _Compiled(torch.autograd.Function):
         size, threads = _Size.of(x), torch.get_num_threads()
         mean, variance = torch.empty_like(weight), torch.empty_like(weight)
         scratch = size.scratch(library)
-        library.statistics(_at(x), *size, threads, _at(scratch), _at(mean), _at(variance))
+        library.statistics(at(x), *size, threads, at(scratch), at(mean), at(variance))
         inverse = (variance + epsilon).rsqrt()
         scale = inverse * weight
         line = torch.stack([scale, bias - mean * scale]).tile(size.turns)
         y = torch.empty_like(x)
-        library.normalise(_at(x), _at(y), *size[:2], threads, *_each(line), has_relu)
+        library.normalise(at(x), at(y), *size[:2], threads, *_each(line), has_relu)
         ctx.save_for_backward(x, mean, inverse, scale, line)
         ctx.mark_non_differentiable(mean, variance)
         ctx.has_relu, ctx.library = has_relu, library
@@ -105,12 +105,12 @@ class _Compiled(torch.autograd.Function):
         x, mean, inverse, scale, line = ctx.saved_tensors
         library, size, threads = ctx.library, _Size.of(x), torch.get_num_threads()
         gradient = gradient.contiguous(memory_format=torch.channels_last)
-        both = (_at(x), _at(gradient))
+        both = (at(x), at(gradient))
         of_bias, products = torch.empty_like(mean), torch.empty_like(mean)
         means, scratch = mean.tile(size.turns), size.scratch(library)
         library.sums(
-            *(*both, *size, threads, _at(scratch), _at(means), *_each(line), ctx.has_relu),
-            *(_at(of_bias), _at(products)),
+            *(*both, *size, threads, at(scratch), at(means), *_each(line), ctx.has_relu),
+            *(at(of_bias), at(products)),
         )
         of_weight = products * inverse
         count = x.numel() // x.shape[1]
@@ -119,7 +119,7 @@ class _Compiled(torch.autograd.Function):
         second = torch.stack([slope, shift]).tile(size.turns)
         of_x = torch.empty_like(x)
         library.input_gradient(
-            *(*both, _at(of_x), *size[:2], threads, *_each(line), *_each(second), ctx.has_relu)
+            *(*both, at(of_x), *size[:2], threads, *_each(line), *_each(second), ctx.has_relu)
         )
         return of_x, of_weight, of_bias, None, None, None
 
@@ -150,13 +150,8 @@ class _Size(NamedTuple):
         return torch.empty(library.scratch_size(*self[:2]), dtype=torch.float32, device="cpu")
 
 
-def _at(tensor: Tensor) -> ctypes.c_void_p:
-    """Where a tensor's values are, while the tensor is there."""
-    return ctypes.c_void_p(tensor.data_ptr())
-
-
 def _each(pair: Tensor) -> tuple[ctypes.c_void_p, ctypes.c_void_p]:
-    return _at(pair[0]), _at(pair[1])
+    return at(pair[0]), at(pair[1])
 
 
 class _Normalise(torch.autograd.Function):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import numpy as np
@@ -15,11 +15,11 @@ from torch.nn import functional as F
 
 from netinnet.data.targets import Targets
 from netinnet.errors import FrameworkError
-from netinnet.frameworks import pytorch_batch_norm, pytorch_model
+from netinnet.frameworks import pytorch_batch_norm, pytorch_model, pytorch_winograd
 from netinnet.frameworks.compiled import Compiled, NotCompiled
 from netinnet.frameworks.learner import OWN_FUNCTIONS, Learner, LearnerSettings
 from netinnet.frameworks.pieces import piece_size, pieces
-from netinnet.networks.layers import BatchNorm, GlobalAvgPool, Shape
+from netinnet.networks.layers import BatchNorm, Conv, GlobalAvgPool, Shape
 from netinnet.networks.network import Network
 from netinnet.networks.rewrite import ResizedConv, activation_behind_pool, fold_resize
 from netinnet.optimizer import ArrayFunctions
@@ -54,7 +54,7 @@ class PyTorchLearner(Learner):
         self._is_mixed = settings.precision == "bfloat16"
         if self._device.type == "cpu":
             self.piece = piece_size(settings.network, KEPT)
-            self._name_batch_norm()
+            self._name_kernels()
         if self._is_mixed and (slow := slow_bfloat16(self._device)):
             self.cautions.append(slow)
 
@@ -73,16 +73,28 @@ class PyTorchLearner(Learner):
     def _table(self) -> pytorch_model.Table:
         return MODULES
 
-    def _name_batch_norm(self) -> None:
-        """Say by what batch norm is computed, where there is any."""
-        if not any(isinstance(m, pytorch_batch_norm.BatchNorm) for m in self._model.modules()):
+    def _name_kernels(self) -> None:
+        """Say which layers are computed by compiled functions, and which could be."""
+        dtype = torch.bfloat16 if self._is_mixed else torch.float32
+        self._name("batch norm", pytorch_batch_norm.BatchNorm, pytorch_batch_norm.functions, dtype)
+        if not self._is_mixed:
+            self._name("convolution", pytorch_winograd.WinogradConv, pytorch_winograd.functions)
+
+    def _name(
+        self,
+        layer: str,
+        kind: type[nn.Module],
+        functions: Callable[..., Compiled | NotCompiled],
+        *of: torch.dtype,
+    ) -> None:
+        if not any(isinstance(module, kind) for module in self._model.modules()):
             return
-        found = pytorch_batch_norm.functions(torch.bfloat16 if self._is_mixed else torch.float32)
-        self.kernels["batch norm"] = (
-            f"compiled {found.digest}" if isinstance(found, Compiled) else OWN_FUNCTIONS
-        )
-        if isinstance(found, NotCompiled):
-            self.cautions.append(f"batch norm is not compiled, which would be faster: {found}")
+        found = functions(*of)
+        if isinstance(found, Compiled):
+            self.kernels[layer] = f"compiled {found.digest}"
+        else:
+            self.kernels[layer] = OWN_FUNCTIONS
+            self.cautions.append(f"{layer} is not compiled, which would be faster: {found}")
 
     def _native(self, array: npt.NDArray[Any]) -> Tensor:
         return torch.tensor(array, device=self._device)
@@ -250,10 +262,16 @@ class _GlobalAvgPool(nn.AdaptiveAvgPool2d):
         return super().forward(x.float())
 
 
+def _conv(o: Conv, s: Shape) -> nn.Module:
+    kind = pytorch_winograd.WinogradConv if o.is_by_tiles(s) else nn.Conv2d
+    return pytorch_model.conv(o, s, kind)
+
+
 MODULES: pytorch_model.Table = {
     **pytorch_model.MODULES,
     ResizedConv: _ResizedConv,
     GlobalAvgPool: lambda o, s: _GlobalAvgPool(1),
+    Conv: _conv,
     BatchNorm: lambda o, s: pytorch_batch_norm.BatchNorm(s.channels, o.epsilon, o.momentum),
 }
 """The modules of layers in training: the native ones, or those above."""

@@ -40,10 +40,12 @@ def _avg_pool(o: layers.AvgPool, s: Shape) -> nn.Module:
     return nn.Sequential(nn.AvgPool2d(o.kernel, o.stride), Scaled(o.correction(s)))
 
 
+def conv(o: layers.Conv, s: Shape, kind: type[nn.Conv2d] = nn.Conv2d) -> nn.Module:
+    return kind(s.channels, o.channels, o.kernel, o.stride, o.padding, groups=o.groups, bias=o.bias)
+
+
 MODULES: Table = {
-    layers.Conv: lambda o, s: nn.Conv2d(
-        s.channels, o.channels, o.kernel, o.stride, o.padding, groups=o.groups, bias=o.bias
-    ),
+    layers.Conv: conv,
     layers.BatchNorm: lambda o, s: nn.BatchNorm2d(s.channels, o.epsilon, o.momentum),
     layers.ReLU: lambda o, s: nn.ReLU(),
     layers.LeakyReLU: lambda o, s: nn.LeakyReLU(o.slope),

@@ -14,8 +14,10 @@ from dataclasses import dataclass
 from typing import ClassVar, NamedTuple, TypeVar
 
 from netinnet.errors import FrameworkError, NetworkError
+from netinnet.networks import tiles
 from netinnet.networks.windows import Sliding
 
+FLOAT32_BYTES = 4
 LARGEST_COUNT = 2**20
 """Largest whole number (channels, features, windows, classes) in a network."""
 
@@ -175,7 +177,17 @@ class Conv(Sliding, Layer):
     def needs(self, shape: Shape, batch: int, value: int, training: bool) -> Needs:
         kernel = value * math.prod(self.tensors(shape)[0].shape)
         base = super().needs(shape, batch, value, training)
+        if training and value == FLOAT32_BYTES and self.is_by_tiles(shape):
+            transformed = tiles.transformed(self.kernel, kernel)
+            return base._replace(forward=kernel + transformed, backward=transformed)
         return base._replace(forward=kernel, backward=2 * kernel)
+
+    def is_by_tiles(self, shape: Shape) -> bool:
+        """Whether a float32 training on a CPU saves multiplications (`tiles`, PyTorch)."""
+        if self.stride > 1 or self.groups > 1 or self.padding >= self.kernel:
+            return False
+        out = self.output(shape)
+        return tiles.save_time(self.kernel, (shape.channels, out.channels), (out.height, out.width))
 
     def describe(self) -> str:
         stride = f", stride {self.stride}" if self.stride != 1 else ""
