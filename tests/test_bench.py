@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netinnet.bench import page, scaling, turns, verdict
+from netinnet.bench import page, roofline, roofline_page, scaling, turns, verdict
 from netinnet.bench.contests import FULL, QUICK, Contest, Contestant, contests
 from netinnet.bench.turns import Results
 from netinnet.errors import FrameworkError, NetinnetError
@@ -162,8 +162,62 @@ def test_a_real_point_of_the_scaling(tmp_path: Path) -> None:
     pytest.importorskip("torch")
     point = scaling.measured("width", 0.25)
     assert point.bytes_measured == pytest.approx(point.bytes_computed, rel=0.1)
-    written = page.write(tmp_path, [], [point], "Here.")
+    written = page.write(tmp_path, [], [point], [], "Here.")
     assert "| width 0.25 |" in written.read_text()
+
+
+LAYERS = (
+    roofline.LayerTime("conv", "Conv2d", 8e9, 1e6, 0.1),
+    roofline.LayerTime("norm", "BatchNorm", 0.0, 4e7, 0.01),
+    roofline.LayerTime("gap", "GlobalAvgPool", 0.0, 1e3, 1e-5),
+)
+ROOF = roofline.Roofline("net", 2, 1e11, 1e10, LAYERS)
+
+
+def test_a_layer_waits_for_arithmetic_or_memory() -> None:
+    assert [ROOF.bound(layer) for layer in LAYERS] == ["arithmetic", "memory", "memory"]
+    assert ROOF.least_seconds(LAYERS[0]) == pytest.approx(0.08)
+    assert ROOF.least_seconds(LAYERS[1]) == pytest.approx(0.004)
+    assert ROOF.share == pytest.approx(0.0840001 / 0.11001)
+    assert roofline_page.cells(ROOF) == [
+        ("conv", "Conv2d", "100.0", "80", "0.0", "arithmetic", "80%"),
+        ("norm", "BatchNorm", "10.0", "", "4.0", "memory", "40%"),
+        ("1 other layer", "", "0.0", "", "", "", ""),
+        ("all", "", "110.0", "73", "", "", "76%"),
+    ]
+
+
+def test_a_roofline_is_kept_and_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def answer(module: str, request: Any) -> dict[str, Any]:
+        asked.append(request["recipe"])
+        return json.loads(json.dumps(asdict(ROOF)))
+
+    monkeypatch.setattr(roofline, "ask", answer)
+    file = tmp_path / "roofline.json"
+    for _ in range(2):
+        roofline.run(file, str)
+    assert asked == [*roofline.RECIPES]
+    assert roofline.kept(file) == [ROOF, ROOF]
+    written = page.write(tmp_path, [], [], [ROOF], "Here.").read_text()
+    assert "## net, 2 pictures forward and backward, layer by layer" in written
+    assert (tmp_path / "roofline.svg").read_text().startswith("<?xml")
+    for content in ("{", "[1]", '[{"network": "n"}]'):
+        file.write_text(content)
+        with pytest.raises(NetinnetError, match=r"roofline\.json: no results of nin bench: "):
+            roofline.kept(file)
+
+
+@pytest.mark.slow
+def test_a_real_roofline() -> None:
+    """Every layer that computes is there, and none beats the machine by more than Winograd may."""
+    pytest.importorskip("torch")
+    found = ask(roofline.PEER, {"recipe": "fashion"})
+    convolutions = [layer for layer in found["layers"] if layer["flops"]]
+    assert len(convolutions) == 9
+    assert all(layer["flops"] / layer["seconds"] < 4 * found["peak"] for layer in convolutions)
+    assert found["bandwidth"] > 1e8
 
 
 def test_the_command(asked: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

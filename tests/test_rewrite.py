@@ -83,6 +83,7 @@ def test_the_chapters_first_convolution_needs_16_products() -> None:
     folded = fold_resize(zoo.network("nin"), Shape(1, 28, 28))
     assert folded is not None
     geometry = folded.blocks[0].layers[0].folded(folded.input)  # type: ignore[attr-defined]
+    assert folded.blocks[0].layers[0].macs(folded.input) == 96 * 54 * 54 * 16
     assert geometry.taps.shape == (2, 11, 4)
     assert geometry.before == 1
     np.testing.assert_allclose(geometry.taps.sum(axis=2), 1, atol=1e-6)

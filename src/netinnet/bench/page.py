@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from netinnet import units
+from netinnet.bench import roofline_page
+from netinnet.bench.roofline import Roofline
 from netinnet.bench.scaling import Point
+from netinnet.bench.tables import markdown_table
 from netinnet.bench.verdict import Spread, Verdict
 from netinnet.files import write_bytes, write_text
 from netinnet.reports import figures
@@ -72,12 +75,6 @@ def _number(verdict: Verdict, value: float) -> str:
     return f"{value:.3f}" if verdict.contest.less_is_better else units.rate(value)
 
 
-def markdown_table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [f"| {' | '.join(headers)} |", f"|{'---|' * len(headers)}"]
-    lines += [f"| {' | '.join(row)} |" for row in rows]
-    return "\n".join(lines) + "\n"
-
-
 def section(verdict: Verdict) -> str:
     """A contest as Markdown: title, unit, table, who is missing."""
     contest = verdict.contest
@@ -91,7 +88,13 @@ def section(verdict: Verdict) -> str:
     return text
 
 
-def write(folder: Path, verdicts: Sequence[Verdict], points: Sequence[Point], where: str) -> Path:
+def write(
+    folder: Path,
+    verdicts: Sequence[Verdict],
+    points: Sequence[Point],
+    roofs: Sequence[Roofline],
+    where: str,
+) -> Path:
     """The page with all that the folder holds, and its figures where matplotlib is. Its path."""
     parts = [f"# How fast netinnet is\n\n{where}\n"]
     for verdict in verdicts:
@@ -109,6 +112,10 @@ def write(folder: Path, verdicts: Sequence[Verdict], points: Sequence[Point], wh
         if figures.are_available():
             write_bytes(folder / "scaling.svg", curves(points))
             parts.append("![Speed against batch, width, size and threads](scaling.svg)\n")
+    parts += [roofline_page.section(roof) for roof in roofs]
+    if roofs and figures.are_available():
+        write_bytes(folder / "roofline.svg", roofline_page.figure(roofs))
+        parts.append("![Speed of each layer against what it computes a byte](roofline.svg)\n")
     page = folder / "bench.md"
     write_text(page, "\n".join(parts))
     return page

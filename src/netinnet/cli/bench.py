@@ -11,9 +11,14 @@ from netinnet import units
 from netinnet.cli.console import Switch, WholeNumber, console, print_json, print_table, say
 
 if TYPE_CHECKING:
-    from netinnet.bench.turns import Turn
+    from collections.abc import Sequence
 
-SCALING = "scaling"
+    from netinnet.bench.roofline import Roofline
+    from netinnet.bench.scaling import Point
+    from netinnet.bench.turns import Turn
+    from netinnet.bench.verdict import Verdict
+
+SCALING, ROOFLINE = "scaling", "roofline"
 FOLDER = Path("bench")
 
 
@@ -33,9 +38,10 @@ def bench(
     Contests: `chapter` (the chapter's training step, our code and the chapter's own in each
     framework), `small` (a training step of nin-small beside plain PyTorch loops, eager and
     compiled), `predict-1`, `predict-32`, `predict-1000` (pictures at a time, beside PyTorch, ONNX
-    Runtime and OpenVINO), `first-answer` (from the start of Python to the first prediction), and
+    Runtime and OpenVINO), `first-answer` (from the start of Python to the first prediction),
     `scaling` (time and memory against batch, width, size and threads, beside what is computed from
-    the description). All if none is named.
+    the description), and `roofline` (each layer of a training step in PyTorch, and whether it waits
+    for arithmetic or memory). All if none is named.
 
     Every measurement is a process of its own. The contestants of a contest take turns, and ratios
     are made within a round. What is not installed is left out and named. Results are in the output
@@ -59,7 +65,7 @@ def bench(
     json
         Print JSON.
     """
-    from netinnet.bench import page, scaling, turns
+    from netinnet.bench import page, roofline, scaling, turns
     from netinnet.bench import verdict as verdicts
     from netinnet.bench.contests import FULL, QUICK
     from netinnet.bench.contests import contests as known_contests
@@ -70,14 +76,14 @@ def bench(
     if wanted_rounds < 1:
         raise NetinnetError(f"--rounds must be at least 1, got {wanted_rounds}")
     known = known_contests(size)
-    names = list(dict.fromkeys(contests)) or [*known, SCALING]
+    names = list(dict.fromkeys(contests)) or [*known, SCALING, ROOFLINE]
     for name in names:
-        check_name("contest", name, (*known, SCALING))
+        check_name("contest", name, (*known, SCALING, ROOFLINE))
     if force:
         for name in names:
             (output / f"{name}.json").unlink(missing_ok=True)
     screen = console(stderr=True)
-    points_file = output / f"{SCALING}.json"
+    points_file, roofs_file = output / f"{SCALING}.json", output / f"{ROOFLINE}.json"
 
     def show(turn: Turn) -> None:
         if quiet:
@@ -92,26 +98,43 @@ def bench(
         if not quiet:
             screen.print(f"scaling: {varied} {value:g} …")
 
+    def show_recipe(recipe: str) -> None:
+        if not quiet:
+            screen.print(f"roofline: the layers of {recipe} …")
+
     for name in names:
-        if name == SCALING:
-            continue
-        contest = known[name]
-        turns.run(contest, output, wanted_rounds, show)
+        if name in known:
+            turns.run(known[name], output, wanted_rounds, show)
     if SCALING in names:
         scaling.run(points_file, show_point)
+    if ROOFLINE in names:
+        roofline.run(roofs_file, show_recipe)
     found = [
         verdicts.judged(contest, turns.opened(contest, output))
         for contest in known.values()
         if turns.file_of(contest, output).exists()
     ]
-    points = scaling.kept(points_file)
+    points, roofs = scaling.kept(points_file), roofline.kept(roofs_file)
     here = turns.machine()
     versions = ", ".join(f"{package} {version}" for package, version in here["versions"].items())
     where = f"{here['processor']}, {units.counted(here['cores'], 'core')}; {versions}."
-    written = page.write(output, found, points, where)
+    written = page.write(output, found, points, roofs, where)
     if json:
-        print_json({"machine": here, "contests": found, SCALING: points})
+        print_json({"machine": here, "contests": found, SCALING: points, ROOFLINE: roofs})
         return
+    _print_tables(names, found, points, roofs)
+    say(f"the page: {written}")
+
+
+def _print_tables(
+    names: Sequence[str],
+    found: Sequence[Verdict],
+    points: Sequence[Point],
+    roofs: Sequence[Roofline],
+) -> None:
+    """What was asked for, of what the folder holds."""
+    from netinnet.bench import page, roofline_page
+
     for verdict in found:
         if verdict.contest.name in names:
             say(f"\n{verdict.contest.title} ({verdict.contest.unit})")
@@ -121,4 +144,6 @@ def bench(
     if SCALING in names:
         say("\nA training step of nin-small (PyTorch)")
         print_table(page.SCALING_HEADERS, page.scaling_cells(points), right=(1, 2, 3, 4, 5))
-    say(f"the page: {written}")
+    for roof in roofs if ROOFLINE in names else []:
+        say(f"\n{roofline_page.title(roof)} (PyTorch)")
+        print_table(roofline_page.HEADERS, roofline_page.cells(roof), right=(2, 3, 4, 6))

@@ -74,6 +74,9 @@ class ResizedConv(Layer):
     def tensors(self, shape: Shape) -> tuple[Tensor, ...]:
         return self.conv.tensors(shape)
 
+    def macs(self, shape: Shape) -> int:
+        return self.output(shape).size * shape.channels * self.folded(shape).size ** 2
+
     def folded(self, shape: Shape) -> Folded:
         """How to compute it on pictures of `shape` by one matrix product over patches."""
         conv, period = self.conv, math.lcm(self.conv.stride, self.factor)

@@ -1,0 +1,94 @@
+"""Each layer of netinnet's training step in PyTorch by itself: its time, and what bounds it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+from netinnet import process_memory
+from netinnet.bench.peers.chapter_pytorch import multiply
+from netinnet.frameworks.pytorch_learner import PyTorchLearner
+from netinnet.fresh_process import answer
+from netinnet.networks.rewrite import activation_behind_pool, fold_resize
+from netinnet.training import parts, recipe
+
+PEAK_SIZE, COPIED_VALUES, TRIES = 2048, 2**25, 6
+SECONDS = 0.25
+"""How long a layer is repeated; the median counts."""
+
+
+def measured(request: dict[str, Any]) -> dict[str, Any]:
+    """Of a recipe's network: the machine's peaks, and of each layer FLOPs, bytes and seconds."""
+    wanted = recipe.load(request["recipe"])
+    facts = parts.facts_of(wanted)
+    network = parts.network_for(wanted, facts=facts)
+    learner = parts.learner_for(wanted, network, facts)
+    assert isinstance(learner, PyTorchLearner)
+    process_memory.keep_freed_memory()
+    pictures = min(learner.piece or wanted.batch_size, wanted.batch_size)
+    computed = activation_behind_pool(fold_resize(network, facts.shape or network.input) or network)
+    layers = []
+    is_first = True
+    for placed in computed.placed_layers():
+        module = learner._model.get_submodule(f"{placed.block}.{placed.name.rpartition('.')[2]}")
+        if isinstance(module, nn.Identity | nn.Flatten):
+            continue  # part of the layer in front of it, or nothing to do
+        each = 2 if is_first else 3  # no gradient of the pictures
+        x = torch.randn(pictures, *placed.input).contiguous(memory_format=torch.channels_last)
+        found = {
+            "name": placed.name,
+            "what": type(module).__name__.lstrip("_"),
+            "flops": 2 * each * pictures * placed.layer.macs(placed.input),
+            "bytes": 4 * pictures * (each * placed.input.size + 2 * placed.output.size),
+            "seconds": _both_ways(module, x, not is_first),
+        }
+        layers.append(found)
+        is_first = False
+    return {
+        "network": network.name,
+        "pictures": pictures,
+        "peak": 2 * PEAK_SIZE**3 / min(multiply(PEAK_SIZE) for _ in range(TRIES)),
+        "bandwidth": _bandwidth(),
+        "layers": layers,
+    }
+
+
+def _both_ways(module: nn.Module, x: torch.Tensor, needs_gradient: bool) -> float:
+    """Seconds of a layer forward and backward, in training."""
+    trained = [*module.parameters()]
+    module.train()
+    given = x.requires_grad_(needs_gradient)
+    is_in_place = getattr(module, "inplace", False)
+    if is_in_place:
+        module.inplace = False  # type: ignore[assignment]  # it would change a leaf
+    gradient = torch.randn_like(module(given))
+
+    def run() -> None:
+        inputs = [given, *trained] if needs_gradient else trained
+        torch.autograd.grad(module(given), inputs, gradient)
+
+    return _median(run)
+
+
+def _median(run: Callable[[], object]) -> float:
+    times: list[float] = []
+    run()
+    while sum(times) < SECONDS or len(times) < 3:
+        began = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - began)
+    return sorted(times)[len(times) // 2]
+
+
+def _bandwidth() -> float:
+    """Bytes read and written a second by a copy that fits in no cache."""
+    a, b = torch.rand(COPIED_VALUES), torch.rand(COPIED_VALUES)
+    return 2 * 4 * COPIED_VALUES / _median(lambda: b.copy_(a))
+
+
+if __name__ == "__main__":
+    answer(measured)

@@ -1,0 +1,88 @@
+"""What bounds each layer of a training step: arithmetic or memory, and how near it comes.
+
+The roofline model (Williams, Waterman, Patterson 2009): a layer can't take less time than its
+FLOPs at the machine's peak, nor less than its bytes at the memory's. Here the peaks are those of a
+matrix product and of a copy in the same process.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from netinnet.errors import NetinnetError
+from netinnet.files import write_text
+from netinnet.fresh_process import ask
+
+PEER = "netinnet.bench.peers.our_layers"
+RECIPES = ("book", "fashion")
+"""Whose networks are measured: a large one of convolutions, a small one with batch norm."""
+
+
+@dataclass(frozen=True)
+class LayerTime:
+    """A layer in training, forward and backward."""
+
+    name: str
+    what: str
+    flops: float
+    """Of the plain sum: those that a computation saves are counted all the same."""
+    bytes: float
+    """Each array read or written once each way: what can't be less."""
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Roofline:
+    """The layers of a network, and the machine's peaks in FLOP/s and bytes/s."""
+
+    network: str
+    pictures: int
+    peak: float
+    bandwidth: float
+    layers: tuple[LayerTime, ...]
+
+    def least_seconds(self, layer: LayerTime) -> float:
+        return max(layer.flops / self.peak, layer.bytes / self.bandwidth)
+
+    def bound(self, layer: LayerTime) -> str:
+        """What a layer waits for at best."""
+        is_memory = layer.bytes / self.bandwidth > layer.flops / self.peak
+        return "memory" if is_memory else "arithmetic"
+
+    @property
+    def share(self) -> float:
+        """The least time of all layers, of the time they take."""
+        least = sum(self.least_seconds(layer) for layer in self.layers)
+        return least / sum(layer.seconds for layer in self.layers)
+
+
+def kept(file: Path) -> list[Roofline]:
+    """What was measured before. Raises NetinnetError where the file holds something else."""
+    if not file.exists():
+        return []
+    try:
+        return [_read(one) for one in json.loads(file.read_text("utf-8"))]
+    except (ValueError, TypeError, KeyError) as error:
+        raise NetinnetError(f"{file}: no results of nin bench: {error}") from error
+
+
+def _read(one: dict[str, Any]) -> Roofline:
+    layers = tuple(LayerTime(**layer) for layer in one["layers"])
+    return Roofline(**{**one, "layers": layers})
+
+
+def run(file: Path, listener: Callable[[str], object]) -> None:
+    """Measure the networks that the file lacks; each is written at once.
+
+    Raises FrameworkError where PyTorch is missing.
+    """
+    done = kept(file)
+    for recipe in RECIPES[len(done) :]:
+        listener(recipe)
+        done.append(_read(ask(PEER, {"recipe": recipe})))
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_text(file, json.dumps([asdict(one) for one in done], indent=1) + "\n")
