@@ -106,7 +106,8 @@ def _torch_layer(layer: Any, name: str, x: torch.Tensor, weights: Weights) -> to
 
     match layer:
         case Conv():
-            return F.conv2d(x, tensor("weight"), tensor("bias"), layer.stride, layer.padding)
+            window = {"stride": layer.stride, "padding": layer.padding, "groups": layer.groups}
+            return F.conv2d(x, tensor("weight"), tensor("bias"), **window)
         case Linear():
             return F.linear(x.flatten(1), tensor("weight"), tensor("bias"))
         case BatchNorm():

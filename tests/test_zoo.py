@@ -184,6 +184,16 @@ def test_width_scales_what_is_hidden(name: str) -> None:
     assert 0.04 < counts.total_cost(net).macs / counts.total_cost(own).macs < 0.3
 
 
+@pytest.mark.parametrize("width", [0.05, 0.25, 0.3, 0.37, 1.0, 1.7, 2.0])
+def test_groups_divide_the_channels_of_any_width(width: float) -> None:
+    net = zoo.network("nin-grouped-32", width=width)
+    groups = [x.groups for b in net.blocks for x in b.layers if isinstance(x, Conv)]
+    assert max(groups) <= 5
+    if width in (1.0, 2.0):
+        assert groups.count(4) == 5
+        assert groups.count(5) == 1
+
+
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [

@@ -77,6 +77,10 @@ def figure(roofs: Sequence[Roofline], form: figures.Format = "svg") -> bytes:
         x = sorted({low / 2, ridge, max(2 * high, 2 * ridge)})
         y = [min(roof.peak, value * roof.bandwidth) / 1e9 for value in x]
         axes.plot(x, y, color=figures.GREY, linewidth=1.2)
+        for bound, colour in COLOURS.items():
+            axes.plot([], [], "o", markersize=5, color=colour, label=f"bound by {bound}")
+        axes.plot([], [], color=figures.GREY, linewidth=1.2, label="the roof")
+        axes.legend(frameon=False, fontsize=8, loc="lower right")
         axes.set_xscale("log")
         axes.set_yscale("log")
         axes.set_xlabel("FLOPs a byte")

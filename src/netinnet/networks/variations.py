@@ -132,7 +132,8 @@ def with_width(blocks: Blocks, classes: int, factor: float) -> Blocks:
     """Hidden channels and features times `factor`, rounded, at least 1; the outputs stay.
 
     In a NiN's last block, hidden channels as many as classes stay too: they are class maps. A
-    depthwise convolution stays one: its groups are the channels that it gets.
+    depthwise convolution stays one: its groups are the channels that it gets. Other groups become
+    fewer where they would not divide them.
     """
     ends = blocks[-2:] if is_nin(blocks, classes) else ()
     left = sum(isinstance(layer, Conv | Linear) for block in blocks for layer in block.layers)
@@ -147,11 +148,14 @@ def with_width(blocks: Blocks, classes: int, factor: float) -> Blocks:
                 count = own = getattr(layer, field)
                 groups = getattr(layer, "groups", 1)
                 is_depthwise = groups > 1 and groups == before
-                new = {"groups": now} if is_depthwise else {}
+                new = {}
+                if groups > 1:
+                    groups = now if is_depthwise else math.gcd(groups, now)
+                    new = {"groups": groups}
                 if left and not (block in ends and own == classes):
                     # The groups divide the channels.
                     by_factor = groups * max(1, round(own * factor / groups))
-                    count = now * (own // groups) if is_depthwise else by_factor
+                    count = now * (own // before) if is_depthwise else by_factor
                 layers.append(dataclasses.replace(layer, **{field: count, **new}))
                 before, now = own, count
             else:
