@@ -26,6 +26,7 @@ from netinnet.warm_process import Server
 from tests.offline.sitecustomize import ALLOWED
 
 ROOT = Path(__file__).parent.parent
+HAS_COMPILER = sys.platform.startswith("linux") and shutil.which("cc") is not None
 FRAMEWORK = next((name for name, found in FRAMEWORKS.items() if found.is_installed), "pytorch")
 """What tests train with that are about training, not about a framework: the first there is."""
 # Several tests run at a time: how long one example takes says nothing.

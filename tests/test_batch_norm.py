@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import numpy as np
 import pytest
 
 from netinnet.errors import FrameworkError
-from tests.conftest import nin
+from tests.conftest import HAS_COMPILER, nin
 
 torch: Any = pytest.importorskip("torch")
 
@@ -21,7 +20,6 @@ from netinnet.frameworks import compiled, pytorch_batch_norm  # noqa: E402
 from netinnet.frameworks.compiled import Compiled, NotCompiled  # noqa: E402
 from netinnet.frameworks.pytorch_batch_norm import BatchNorm, functions  # noqa: E402
 
-HAS_COMPILER = sys.platform.startswith("linux") and shutil.which("cc") is not None
 needs_compiler = pytest.mark.skipif(not HAS_COMPILER, reason="there is no C compiler")
 KINDS = [pytest.param("compiled", marks=needs_compiler), "not compiled"]
 SHAPES = [

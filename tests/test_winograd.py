@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ from netinnet.networks.network import Network
 from netinnet.networks.tiles import WINDOWS
 from netinnet.networks.zoo import resolve
 from netinnet.optimizer import Optimizer
+from tests.conftest import HAS_COMPILER
 
 torch: Any = pytest.importorskip("torch")
 
@@ -34,9 +33,7 @@ from netinnet.frameworks.pytorch_winograd import WinogradConv  # noqa: E402
 
 def is_possible() -> bool:
     """Whether there is a C compiler, and a processor that the source is for."""
-    if not sys.platform.startswith("linux") or shutil.which("cc") is None:
-        return False
-    return {"avx2", "fma"} <= {*Path("/proc/cpuinfo").read_text().split()}
+    return HAS_COMPILER and {"avx2", "fma"} <= {*Path("/proc/cpuinfo").read_text().split()}
 
 
 needs_compiler = pytest.mark.skipif(not is_possible(), reason="no C compiler, or no AVX2")

@@ -33,7 +33,7 @@ def cells(roof: Roofline) -> list[tuple[str, ...]]:
     ]
     if left := len(roof.layers) - len(rows):
         rest = sum(layer.seconds for layer in roof.layers if layer.seconds < SMALL_SHARE * total)
-        rows.append((f"{units.counted(left, 'other layer')}", "", f"{1e3 * rest:.1f}", *[""] * 4))
+        rows.append((units.counted(left, "other layer"), "", f"{1e3 * rest:.1f}", *[""] * 4))
     flops = sum(layer.flops for layer in roof.layers)
     speed = f"{flops / total / 1e9:.0f}"
     return [*rows, ("all", "", f"{1e3 * total:.1f}", speed, "", "", units.percent(roof.share, 0))]

@@ -76,9 +76,10 @@ def bench(
     if wanted_rounds < 1:
         raise NetinnetError(f"--rounds must be at least 1, got {wanted_rounds}")
     known = known_contests(size)
-    names = list(dict.fromkeys(contests)) or [*known, SCALING, ROOFLINE]
+    everything = [*known, SCALING, ROOFLINE]
+    names = list(dict.fromkeys(contests)) or everything
     for name in names:
-        check_name("contest", name, (*known, SCALING, ROOFLINE))
+        check_name("contest", name, everything)
     if force:
         for name in names:
             (output / f"{name}.json").unlink(missing_ok=True)

@@ -24,8 +24,6 @@ from netinnet.frameworks.compiled import Compiled, NotCompiled, at
 from netinnet.networks.tiles import TILE
 
 SOURCE = Path(__file__).with_name("winograd.c")
-WIDEST = 4
-"""Vectors of output channels that are worked on at a time."""
 
 
 @functools.cache
@@ -78,19 +76,17 @@ class _Sizes(ctypes.Structure):
         for name in (
             *("count", "height", "width", "channels"),
             *("out_height", "out_width", "out_channels"),
-            *("window", "padding", "columns", "threads"),
+            *("window", "padding", "threads"),
         )
     ]
 
     @classmethod
-    def of(cls, x: Tensor, outputs: int, window: int, padding: int, library: ctypes.CDLL) -> _Sizes:
+    def of(cls, x: Tensor, outputs: int, window: int, padding: int) -> _Sizes:
         """Of a convolution of n×c×h×w to as many output channels."""
         count, channels, *side = x.shape
         out = (length + 2 * padding - window + 1 for length in side)
-        lanes = library.lanes()
-        columns = max(c for c in range(1, WIDEST + 1) if outputs % (c * lanes) == 0)
         threads = torch.get_num_threads()
-        return cls(count, *side, channels, *out, outputs, window, padding, columns, threads)
+        return cls(count, *side, channels, *out, outputs, window, padding, threads)
 
     def scratch(self, room: Any) -> npt.NDArray[np.float32]:
         """Room for what the threads work on."""
@@ -145,7 +141,7 @@ def _convolved(
 ) -> Tensor:
     """The convolution of x; weights are window×window×channels×outputs, in this order in memory."""
     window, outputs = weight.shape[0], weight.shape[3]
-    sizes = _Sizes.of(x, outputs, window, padding, library)
+    sizes = _Sizes.of(x, outputs, window, padding)
     transformed = torch.empty(TILE**2 * x.shape[1] * outputs, dtype=torch.float32, device="cpu")
     library.transform_weights(at(weight), ctypes.byref(sizes), at(transformed))
     shape = (x.shape[0], outputs, sizes.out_height, sizes.out_width)
@@ -163,7 +159,7 @@ def _weight_gradient(
 ) -> Tensor:
     """The gradient of the weights, outputs×channels×window×window, channels-last in memory."""
     channels, outputs = x.shape[1], gradient.shape[1]
-    sizes = _Sizes.of(x, outputs, window, padding, library)
+    sizes = _Sizes.of(x, outputs, window, padding)
     found = torch.empty((window, window, channels, outputs), dtype=torch.float32, device="cpu")
     scratch = sizes.scratch(library.weight_gradient_room)
     library.weight_gradient(

@@ -18,6 +18,7 @@
 #define SIDE 6
 #define PLACES (SIDE * SIDE)
 #define LARGEST_WINDOW 5
+#define WIDEST 4 /* vectors of output channels that are worked on at a time */
 #define MOST_OUTPUTS 4 /* of a tile, in each direction */
 #define GRADIENT_TILES 24 /* of which gradients are added up at a time */
 #define CACHE (1300 * 1024) /* bytes that are worked on at a time, for 2 MB of a core's own */
@@ -42,19 +43,27 @@ INLINE long rounded_up(long a, long step) { return parts(a, step) * step; }
 
 int omp_get_thread_num(void);
 
-/* Pictures in, pictures out, and how the first are cut into tiles. A block of output channels is
-   `columns` vectors wide. */
+/* Pictures in, pictures out, and how the first are cut into tiles. Output channels are a multiple
+   of LANES. */
 typedef struct {
     long count, height, width, channels;
     long out_height, out_width, out_channels;
-    long window, padding, columns, threads;
+    long window, padding, threads;
 } sizes;
 
 INLINE long outputs_of(const sizes *s) { return SIDE + 1 - s->window; }
 INLINE long across(const sizes *s) { return parts(s->out_width, outputs_of(s)); }
 INLINE long down(const sizes *s) { return parts(s->out_height, outputs_of(s)); }
 INLINE long tiles_of(const sizes *s) { return s->count * down(s) * across(s); }
-INLINE long block_width(const sizes *s) { return s->columns * LANES; }
+
+/* Vectors of a block of output channels: as many as divide them. */
+INLINE long columns_of(const sizes *s) {
+    long columns = WIDEST;
+    while (s->out_channels % (columns * LANES)) columns--;
+    return columns;
+}
+
+INLINE long block_width(const sizes *s) { return columns_of(s) * LANES; }
 
 /* ---- Matrix products ---- */
 
@@ -63,7 +72,7 @@ INLINE long block_width(const sizes *s) { return s->columns * LANES; }
 INLINE void multiply_rows(const float *restrict values, long row_step, long value_step,
                           const float *restrict factors, long factor_step, long steps,
                           float *restrict sums, long sum_step, int columns, int adds) {
-    vector total[SUMS], own[4];
+    vector total[SUMS], own[WIDEST];
     const int rows = SUMS / columns;
 #pragma GCC unroll 24
     for (int i = 0; i < SUMS; i++) total[i] = (vector){0};
@@ -315,7 +324,7 @@ static long block_rows(const sizes *s) {
 }
 
 static long padded_rows(const sizes *s) {
-    return rounded_up(block_rows(s), rows_at_a_time(s->columns));
+    return rounded_up(block_rows(s), rows_at_a_time(columns_of(s)));
 }
 
 /* ---- What is called from outside ---- */
@@ -347,7 +356,8 @@ void transform_weights(const float *weights, const sizes *s, float *found) {
 /* The convolution of x with transformed weights, and where there is one, the bias. */
 void convolve(const float *x, const sizes *s, const float *factors, const float *bias, float *y,
               float *scratch) {
-    long tiles = tiles_of(s), width = block_width(s), chunk = chunk_of(s), room = convolve_room(s);
+    long tiles = tiles_of(s), columns = columns_of(s), width = columns * LANES;
+    long chunk = chunk_of(s), room = convolve_room(s);
 #pragma omp parallel num_threads(s->threads)
     {
         float *values = scratch + omp_get_thread_num() * room;
@@ -362,7 +372,7 @@ void convolve(const float *x, const sizes *s, const float *factors, const float 
                 for (long place = 0; place < PLACES; place++)
                     multiply(values + place * chunk * s->channels, s->channels, 1,
                              own + place * s->channels * width, width, s->channels,
-                             products + place * chunk * width, width, end - begin, s->columns, 0);
+                             products + place * chunk * width, width, end - begin, columns, 0);
                 write_output(products, chunk * width, s, begin, end, first, bias, y);
             }
         }
@@ -371,7 +381,8 @@ void convolve(const float *x, const sizes *s, const float *factors, const float 
 
 /* The gradient of the weights, [row, column, channel, output], from that of the outputs. */
 void weight_gradient(const float *x, const float *g, const sizes *s, float *found, float *scratch) {
-    long tiles = tiles_of(s), width = block_width(s), rows = block_rows(s), padded = padded_rows(s);
+    long tiles = tiles_of(s), columns = columns_of(s), width = columns * LANES;
+    long rows = block_rows(s), padded = padded_rows(s);
     long room = weight_gradient_room(s), column_blocks = s->out_channels / width;
 #pragma omp parallel num_threads(s->threads)
     {
@@ -391,7 +402,7 @@ void weight_gradient(const float *x, const float *g, const sizes *s, float *foun
                 for (long place = 0; place < PLACES; place++)
                     multiply(values + place * GRADIENT_TILES * rows, 1, rows,
                              gradients + place * GRADIENT_TILES * width, width, end - begin,
-                             sums + place * padded * width, width, rows, s->columns, 1);
+                             sums + place * padded * width, width, rows, columns, 1);
             }
             for (long row = 0; row < rows; row++)
                 for (long k = 0; k < width; k += LANES)

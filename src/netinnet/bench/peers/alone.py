@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from typing import Any
 
 from netinnet.fresh_process import answer
@@ -19,9 +20,12 @@ def _measured(request: dict[str, Any]) -> dict[str, float | None]:
     from netinnet import process_memory
 
     peak = process_memory.peak_bytes()
-    library = _peer(request["library"])
-    seconds = min(library.multiply(PEAK_SIZE) for _ in range(PEAK_TRIES))
-    return {"value": value, "memory": peak, "peak": 2 * PEAK_SIZE**3 / seconds}
+    return {"value": value, "memory": peak, "peak": flops(_peer(request["library"]).multiply)}
+
+
+def flops(multiply: Callable[[int], float]) -> float:
+    """FLOP/s of a library's product of two matrices of that size, which takes so many seconds."""
+    return 2 * PEAK_SIZE**3 / min(multiply(PEAK_SIZE) for _ in range(PEAK_TRIES))
 
 
 if __name__ == "__main__":

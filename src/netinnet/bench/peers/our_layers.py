@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Callable
 from typing import Any
@@ -10,13 +11,14 @@ import torch
 from torch import nn
 
 from netinnet import process_memory
+from netinnet.bench.peers.alone import flops
 from netinnet.bench.peers.chapter_pytorch import multiply
 from netinnet.frameworks.pytorch_learner import PyTorchLearner
 from netinnet.fresh_process import answer
 from netinnet.networks.rewrite import activation_behind_pool, fold_resize
 from netinnet.training import parts, recipe
 
-PEAK_SIZE, COPIED_VALUES, TRIES = 2048, 2**25, 6
+COPIED_VALUES = 2**25
 SECONDS = 0.25
 """How long a layer is repeated; the median counts."""
 
@@ -31,12 +33,12 @@ def measured(request: dict[str, Any]) -> dict[str, Any]:
     process_memory.keep_freed_memory()
     pictures = min(learner.piece or wanted.batch_size, wanted.batch_size)
     computed = activation_behind_pool(fold_resize(network, facts.shape or network.input) or network)
-    layers = []
-    is_first = True
+    layers: list[dict[str, Any]] = []
     for placed in computed.placed_layers():
         module = learner._model.get_submodule(f"{placed.block}.{placed.name.rpartition('.')[2]}")
         if isinstance(module, nn.Identity | nn.Flatten):
             continue  # part of the layer in front of it, or nothing to do
+        is_first = not layers
         each = 2 if is_first else 3  # no gradient of the pictures
         x = torch.randn(pictures, *placed.input).contiguous(memory_format=torch.channels_last)
         found = {
@@ -47,11 +49,10 @@ def measured(request: dict[str, Any]) -> dict[str, Any]:
             "seconds": _both_ways(module, x, not is_first),
         }
         layers.append(found)
-        is_first = False
     return {
         "network": network.name,
         "pictures": pictures,
-        "peak": 2 * PEAK_SIZE**3 / min(multiply(PEAK_SIZE) for _ in range(TRIES)),
+        "peak": flops(multiply),
         "bandwidth": _bandwidth(),
         "layers": layers,
     }
@@ -81,7 +82,7 @@ def _median(run: Callable[[], object]) -> float:
         began = time.perf_counter()
         run()
         times.append(time.perf_counter() - began)
-    return sorted(times)[len(times) // 2]
+    return statistics.median(times)
 
 
 def _bandwidth() -> float:
