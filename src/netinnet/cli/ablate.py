@@ -1,4 +1,4 @@
-"""`nin ablate`: what each part of a NiN is good for."""
+"""`nin ablate`: what each part of a NiN, or of its training, is good for."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def ablate(
     flags: StudyFlags = NO_FLAGS,
     overrides: RecipeFlags = None,
 ) -> None:
-    """Change one thing of a NiN at a time and compare over the same seeds.
+    """Change one thing of a NiN, or of its training, at a time and compare over the same seeds.
 
     The baseline is the recipe as it is. Each arm's accuracy is compared with the baseline's seed by
     seed; the interval is Student's, 95 %. Ctrl-C saves all runs; `--resume`, or the same command
@@ -28,10 +28,11 @@ def ablate(
     Parameters
     ----------
     questions
-        What to change: `pointwise` (1×1 convolutions in a block: 0, 1, 2, 3), `inner` (3×3
-        convolutions in their place), `last-step` (direct or gradual to the classes), `dropout`,
-        `logits-relu`, `head` (global average pooling or a fully connected layer); all of them if
-        none is named.
+        What to change. Of the network: `pointwise` (1×1 convolutions in a block: 0, 1, 2, 3),
+        `inner` (3×3 convolutions in their place), `last-step` (direct or gradual to the classes),
+        `dropout`, `logits-relu`, `head` (global average pooling or a fully connected layer); all of
+        these if none is named. Of the training: `flips`, `crops`, `erasing`, `mixup`, `cutmix`,
+        `smoothing`, `averaging`, `recalibration`, `decay`, `schedule`, or `levers` for all of them.
     recipe
         A shipped recipe (`fashion` if not given) or the path of a TOML file.
     seeds

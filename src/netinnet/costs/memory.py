@@ -19,7 +19,12 @@ input size. Each tensor is followed from the layer that makes it to its last use
 - Workspace: a convolution copies its kernel into the library's own layout, backward the kernel's
   gradient too; one by tiles (`networks/tiles.py`) has transformed weights beside the copy. A max
   pool makes its positions in prediction too. Batch norm is the compiled one
-  (elsewhere it makes the gradient of its input twice). Buffers of single threads are not counted;
+  (elsewhere it makes the gradient of its input twice).
+- The layers of a per-pixel network (`networks/pixel_networks.py`) are computed together in
+  training, in float32: what its batch norms but the last make is never in memory. Backward, what
+  these layers have stored and the gradient of their output stay until all are done; the gradient of
+  their input takes the place of one that is there. They need copies of the weights, sums of each
+  block of rows, and in parts, the weights' gradient. Buffers of single threads are not counted;
   they do not grow with the batch (about 5 MB a thread for the chapter's 11×11 convolution, far
   less for others).
 """
@@ -34,8 +39,9 @@ from dataclasses import dataclass, replace
 from netinnet.costs import optimizer as optimizer_cost
 from netinnet.costs.counts import VALUE_BYTES
 from netinnet.layout import native_tensors
-from netinnet.networks.layers import Needs
+from netinnet.networks.layers import FLOAT32_BYTES, BatchNorm, Conv, Needs
 from netinnet.networks.network import Network, PlacedLayer
+from netinnet.networks.pixel_networks import PARTS, ROWS, pixel_networks
 from netinnet.networks.rewrite import activation_behind_pool
 from netinnet.optimizer import Optimizer
 from netinnet.weights import shapes
@@ -162,6 +168,9 @@ class _Place:
     reads: _Tensor
     makes: _Tensor
     keeps: frozenset[_Tensor]
+    first: int
+    """The first of the layers that are computed together with this one; itself, if none are."""
+    last: int
 
 
 def _flow(network: Network, batch: int, value: int, training: bool) -> list[_Place]:
@@ -169,8 +178,14 @@ def _flow(network: Network, batch: int, value: int, training: bool) -> list[_Pla
     flow: list[_Place] = []
     x = _Tensor(-1, 0)
     start: _Tensor | None = None
+    has_runs = training and value == FLOAT32_BYTES
+    run_of = {p.name: run for run in pixel_networks(network) if has_runs for p in run}
     for i, placed in enumerate(network.placed_layers()):
         needs = placed.layer.needs(placed.input, batch, value, training)
+        place, count = 0, 1
+        if run := run_of.get(placed.name):
+            place, count = run.index(placed), len(run)
+            needs = _needs_together(needs, placed, batch, is_last=place == count - 1)
         start = x if placed.opens else start
         size = value * batch * placed.output.size
         # What is added later stays as it is: a ReLU does not work in its place.
@@ -184,9 +199,27 @@ def _flow(network: Network, batch: int, value: int, training: bool) -> list[_Pla
             # The layer's own output is there beside the sum, its input only where that is kept.
             more = y.bytes if x in {start, *kept} else max(0, y.bytes - x.bytes)
             needs = needs._replace(forward=needs.forward + more)
-        flow.append(_Place(placed, needs, x, made, frozenset(kept)))
+        ends = (i - place, i - place + count - 1)
+        flow.append(_Place(placed, needs, x, made, frozenset(kept), *ends))
         x = made
     return flow
+
+
+def _needs_together(needs: Needs, placed: PlacedLayer, batch: int, is_last: bool) -> Needs:
+    """What a layer of a per-pixel network needs, in float32: of its maps it makes convolutions'."""
+    if isinstance(placed.layer, Conv):
+        weights = math.prod(placed.layer.tensors(placed.input)[0].shape)
+        blocks = batch * placed.output.height * placed.output.width / ROWS
+        forward = weights + 2 * blocks * placed.output.channels
+        backward = (1 + PARTS) * weights + 2 * blocks * placed.input.channels
+        return needs._replace(
+            forward=int(FLOAT32_BYTES * forward), backward=int(FLOAT32_BYTES * backward)
+        )
+    if isinstance(placed.layer, BatchNorm):
+        return needs._replace(
+            output=needs.output if is_last else 0, gradient=0, keeps_more=2 * needs.keeps_more
+        )
+    return Needs(0, 0)
 
 
 def _stored(flow: list[_Place]) -> tuple[set[_Tensor], int]:
@@ -231,20 +264,25 @@ def _backward(
     ]
     first = next((i for i, size in enumerate(own) if size), len(own))
     arriving, added = logits, 0
+    staying = 0
     for i in range(len(flow) - 1, first - 1, -1):
-        needs = flow[i].needs
+        place, needs = flow[i], flow[i].needs
         leaving = needs.gradient if i > first else 0
         yield replace(
             resting,
             phase="backward",
-            at=flow[i].layer.name,
+            at=place.layer.name,
             gradients=sum(own[i:]),
-            stored=_stored(flow[: i + 1])[1],
-            passing=logits + arriving + leaving + added,
+            stored=_stored(flow[: place.last + 1])[1],
+            passing=logits + arriving + leaving + added + staying,
             workspace=needs.backward,
         )
-        if flow[i].layer.closes:
+        if place.layer.closes:
             added = arriving  # for the block's input, too
-        if flow[i].layer.opens:
+        if place.layer.opens:
             added = 0
+        if place.first < place.last and leaving:
+            staying = staying or arriving
+        if i == place.first:
+            staying = 0
         arriving = leaving or arriving

@@ -182,8 +182,8 @@ void sums(const value *restrict x, const value *restrict gradient, long rows, lo
     }
 }
 
-/* The gradient of x: g * scale + x * slope + shift. */
-void input_gradient(const value *restrict x, const value *restrict gradient, value *restrict of_x,
+/* The gradient of x: g * scale + x * slope + shift. It may take the place of g. */
+void input_gradient(const value *restrict x, const value *gradient, value *of_x,
                     long rows, long channels, int threads, const float *restrict scale,
                     const float *restrict offset, const float *restrict slope,
                     const float *restrict shift, int relu) {
@@ -191,8 +191,8 @@ void input_gradient(const value *restrict x, const value *restrict gradient, val
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (long row = 0; row < rows; row++) {
         const value *restrict from = x + row * channels;
-        const value *restrict g = gradient + row * channels;
-        value *restrict to = of_x + row * channels;
+        const value *g = gradient + row * channels;
+        value *to = of_x + row * channels;
 #pragma omp simd
         for (long i = 0; i < channels; i++) {
             float v = widened(from[i]);

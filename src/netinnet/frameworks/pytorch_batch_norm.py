@@ -23,6 +23,7 @@ from torch.nn import functional as F
 from netinnet.errors import FrameworkError
 from netinnet.frameworks import compiled
 from netinnet.frameworks.compiled import Compiled, NotCompiled, at
+from netinnet.frameworks.pytorch_compiled import refuse_second
 
 SOURCE = Path(__file__).with_name("batch_norm.c")
 DEFINES = {torch.float32: (), torch.bfloat16: ("BFLOAT16",)}
@@ -84,44 +85,107 @@ class _Compiled(torch.autograd.Function):
         library: ctypes.CDLL,
     ) -> tuple[Tensor, Tensor, Tensor]:
         x = x.contiguous(memory_format=torch.channels_last)
-        size, threads = _Size.of(x), torch.get_num_threads()
-        mean, variance = torch.empty_like(weight), torch.empty_like(weight)
-        scratch = size.scratch(library)
-        library.statistics(at(x), *size, threads, at(scratch), at(mean), at(variance))
-        inverse = (variance + epsilon).rsqrt()
-        scale = inverse * weight
-        line = torch.stack([scale, bias - mean * scale]).tile(size.turns)
-        y = torch.empty_like(x)
-        library.normalise(at(x), at(y), *size[:2], threads, *_each(line), has_relu)
-        ctx.save_for_backward(x, mean, inverse, scale, line)
+        mean, variance = statistics(x, library)
+        line = Line.of(mean, variance, weight, bias, epsilon)
+        ctx.save_for_backward(x, *line)
         ctx.mark_non_differentiable(mean, variance)
         ctx.has_relu, ctx.library = has_relu, library
-        return y, mean, variance
+        return normalise(x, line, has_relu, library), mean, variance
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
-        if torch.is_grad_enabled():  # create_graph: what C computes has no gradient of its own
-            raise FrameworkError("batch norm in training has no second gradient")
-        x, mean, inverse, scale, line = ctx.saved_tensors
-        library, size, threads = ctx.library, _Size.of(x), torch.get_num_threads()
+        refuse_second("batch norm")
+        x, line = ctx.saved_tensors[0], Line(*ctx.saved_tensors[1:])
         gradient = gradient.contiguous(memory_format=torch.channels_last)
-        both = (at(x), at(gradient))
-        of_bias, products = torch.empty_like(mean), torch.empty_like(mean)
-        means, scratch = mean.tile(size.turns), size.scratch(library)
-        library.sums(
-            *(*both, *size, threads, at(scratch), at(means), *_each(line), ctx.has_relu),
-            *(at(of_bias), at(products)),
-        )
-        of_weight = products * inverse
-        count = x.numel() // x.shape[1]
-        slope = -scale * inverse * of_weight / count
-        shift = -scale * of_bias / count - mean * slope
-        second = torch.stack([slope, shift]).tile(size.turns)
+        found = sums(x, gradient, line, ctx.has_relu, ctx.library)
+        back = line.back(*found, x.numel() // x.shape[1])
         of_x = torch.empty_like(x)
-        library.input_gradient(
-            *(*both, at(of_x), *size[:2], threads, *_each(line), *_each(second), ctx.has_relu)
-        )
-        return of_x, of_weight, of_bias, None, None, None
+        write_input_gradient(x, gradient, line, back, ctx.has_relu, ctx.library, of_x)
+        return of_x, back.of_weight, back.of_bias, None, None, None
+
+
+class Line(NamedTuple):
+    """What batch norm is for a batch, of each channel: y = x * scale + offset."""
+
+    mean: Tensor
+    inverse: Tensor
+    """Of the standard deviation."""
+    scale: Tensor
+    offset: Tensor
+
+    @classmethod
+    def of(
+        cls, mean: Tensor, variance: Tensor, weight: Tensor, bias: Tensor, epsilon: float
+    ) -> Line:
+        inverse = (variance + epsilon).rsqrt()
+        scale = inverse * weight
+        return cls(mean, inverse, scale, bias - mean * scale)
+
+    def back(self, of_y: Tensor, of_products: Tensor, count: int) -> Back:
+        """From the sums of y's gradient and of it * (x - mean), over `count` values a channel."""
+        of_weight = of_products * self.inverse
+        slope = -self.scale * self.inverse * of_weight / count
+        return Back(of_weight, of_y, slope, -self.scale * of_y / count - self.mean * slope)
+
+
+class Back(NamedTuple):
+    """The way back: the gradients of weight and bias, and that of x, g * scale + x * slope + shift.
+
+    g is the gradient of y.
+    """
+
+    of_weight: Tensor
+    of_bias: Tensor
+    slope: Tensor
+    shift: Tensor
+
+
+def statistics(x: Tensor, library: ctypes.CDLL) -> tuple[Tensor, Tensor]:
+    """Mean and (biased) variance of each channel of n×c×h×w, channels-last."""
+    size = _Size.of(x)
+    mean, variance = (torch.empty(x.shape[1], device="cpu") for _ in range(2))
+    scratch = size.scratch(library)
+    library.statistics(at(x), *size, torch.get_num_threads(), at(scratch), at(mean), at(variance))
+    return mean, variance
+
+
+def normalise(x: Tensor, line: Line, has_relu: bool, library: ctypes.CDLL) -> Tensor:
+    size, y = _Size.of(x), torch.empty_like(x)
+    own = size.each(line.scale, line.offset)
+    library.normalise(at(x), at(y), *size[:2], torch.get_num_threads(), *map(at, own), has_relu)
+    return y
+
+
+def sums(
+    x: Tensor, gradient: Tensor, line: Line, has_relu: bool, library: ctypes.CDLL
+) -> tuple[Tensor, Tensor]:
+    """What `Line.back` takes."""
+    size = _Size.of(x)
+    of_y, of_products = torch.empty_like(line.mean), torch.empty_like(line.mean)
+    scratch, own = size.scratch(library), size.each(line.mean, line.scale, line.offset)
+    library.sums(
+        *(at(x), at(gradient), *size, torch.get_num_threads(), at(scratch), *map(at, own)),
+        *(has_relu, at(of_y), at(of_products)),
+    )
+    return of_y, of_products
+
+
+def write_input_gradient(
+    x: Tensor,
+    gradient: Tensor,
+    line: Line,
+    back: Back,
+    has_relu: bool,
+    library: ctypes.CDLL,
+    of_x: Tensor,
+) -> None:
+    """Write the gradient of x into `of_x`, which may be `gradient`."""
+    size = _Size.of(x)
+    own = size.each(line.scale, line.offset, back.slope, back.shift)
+    library.input_gradient(
+        *(at(x), at(gradient), at(of_x), *size[:2], torch.get_num_threads(), *map(at, own)),
+        has_relu,
+    )
 
 
 class _Size(NamedTuple):
@@ -139,19 +203,14 @@ class _Size(NamedTuple):
             rows, turns = rows // 2, turns * 2
         return cls(*map(ctypes.c_long, (rows, channels * turns, turns)))
 
-    @property
-    def turns(self) -> int:
-        """How many rows count as one."""
-        return self.times.value
+    def each(self, *of_channels: Tensor) -> list[Tensor]:
+        """What there is of each channel, as often as rows count as one."""
+        return [*torch.stack(of_channels).tile(self.times.value)]
 
     def scratch(self, library: ctypes.CDLL) -> Tensor:
         """Room for what the functions find of each block of rows."""
         library.scratch_size.restype = ctypes.c_long
         return torch.empty(library.scratch_size(*self[:2]), dtype=torch.float32, device="cpu")
-
-
-def _each(pair: Tensor) -> tuple[ctypes.c_void_p, ctypes.c_void_p]:
-    return at(pair[0]), at(pair[1])
 
 
 class _Normalise(torch.autograd.Function):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, cast
 
 import numpy as np
@@ -15,7 +15,12 @@ from torch.nn import functional as F
 
 from netinnet.data.targets import Targets
 from netinnet.errors import FrameworkError
-from netinnet.frameworks import pytorch_batch_norm, pytorch_model, pytorch_winograd
+from netinnet.frameworks import (
+    pytorch_batch_norm,
+    pytorch_model,
+    pytorch_pointwise,
+    pytorch_winograd,
+)
 from netinnet.frameworks.compiled import Compiled, NotCompiled
 from netinnet.frameworks.learner import OWN_FUNCTIONS, Learner, LearnerSettings
 from netinnet.frameworks.pieces import piece_size, pieces
@@ -75,21 +80,18 @@ class PyTorchLearner(Learner):
 
     def _name_kernels(self) -> None:
         """Say which layers are computed by compiled functions, and which could be."""
+        layers = [*self._model.modules()]
         dtype = torch.bfloat16 if self._is_mixed else torch.float32
-        self._name("batch norm", pytorch_batch_norm.BatchNorm, pytorch_batch_norm.functions, dtype)
-        if not self._is_mixed:
-            self._name("convolution", pytorch_winograd.WinogradConv, pytorch_winograd.functions)
-
-    def _name(
-        self,
-        layer: str,
-        kind: type[nn.Module],
-        functions: Callable[..., Compiled | NotCompiled],
-        *of: torch.dtype,
-    ) -> None:
-        if not any(isinstance(module, kind) for module in self._model.modules()):
+        if any(isinstance(layer, pytorch_batch_norm.BatchNorm) for layer in layers):
+            self._name("batch norm", pytorch_batch_norm.functions(dtype))
+        if self._is_mixed:
             return
-        found = functions(*of)
+        if any(isinstance(layer, pytorch_winograd.WinogradConv) for layer in layers):
+            self._name("convolution", pytorch_winograd.functions())
+        if any(getattr(layer, "behind", ()) for layer in layers):
+            self._name("per-pixel network", pytorch_pointwise.functions())
+
+    def _name(self, layer: str, found: Compiled | NotCompiled) -> None:
         if isinstance(found, Compiled):
             self.kernels[layer] = f"compiled {found.digest}"
         else:
@@ -212,6 +214,7 @@ def training_model(
             elif not isinstance(module, nn.Dropout | nn.Flatten | nn.Unflatten):
                 is_free = True
         is_free |= is_residual
+    pytorch_pointwise.give_layers_to_norms(network, model)
     return model
 
 
@@ -263,7 +266,11 @@ class _GlobalAvgPool(nn.AdaptiveAvgPool2d):
 
 
 def _conv(o: Conv, s: Shape) -> nn.Module:
-    kind = pytorch_winograd.WinogradConv if o.is_by_tiles(s) else nn.Conv2d
+    kind: type[nn.Conv2d] = nn.Conv2d
+    if o.is_by_tiles(s):
+        kind = pytorch_winograd.WinogradConv
+    elif o.kernel == o.stride == o.groups == 1 and not o.padding:
+        kind = pytorch_pointwise.PointwiseConv
     return pytorch_model.conv(o, s, kind)
 
 
@@ -272,6 +279,6 @@ MODULES: pytorch_model.Table = {
     ResizedConv: _ResizedConv,
     GlobalAvgPool: lambda o, s: _GlobalAvgPool(1),
     Conv: _conv,
-    BatchNorm: lambda o, s: pytorch_batch_norm.BatchNorm(s.channels, o.epsilon, o.momentum),
+    BatchNorm: lambda o, s: pytorch_pointwise.NetworkNorm(s.channels, o.epsilon, o.momentum),
 }
 """The modules of layers in training: the native ones, or those above."""

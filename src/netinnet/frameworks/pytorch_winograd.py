@@ -18,8 +18,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from netinnet.errors import FrameworkError
-from netinnet.frameworks import compiled
+from netinnet.frameworks import pytorch_compiled
 from netinnet.frameworks.compiled import Compiled, NotCompiled, at
 from netinnet.networks.tiles import TILE
 
@@ -29,15 +28,8 @@ SOURCE = Path(__file__).with_name("winograd.c")
 @functools.cache
 def functions(*defines: str) -> Compiled | NotCompiled:
     """The compiled functions, or why there are none."""
-    if not all(torch.cpu.get_capabilities().get(name) for name in ("avx2", "fma3")):
-        return NotCompiled("the processor has no AVX2")
-    try:
-        found = compiled.load(SOURCE, *defines, fused=True)
-    except NotCompiled as error:
-        return error
-    for room in (found.functions.convolve_room, found.functions.weight_gradient_room):
-        room.argtypes, room.restype = [ctypes.POINTER(_Sizes)], ctypes.c_long
-    return found
+    rooms = ("convolve_room", "weight_gradient_room")
+    return pytorch_compiled.for_vectors(SOURCE, _Sizes, rooms, *defines)
 
 
 class WinogradConv(nn.Conv2d):
@@ -58,11 +50,8 @@ class WinogradConv(nn.Conv2d):
 
     def _takes(self, x: Tensor) -> bool:
         """Whether it is what C would take it for. PyTorch says what is wrong with the rest."""
-        is_float32 = x.dtype == self.weight.dtype == torch.float32
         return (
-            (is_float32 and not torch.is_autocast_enabled("cpu"))
-            and not torch._C._len_torch_dispatch_stack()
-            and x.device.type == self.weight.device.type == "cpu"
+            pytorch_compiled.takes(x, self.weight)
             and (x.dim() == 4 and x.shape[1] == self.in_channels)
             and min(x.shape[2:]) + 2 * cast(int, self.padding[0]) >= self.kernel_size[0]
         )
@@ -113,8 +102,7 @@ class _Convolve(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        if torch.is_grad_enabled():  # create_graph: what C computes has no gradient of its own
-            raise FrameworkError("a convolution in training has no second gradient")
+        pytorch_compiled.refuse_second("a convolution")
         x, weight = ctx.saved_tensors
         library, window = ctx.library, weight.shape[2]
         gradient = gradient.contiguous(memory_format=torch.channels_last)

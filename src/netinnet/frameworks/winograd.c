@@ -11,37 +11,15 @@
 
 #include <string.h>
 
-#if !defined(__AVX2__) || !defined(__FMA__)
-#error "the processor has no AVX2"
-#endif
+#include "products.h"
 
 #define SIDE 6
 #define PLACES (SIDE * SIDE)
 #define LARGEST_WINDOW 5
-#define WIDEST 4 /* vectors of output channels that are worked on at a time */
+#define MOST_COLUMNS 4 /* vectors of output channels that are worked on at a time */
 #define MOST_OUTPUTS 4 /* of a tile, in each direction */
 #define GRADIENT_TILES 24 /* of which gradients are added up at a time */
 #define CACHE (1300 * 1024) /* bytes that are worked on at a time, for 2 MB of a core's own */
-
-#if defined(__AVX512F__) && !defined(NARROW)
-#define LANES 16
-#define SUMS 24 /* vectors of sums that stay in registers */
-#else
-#define LANES 8
-#define SUMS 12
-#endif
-
-typedef float vector __attribute__((vector_size(LANES * sizeof(float)), aligned(4)));
-
-#define INLINE static inline __attribute__((always_inline))
-
-INLINE vector load(const float *at) { return *(const vector *)at; }
-INLINE void store(float *at, vector v) { *(vector *)at = v; }
-INLINE long least(long a, long b) { return a < b ? a : b; }
-INLINE long parts(long length, long each) { return (length + each - 1) / each; }
-INLINE long rounded_up(long a, long step) { return parts(a, step) * step; }
-
-int omp_get_thread_num(void);
 
 /* Pictures in, pictures out, and how the first are cut into tiles. Output channels are a multiple
    of LANES. */
@@ -58,62 +36,12 @@ INLINE long tiles_of(const sizes *s) { return s->count * down(s) * across(s); }
 
 /* Vectors of a block of output channels: as many as divide them. */
 INLINE long columns_of(const sizes *s) {
-    long columns = WIDEST;
+    long columns = MOST_COLUMNS;
     while (s->out_channels % (columns * LANES)) columns--;
     return columns;
 }
 
 INLINE long block_width(const sizes *s) { return columns_of(s) * LANES; }
-
-/* ---- Matrix products ---- */
-
-/* sums[row, column] = values[row, step] * factors[step, column], added up over the steps, where
-   `adds` on top of what is there. `columns` is in vectors. There are SUMS / columns rows. */
-INLINE void multiply_rows(const float *restrict values, long row_step, long value_step,
-                          const float *restrict factors, long factor_step, long steps,
-                          float *restrict sums, long sum_step, int columns, int adds) {
-    vector total[SUMS], own[WIDEST];
-    const int rows = SUMS / columns;
-#pragma GCC unroll 24
-    for (int i = 0; i < SUMS; i++) total[i] = (vector){0};
-    for (long step = 0; step < steps; step++) {
-#pragma GCC unroll 4
-        for (int j = 0; j < columns; j++) own[j] = load(factors + step * factor_step + j * LANES);
-#pragma GCC unroll 24
-        for (int i = 0; i < rows; i++) {
-            float value = values[i * row_step + step * value_step];
-#pragma GCC unroll 4
-            for (int j = 0; j < columns; j++) total[i * columns + j] += value * own[j];
-        }
-    }
-#pragma GCC unroll 24
-    for (int i = 0; i < SUMS; i++) {
-        float *at = sums + (i / columns) * sum_step + (i % columns) * LANES;
-        store(at, adds ? load(at) + total[i] : total[i]);
-    }
-}
-
-INLINE long rows_at_a_time(long columns) { return SUMS / columns; }
-
-/* All rows, rounded up to a multiple of `rows_at_a_time`: so far `values` must be readable and
-   `sums` writable. What comes out of rows that are too many is not used. */
-static void multiply(const float *values, long row_step, long value_step, const float *factors,
-                     long factor_step, long steps, float *sums, long sum_step, long rows,
-                     long columns, int adds) {
-#define CASE(N)                                                                                    \
-    case N:                                                                                        \
-        for (long row = 0; row < rows; row += SUMS / N)                                            \
-            multiply_rows(values + row * row_step, row_step, value_step, factors, factor_step,     \
-                          steps, sums + row * sum_step, sum_step, N, adds);                        \
-        break;
-    switch (columns) {
-        CASE(1)
-        CASE(2)
-        CASE(3)
-        CASE(4)
-    }
-#undef CASE
-}
 
 /* ---- Transforms, in one direction. Values are `step` vectors apart. ---- */
 
@@ -303,8 +231,7 @@ static void write_window(const float *sums, long place_step, long window, float 
 
 /* ---- What is worked on at a time. It decides no sum's order. ---- */
 
-/* Tiles of all channels: as many as stay in the cache, few enough that each thread has some. SUMS
-   is a multiple of all numbers of rows. */
+/* Tiles of all channels: as many as stay in the cache, few enough that each thread has some. */
 static long chunk_of(const sizes *s) {
     long bytes = PLACES * (s->channels + block_width(s)) * sizeof(float);
     long fitting = CACHE / bytes / SUMS * SUMS;
@@ -323,13 +250,9 @@ static long block_rows(const sizes *s) {
     return LANES;
 }
 
-static long padded_rows(const sizes *s) {
-    return rounded_up(block_rows(s), rows_at_a_time(columns_of(s)));
-}
+static long padded_rows(const sizes *s) { return rounded_up(block_rows(s), SUMS); }
 
 /* ---- What is called from outside ---- */
-
-int lanes(void) { return LANES; }
 
 /* How many values each thread needs for what is between. */
 long convolve_room(const sizes *s) { return PLACES * chunk_of(s) * (s->channels + block_width(s)); }

@@ -1,12 +1,13 @@
-"""What is each part of a NiN good for? One thing changed at a time, over the same seeds.
+"""What is each part of a NiN, or of its training, good for? One thing changed at a time.
 
-These are the chapter's exercises 2 (why two 1×1 convolutions in a block?) and 4 (what of 384
-channels becoming 10 in one step?), and the paper's comparison of heads (section 4.5).
+The parts of the network are the chapter's exercises 2 (why two 1×1 convolutions in a block?) and 4
+(what of 384 channels becoming 10 in one step?), and the paper's comparison of heads (section 4.5).
+The parts of the training are the levers of docs/training.md.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,16 +28,28 @@ KIND = "ablate"
 BASELINE = "baseline"
 
 
+Arms = Mapping[str, Mapping[str, Any]]
+"""What an arm is called, and the fields of the recipe that it changes."""
+
+
 @dataclass(frozen=True)
 class Question:
-    """Something to find out: the field of the recipe that is changed, and its values."""
+    """Something to find out, by arms that may depend on the network."""
 
     title: str
-    field: str
-    values: Sequence[Any] | Callable[[Network], Sequence[Any]]
+    arms: Arms | Callable[[Network], Arms]
 
 
-def _narrowings(network: Network) -> list[str]:
+def _values(field: str, *values: Any) -> Arms:
+    return {_text(value): {field: value} for value in values}
+
+
+def _text(value: Any) -> str:
+    names = {"True": "yes", "False": "no", "None": "none"}
+    return names.get(f"{value}", f"{value}")
+
+
+def _narrowings(network: Network) -> Arms:
     """The last step direct (384 → 10 → 10 → 10) and gradual (384 → 128 → 32 → 10).
 
     Gradual is by equal factors, rounded to powers of two.
@@ -46,19 +59,47 @@ def _narrowings(network: Network) -> list[str]:
     classes = len(network.classes)
     steps = np.geomspace(before, classes, 4)[1:-1]
     gradual = [2 ** round(float(np.log2(step))) for step in steps]
-    return [f"{classes}-{classes}", "-".join(map(str, gradual))]
+    return _values("narrowing", f"{classes}-{classes}", "-".join(map(str, gradual)))
 
 
-QUESTIONS: dict[str, Question] = {
-    "pointwise": Question("How many 1×1 convolutions in a block?", "pointwise", (0, 1, 2, 3)),
-    "inner": Question("1×1 convolutions, or 3×3 in their place?", "inner", (1, 3)),
-    "last-step": Question("The last step: direct or gradual?", "narrowing", _narrowings),
-    "dropout": Question("With or without dropout?", "dropout", (0.0, 0.5)),
-    "logits-relu": Question(
-        "With or without a ReLU behind the last convolution?", "logits_relu", (True, False)
+OF_NETWORK: dict[str, Question] = {
+    "pointwise": Question(
+        "How many 1×1 convolutions in a block?", _values("pointwise", 0, 1, 2, 3)
     ),
-    "head": Question("Global average pooling or a fully connected layer?", "head", HEADS),
+    "inner": Question("1×1 convolutions, or 3×3 in their place?", _values("inner", 1, 3)),
+    "last-step": Question("The last step: direct or gradual?", _narrowings),
+    "dropout": Question("With or without dropout?", _values("dropout", 0.0, 0.5)),
+    "logits-relu": Question(
+        "With or without a ReLU behind the last convolution?", _values("logits_relu", True, False)
+    ),
+    "head": Question("Global average pooling or a fully connected layer?", _values("head", *HEADS)),
 }
+OF_TRAINING: dict[str, Question] = {
+    "flips": Question(
+        "Are pictures mirrored, at random or in turns?",
+        {
+            "none": {"horizontal_flip": False, "flips": None},
+            "random": {"horizontal_flip": True, "flips": None},
+            "alternating": {"horizontal_flip": True, "flips": "alternating"},
+        },
+    ),
+    "crops": Question("Are pictures shifted by random crops?", _values("crop_padding", 0, 2)),
+    "erasing": Question("Are rectangles erased?", _values("random_erasing", None, 0.25)),
+    "mixup": Question("Are pictures mixed?", _values("mixup", None, 0.2)),
+    "cutmix": Question("Are parts of other pictures put in?", _values("cutmix", None, 1.0)),
+    "smoothing": Question("Are labels smoothed?", _values("label_smoothing", 0.0, 0.1)),
+    "averaging": Question("Are weights averaged?", _values("weight_averaging", None, 0.99, 0.999)),
+    "recalibration": Question(
+        "Are batch norm's statistics computed anew?", _values("recalibrate", None, 100)
+    ),
+    "decay": Question("Are weights kept small?", _values("weight_decay", 0.0, 0.0005)),
+    "schedule": Question(
+        "How does the learning rate fall?", _values("schedule", "one-cycle", "linear", "cosine")
+    ),
+}
+QUESTIONS = OF_NETWORK | OF_TRAINING
+LEVERS = "levers"
+"""Stands for all questions of the training."""
 
 
 @dataclass(frozen=True)
@@ -85,28 +126,36 @@ def plan(
     """A study of the recipe as it is (`baseline`) and with one thing changed at a time.
 
     As it is: with another `network` and `changes` of single fields, if they are given; `data_dir`
-    has the data. Values that leave the network as it is are no arms of their own. Raises
-    NetinnetError for an unknown question or a network that is no NiN.
+    has the data. All questions of the network are asked if none is named. What leaves the network,
+    or of the training, the recipe as it is, is no arm of its own. Raises NetinnetError for an
+    unknown question, or one of the network where that is no NiN.
     """
     baseline = plans.given(BASELINE, recipe, changes, network, data_dir)
     base, facts, arms = baseline.recipe, baseline.facts, [baseline]
     own = baseline.network
-    if not is_nin(own.blocks, len(own.classes)):
+    asked = _asked(questions)
+    if not OF_TRAINING.keys() >= set(asked) and not is_nin(own.blocks, len(own.classes)):
         raise NetinnetError(f"{own.name} is not a NiN: it has nothing that an ablation changes")
-    for name in dict.fromkeys(questions or QUESTIONS):
-        check_name("question", name, QUESTIONS)
-        question = QUESTIONS[name]
-        values = question.values(own) if callable(question.values) else question.values
-        for value in values:
-            changed = base.replace(**{question.field: value})
-            arm = Arm(f"{name}={_text(value)}", changed, baseline.base, facts)
-            if arm.network != own:
+    for name in asked:
+        of_arms = QUESTIONS[name].arms
+        for text, fields in (of_arms(own) if callable(of_arms) else of_arms).items():
+            changed = base.replace(**fields)
+            arm = Arm(f"{name}={text}", changed, baseline.base, facts)
+            if changed != base and (name in OF_TRAINING or arm.network != own):
                 arms.append(arm)
     return Plan(KIND, tuple(arms), tuple(seeds))
 
 
-def _text(value: Any) -> str:
-    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else f"{value}"
+def _asked(questions: Sequence[str]) -> list[str]:
+    """Each question once. Raises NetinnetError for an unknown one."""
+    asked: list[str] = []
+    for name in questions or OF_NETWORK:
+        if name == LEVERS:
+            asked += OF_TRAINING
+        else:
+            check_name("question", name, (*QUESTIONS, LEVERS))
+            asked.append(name)
+    return [*dict.fromkeys(asked)]
 
 
 def question_of(arm: str) -> str | None:

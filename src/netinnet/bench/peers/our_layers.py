@@ -15,6 +15,8 @@ from netinnet.bench.peers.alone import flops
 from netinnet.bench.peers.chapter_pytorch import multiply
 from netinnet.frameworks.pytorch_learner import PyTorchLearner
 from netinnet.fresh_process import answer
+from netinnet.networks.layers import Conv
+from netinnet.networks.pixel_networks import pixel_networks
 from netinnet.networks.rewrite import activation_behind_pool, fold_resize
 from netinnet.training import parts, recipe
 
@@ -33,19 +35,23 @@ def measured(request: dict[str, Any]) -> dict[str, Any]:
     process_memory.keep_freed_memory()
     pictures = min(learner.piece or wanted.batch_size, wanted.batch_size)
     computed = activation_behind_pool(fold_resize(network, facts.shape or network.input) or network)
+    run_of = {placed.name: run for run in pixel_networks(computed) for placed in run}
     layers: list[dict[str, Any]] = []
     for placed in computed.placed_layers():
-        module = learner._model.get_submodule(f"{placed.block}.{placed.name.rpartition('.')[2]}")
-        if isinstance(module, nn.Identity | nn.Flatten):
+        module = learner._model.get_submodule(placed.name)
+        run = run_of.get(placed.name, (placed,))
+        if placed is not run[0] or isinstance(module, nn.Identity | nn.Flatten):
             continue  # part of the layer in front of it, or nothing to do
         is_first = not layers
         each = 2 if is_first else 3  # no gradient of the pictures
+        # Of layers that are computed together, those whose input is in memory.
+        own = [p for p in run if p is run[-1] or isinstance(p.layer, Conv)]
         x = torch.randn(pictures, *placed.input).contiguous(memory_format=torch.channels_last)
         found = {
-            "name": placed.name,
-            "what": type(module).__name__.lstrip("_"),
-            "flops": 2 * each * pictures * placed.layer.macs(placed.input),
-            "bytes": 4 * pictures * (each * placed.input.size + 2 * placed.output.size),
+            "name": placed.name if len(run) == 1 else f"{placed.name} to {run[-1].name}",
+            "what": "per-pixel network" if len(run) > 1 else type(module).__name__.lstrip("_"),
+            "flops": 2 * each * pictures * sum(p.layer.macs(p.input) for p in own),
+            "bytes": 4 * pictures * sum(each * p.input.size + 2 * p.output.size for p in own),
             "seconds": _both_ways(module, x, not is_first),
         }
         layers.append(found)
