@@ -188,20 +188,26 @@ def test_a_layer_waits_for_arithmetic_or_memory() -> None:
 
 
 def test_a_roofline_is_kept_and_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[str] = []
+    asked: list[tuple[str, str]] = []
 
     def answer(module: str, request: Any) -> dict[str, Any]:
-        asked.append(request["recipe"])
+        assert module == roofline.peer(request["framework"])
+        asked.append((request["framework"], request["recipe"]))
         return json.loads(json.dumps(asdict(ROOF)))
 
     monkeypatch.setattr(roofline, "ask", answer)
-    file = tmp_path / "roofline.json"
+    monkeypatch.setattr(roofline, "PACKAGES", {"pytorch": "json", "jax": "no_such_package"})
+    file, said = tmp_path / "roofline.json", list[str]()
+    roofline.run(file, said.append)
+    assert said[-1] == "left out, no_such_package is not installed: book in jax"
+    assert asked == [*roofline.MEASURED[:2]]
+    monkeypatch.setattr(roofline, "PACKAGES", {"pytorch": "json", "jax": "json"})
     for _ in range(2):
-        roofline.run(file, str)
-    assert asked == [*roofline.RECIPES]
-    assert roofline.kept(file) == [ROOF, ROOF]
+        roofline.run(file, said.append)
+    assert asked == [*roofline.MEASURED]
+    assert roofline.kept(file) == [ROOF, ROOF, ROOF]
     written = page.write(tmp_path, [], [], [ROOF], "Here.").read_text()
-    assert "## net, 2 pictures forward and backward, layer by layer" in written
+    assert "## net in PyTorch, 2 pictures forward and backward, layer by layer" in written
     assert (tmp_path / "roofline.svg").read_text().startswith("<?xml")
     for content in ("{", "[1]", '[{"network": "n"}]'):
         file.write_text(content)
@@ -210,12 +216,14 @@ def test_a_roofline_is_kept_and_drawn(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.slow
-def test_a_real_roofline() -> None:
+@pytest.mark.parametrize(("framework", "count"), [("pytorch", 7), ("jax", 9)])
+def test_a_real_roofline(framework: str, count: int) -> None:
     """Every layer that computes is there, and none beats the machine by more than Winograd may."""
-    pytest.importorskip("torch")
-    found = ask(roofline.PEER, {"recipe": "fashion"})
+    pytest.importorskip(roofline.PACKAGES[framework])
+    found = ask(roofline.peer(framework), {"recipe": "fashion", "framework": framework})
     convolutions = [layer for layer in found["layers"] if layer["flops"]]
-    assert len(convolutions) == 9
+    # In PyTorch, 1×1 convolutions between batch norms are one.
+    assert len(convolutions) == count
     assert all(layer["flops"] / layer["seconds"] < 4 * found["peak"] for layer in convolutions)
     assert found["bandwidth"] > 1e8
 

@@ -7,6 +7,7 @@ matrix product and of a copy in the same process.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -17,9 +18,9 @@ from netinnet.errors import NetinnetError
 from netinnet.files import write_text
 from netinnet.fresh_process import ask
 
-PEER = "netinnet.bench.peers.our_layers"
-RECIPES = ("book", "fashion")
-"""Whose networks are measured: a large one of convolutions, a small one with batch norm."""
+MEASURED = (("pytorch", "book"), ("pytorch", "fashion"), ("jax", "book"))
+"""In which framework, and by which recipe: a large network, a small one with batch norm."""
+PACKAGES = {"pytorch": "torch", "jax": "flax"}
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class Roofline:
     peak: float
     bandwidth: float
     layers: tuple[LayerTime, ...]
+    framework: str = "PyTorch"
 
     def least_seconds(self, layer: LayerTime) -> float:
         return max(layer.flops / self.peak, layer.bytes / self.bandwidth)
@@ -76,13 +78,22 @@ def _read(one: dict[str, Any]) -> Roofline:
 
 
 def run(file: Path, listener: Callable[[str], object]) -> None:
-    """Measure the networks that the file lacks; each is written at once.
+    """Measure what the file lacks, in the order of MEASURED; each is written at once.
 
-    Raises FrameworkError where PyTorch is missing.
+    A framework that is not installed is left out, with those behind it, and said to be.
     """
     done = kept(file)
-    for recipe in RECIPES[len(done) :]:
-        listener(recipe)
-        done.append(_read(ask(PEER, {"recipe": recipe})))
+    for framework, recipe in MEASURED[len(done) :]:
+        package = PACKAGES[framework]
+        if importlib.util.find_spec(package) is None:
+            listener(f"left out, {package} is not installed: {recipe} in {framework}")
+            return
+        listener(f"the layers of {recipe} in {framework} …")
+        done.append(_read(ask(peer(framework), {"recipe": recipe, "framework": framework})))
         file.parent.mkdir(parents=True, exist_ok=True)
         write_text(file, json.dumps([asdict(one) for one in done], indent=1) + "\n")
+
+
+def peer(framework: str) -> str:
+    """The module that measures the layers."""
+    return f"netinnet.bench.peers.layers_{framework}"

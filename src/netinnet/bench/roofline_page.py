@@ -41,8 +41,8 @@ def cells(roof: Roofline) -> list[tuple[str, ...]]:
 
 def title(roof: Roofline) -> str:
     return (
-        f"{roof.network}, {units.counted(roof.pictures, 'picture')} forward and backward, layer by "
-        f"layer"
+        f"{roof.network} in {roof.framework}, {units.counted(roof.pictures, 'picture')} forward "
+        f"and backward, layer by layer"
     )
 
 
@@ -50,7 +50,7 @@ def section(roof: Roofline) -> str:
     """A network's layers as Markdown."""
     return (
         f"## {title(roof)}\n\n"
-        f"`nin bench roofline`: PyTorch, {roof.peak / 1e9:.0f} GFLOP/s in a matrix product, "
+        f"`nin bench roofline`: {roof.peak / 1e9:.0f} GFLOP/s in a matrix product, "
         f"{roof.bandwidth / 1e9:.1f} GB/s in a copy. FLOPs are those of the plain sum, so that a "
         f"layer with fewer multiplications may be above the roof (WinogradConv); bytes are those "
         f"of each array read or written once each way.\n\n{markdown_table(HEADERS, cells(roof))}"
@@ -85,6 +85,8 @@ def figure(roofs: Sequence[Roofline], form: figures.Format = "svg") -> bytes:
         axes.set_yscale("log")
         axes.set_xlabel("FLOPs a byte")
         axes.set_ylabel("GFLOP/s")
-        axes.set_title(f"{roof.network}: a layer a point, its size the time", fontsize=9)
+        axes.set_title(
+            f"{roof.network}, {roof.framework}: a point a layer, its size the time", fontsize=9
+        )
         figures.tidy(axes)
     return figures.image_bytes(image, form)

@@ -40,7 +40,7 @@ def bench(
     compiled), `predict-1`, `predict-32`, `predict-1000` (pictures at a time, beside PyTorch, ONNX
     Runtime and OpenVINO), `first-answer` (from the start of Python to the first prediction),
     `scaling` (time and memory against batch, width, size and threads, beside what is computed from
-    the description), and `roofline` (each layer of a training step in PyTorch, and whether it waits
+    the description), and `roofline` (each layer of a training step, and whether it waits
     for arithmetic or memory). All if none is named.
 
     Every measurement is a process of its own. The contestants of a contest take turns, and ratios
@@ -99,9 +99,9 @@ def bench(
         if not quiet:
             screen.print(f"scaling: {varied} {value:g} …")
 
-    def show_recipe(recipe: str) -> None:
+    def show_layers(what: str) -> None:
         if not quiet:
-            screen.print(f"roofline: the layers of {recipe} …")
+            screen.print(f"roofline: {what}")
 
     for name in names:
         if name in known:
@@ -109,7 +109,7 @@ def bench(
     if SCALING in names:
         scaling.run(points_file, show_point)
     if ROOFLINE in names:
-        roofline.run(roofs_file, show_recipe)
+        roofline.run(roofs_file, show_layers)
     found = [
         verdicts.judged(contest, turns.opened(contest, output))
         for contest in known.values()
@@ -146,5 +146,5 @@ def _print_tables(
         say("\nA training step of nin-small (PyTorch)")
         print_table(page.SCALING_HEADERS, page.scaling_cells(points), right=(1, 2, 3, 4, 5))
     for roof in roofs if ROOFLINE in names else []:
-        say(f"\n{roofline_page.title(roof)} (PyTorch)")
+        say(f"\n{roofline_page.title(roof)}")
         print_table(roofline_page.HEADERS, roofline_page.cells(roof), right=(2, 3, 4, 6))

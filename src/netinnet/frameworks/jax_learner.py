@@ -50,7 +50,7 @@ class JaxLearner(Learner):
         self._graph, state = nnx.split(assemble(self._model, jax_layers.MODULES))
         self._variables: dict[Any, Any] = dict(nnx.to_flat_state(state))
         self._gradient = {name: self._zeros(self.values[name]) for name in self.roles}
-        jit = functools.partial(jax.jit, compiler_options=_compiler_options(platform))
+        jit = functools.partial(jax.jit, compiler_options=compiler_options(platform))
         self._add_gradient = jit(self._pure_gradient, donate_argnums=1)
         self._update = jit(self._pure_update, donate_argnums=(0, 1, 2))
         self._predict = jit(self._pure_logits)
@@ -184,7 +184,7 @@ _CACHED = 2**24
 
 
 @functools.cache
-def _compiler_options(platform: str) -> dict[str, str]:
+def compiler_options(platform: str) -> dict[str, str]:
     """Options of XLA that make a step faster: on a CPU, no fusions for YNNPACK.
 
     JAX 0.10 hands it convolutions and products by default; the chapter's step is a quarter faster

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import statistics
-import time
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import nn
 
 from netinnet import process_memory
-from netinnet.bench.peers.alone import flops
+from netinnet.bench.peers.alone import flops, median_seconds
 from netinnet.bench.peers.chapter_pytorch import multiply
 from netinnet.frameworks.pytorch_learner import PyTorchLearner
 from netinnet.fresh_process import answer
@@ -21,13 +18,11 @@ from netinnet.networks.rewrite import activation_behind_pool, fold_resize
 from netinnet.training import parts, recipe
 
 COPIED_VALUES = 2**25
-SECONDS = 0.25
-"""How long a layer is repeated; the median counts."""
 
 
 def measured(request: dict[str, Any]) -> dict[str, Any]:
     """Of a recipe's network: the machine's peaks, and of each layer FLOPs, bytes and seconds."""
-    wanted = recipe.load(request["recipe"])
+    wanted = recipe.load(request["recipe"], framework=request["framework"])
     facts = parts.facts_of(wanted)
     network = parts.network_for(wanted, facts=facts)
     learner = parts.learner_for(wanted, network, facts)
@@ -40,7 +35,7 @@ def measured(request: dict[str, Any]) -> dict[str, Any]:
     for placed in computed.placed_layers():
         module = learner._model.get_submodule(placed.name)
         run = run_of.get(placed.name, (placed,))
-        if placed is not run[0] or isinstance(module, nn.Identity | nn.Flatten):
+        if placed != run[0] or isinstance(module, nn.Identity | nn.Flatten):
             continue  # part of the layer in front of it, or nothing to do
         is_first = not layers
         each = 2 if is_first else 3  # no gradient of the pictures
@@ -56,6 +51,7 @@ def measured(request: dict[str, Any]) -> dict[str, Any]:
         }
         layers.append(found)
     return {
+        "framework": "PyTorch",
         "network": network.name,
         "pictures": pictures,
         "peak": flops(multiply),
@@ -78,23 +74,13 @@ def _both_ways(module: nn.Module, x: torch.Tensor, needs_gradient: bool) -> floa
         inputs = [given, *trained] if needs_gradient else trained
         torch.autograd.grad(module(given), inputs, gradient)
 
-    return _median(run)
-
-
-def _median(run: Callable[[], object]) -> float:
-    times: list[float] = []
-    run()
-    while sum(times) < SECONDS or len(times) < 3:
-        began = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - began)
-    return statistics.median(times)
+    return median_seconds(run)
 
 
 def _bandwidth() -> float:
     """Bytes read and written a second by a copy that fits in no cache."""
     a, b = torch.rand(COPIED_VALUES), torch.rand(COPIED_VALUES)
-    return 2 * 4 * COPIED_VALUES / _median(lambda: b.copy_(a))
+    return 2 * 4 * COPIED_VALUES / median_seconds(lambda: b.copy_(a))
 
 
 if __name__ == "__main__":
