@@ -18,15 +18,15 @@ input size. Each tensor is followed from the layer that makes it to its last use
 - A prediction stores nothing: it has the weights, a layer's input and output, its block's input.
 - Workspace: a convolution copies its kernel into the library's own layout, backward the kernel's
   gradient too; one by tiles (`networks/tiles.py`) has transformed weights beside the copy. A max
-  pool makes its positions in prediction too. Batch norm is the compiled one
-  (elsewhere it makes the gradient of its input twice).
-- The layers of a per-pixel network (`networks/pixel_networks.py`) are computed together in
-  training, in float32: what its batch norms but the last make is never in memory. Backward, what
-  these layers have stored and the gradient of their output stay until all are done; the gradient of
-  their input takes the place of one that is there. They need copies of the weights, sums of each
-  block of rows, and in parts, the weights' gradient. Buffers of single threads are not counted;
-  they do not grow with the batch (about 5 MB a thread for the chapter's 11×11 convolution, far
-  less for others).
+  pool makes its positions in prediction too. Batch norm is the compiled one (elsewhere it makes the
+  gradient of its input twice). Buffers of single threads are not counted; they do not grow with the
+  batch (about 5 MB a thread for the chapter's 11×11 convolution, far less for others).
+- A ReLU right behind batch norm is part of it in training. The layers of a per-pixel network
+  (`networks/pixel_networks.py`) are computed together in training in float32: what its batch norms
+  but the last make is never in memory. Backward, what these layers have stored and the gradient of
+  their output stay until all are done; the gradient of their input takes the place of one that is
+  there. They need copies of the weights, sums of each block of rows, and in parts, the weights'
+  gradient.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from dataclasses import dataclass, replace
 from netinnet.costs import optimizer as optimizer_cost
 from netinnet.costs.counts import VALUE_BYTES
 from netinnet.layout import native_tensors
-from netinnet.networks.layers import FLOAT32_BYTES, BatchNorm, Conv, Needs
+from netinnet.networks.layers import FLOAT32_BYTES, BatchNorm, Conv, Needs, ReLU
 from netinnet.networks.network import Network, PlacedLayer
 from netinnet.networks.pixel_networks import PARTS, ROWS, pixel_networks
 from netinnet.networks.rewrite import activation_behind_pool
@@ -183,6 +183,8 @@ def _flow(network: Network, batch: int, value: int, training: bool) -> list[_Pla
     for i, placed in enumerate(network.placed_layers()):
         needs = placed.layer.needs(placed.input, batch, value, training)
         place, count = 0, 1
+        if training and _is_part_of_norm(placed, flow):
+            needs = Needs(0, 0)
         if run := run_of.get(placed.name):
             place, count = run.index(placed), len(run)
             needs = _needs_together(needs, placed, batch, is_last=place == count - 1)
@@ -205,8 +207,19 @@ def _flow(network: Network, batch: int, value: int, training: bool) -> list[_Pla
     return flow
 
 
+def _is_part_of_norm(placed: PlacedLayer, before: list[_Place]) -> bool:
+    """Whether it is a ReLU right behind batch norm, which computes it."""
+    if type(placed.layer) is not ReLU or not before:
+        return False
+    previous = before[-1].layer
+    return isinstance(previous.layer, BatchNorm) and previous.block == placed.block
+
+
 def _needs_together(needs: Needs, placed: PlacedLayer, batch: int, is_last: bool) -> Needs:
-    """What a layer of a per-pixel network needs, in float32: of its maps it makes convolutions'."""
+    """What a layer of a per-pixel network needs, in float32.
+
+    Only convolutions and the last batch norm make a map.
+    """
     if isinstance(placed.layer, Conv):
         weights = math.prod(placed.layer.tensors(placed.input)[0].shape)
         blocks = batch * placed.output.height * placed.output.width / ROWS
@@ -219,7 +232,7 @@ def _needs_together(needs: Needs, placed: PlacedLayer, batch: int, is_last: bool
         return needs._replace(
             output=needs.output if is_last else 0, gradient=0, keeps_more=2 * needs.keeps_more
         )
-    return Needs(0, 0)
+    return needs
 
 
 def _stored(flow: list[_Place]) -> tuple[set[_Tensor], int]:
@@ -263,26 +276,27 @@ def _backward(
         for place in flow
     ]
     first = next((i for i, size in enumerate(own) if size), len(own))
-    arriving, added = logits, 0
-    staying = 0
+    # Gradients by the number of the layer that makes them, as several names may mean one.
+    arriving, added, staying = _Tensor(len(flow), logits), None, None
     for i in range(len(flow) - 1, first - 1, -1):
         place, needs = flow[i], flow[i].needs
-        leaving = needs.gradient if i > first else 0
+        leaving = _Tensor(i, needs.gradient) if needs.gradient and i > first else None
+        there = {arriving, leaving, added, staying} - {None}
         yield replace(
             resting,
             phase="backward",
             at=place.layer.name,
             gradients=sum(own[i:]),
             stored=_stored(flow[: place.last + 1])[1],
-            passing=logits + arriving + leaving + added + staying,
+            passing=logits + sum(gradient.bytes for gradient in there if gradient),
             workspace=needs.backward,
         )
         if place.layer.closes:
             added = arriving  # for the block's input, too
         if place.layer.opens:
-            added = 0
+            added = None
         if place.first < place.last and leaving:
             staying = staying or arriving
         if i == place.first:
-            staying = 0
+            staying = None
         arriving = leaving or arriving

@@ -28,9 +28,8 @@ from netinnet.files import CannotWrite, cache_root, write_bytes
 
 FLAGS = ("-O3", "-march=native", "-fPIC", "-fopenmp")
 """Not `-ffast-math`: a number that is none must stay none, and sums must keep their order."""
-ARITHMETIC = ("-fno-math-errno", "-fno-trapping-math")
-FUSED = {False: "-ffp-contract=off", True: "-ffp-contract=fast"}
-"""Whether a product may be added without being rounded first."""
+ARITHMETIC = ("-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math")
+"""The source decides the digits, not what a compiler finds fast on a processor."""
 SECONDS = 60.0
 """Longest time that a compilation may take."""
 _SHA256_BYTES = 32
@@ -61,18 +60,15 @@ def at(tensor: InMemory) -> ctypes.c_void_p:
 
 
 @functools.cache
-def load(source: Path, *defines: str, fused: bool = False) -> Compiled:
+def load(source: Path, *defines: str) -> Compiled:
     """The functions of a C file, compiled with these macros defined if they are not yet.
-
-    With `fused`, a product may be added without being rounded first: twice as fast where it is
-    what takes the time, but the digits are those of processors that can do it.
 
     Raises NotCompiled with the reason where they can't be.
     """
     if not sys.platform.startswith("linux"):
         raise NotCompiled("only on Linux")
     try:
-        return _load(source, [FUSED[fused], *ARITHMETIC, *(f"-D{name}" for name in defines)])
+        return _load(source, [*ARITHMETIC, *(f"-D{name}" for name in defines)])
     except (OSError, UnicodeError, CannotWrite) as error:
         raise NotCompiled(f"{source.name}: {error}") from error
 
@@ -89,6 +85,13 @@ def _load(source: Path, own_flags: list[str]) -> Compiled:
     if not _is_whole(kept):
         write_bytes(kept, _sealed(_compile([*compiler, *flags], source, openmp, kept.parent)))
     return Compiled(ctypes.CDLL(str(kept)), digest)
+
+
+def _texts(source: Path) -> list[str]:
+    """The file, and the headers beside it that it includes."""
+    text = source.read_text("utf-8")
+    headers = [file for file in sorted(source.parent.glob("*.h")) if f'"{file.name}"' in text]
+    return [text, *(file.read_text("utf-8") for file in headers)]
 
 
 def _digest(*parts: str) -> str:

@@ -12,14 +12,16 @@
 
 #include "products.h"
 
-#define BLOCK 48 /* rows that are worked on at a time: a multiple of SUMS */
-#define PARTS 32 /* of the rows, each of which adds up its own gradient of the weights */
-#define MOST 256 /* channels */
-#define LINE 16  /* values that memory gives at a time */
+/* Given from outside (networks/pixel_networks.py):
+   BLOCK: rows that are worked on at a time, a multiple of SUMS
+   PARTS: of the rows, each of which adds up its own gradient of the weights
+   MOST: channels */
+
+#define LINE 16 /* values that memory gives at a time */
 
 typedef int mask __attribute__((vector_size(LANES * sizeof(float)), aligned(4)));
 
-/* A layer of `channels` inputs, at least LANES, and as many outputs. */
+/* A layer's inputs and outputs, at least LANES of each. */
 typedef struct {
     long rows, channels, outputs, threads;
 } sizes;
@@ -42,7 +44,6 @@ INLINE long next_of(long c, long channels) {
     return c + LANES == channels ? channels : least(c + LANES, channels - LANES);
 }
 
-INLINE vector spread(float value) { return value - (vector){0}; }
 INLINE vector where(mask is, vector v) { return (vector)(is & (mask)v); }
 
 /* The larger one; what is no number stays none. */
@@ -227,10 +228,10 @@ void backward(const float *x, const float *y, const float *g, const sizes *s, co
             }
         }
     }
-    for (long i = 0; i < s->outputs * columns; i++) {
-        of_weights[i] = in_parts[i];
-        for (long part = 1; part < PARTS; part++) of_weights[i] += in_parts[part * part_size + i];
-    }
+    memcpy(of_weights, in_parts, s->outputs * columns * sizeof(float));
+    for (long part = 1; part < PARTS; part++)
+        for (long i = 0; i < s->outputs * columns; i++)
+            of_weights[i] += in_parts[part * part_size + i];
     double plain[MOST] = {0}, products[MOST] = {0};
     for (long block = 0; block < blocks; block++)
         for (long i = 0; i < s->channels; i++) {

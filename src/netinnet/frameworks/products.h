@@ -1,8 +1,11 @@
 /* Products of small matrices of float32, by vectors of a processor with AVX2 or AVX-512.
 
-   Both make the same bits: each sum is added up in one order, whatever the number of lanes. */
+   Both make the same bits: each sum is added up in one order, whatever the number of lanes, and a
+   product is added without being rounded only where the source says so. */
 
 #pragma once
+
+#include <immintrin.h>
 
 #if !defined(__AVX2__) || !defined(__FMA__)
 #error "the processor has no AVX2"
@@ -24,6 +27,17 @@ typedef float vector __attribute__((vector_size(LANES * sizeof(float)), aligned(
 
 INLINE vector load(const float *at) { return *(const vector *)at; }
 INLINE void store(float *at, vector v) { *(vector *)at = v; }
+
+/* a * b + c, rounded once. */
+INLINE vector fused(vector a, vector b, vector c) {
+#if LANES == 16
+    return (vector)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+#else
+    return (vector)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+#endif
+}
+
+INLINE vector spread(float value) { return value - (vector){0}; }
 INLINE long least(long a, long b) { return a < b ? a : b; }
 INLINE long parts(long length, long each) { return (length + each - 1) / each; }
 INLINE long rounded_up(long a, long step) { return parts(a, step) * step; }
@@ -44,9 +58,10 @@ INLINE void multiply_rows(const float *restrict values, long row_step, long valu
         for (int j = 0; j < columns; j++) own[j] = load(factors + step * factor_step + j * LANES);
 #pragma GCC unroll 24
         for (int i = 0; i < rows; i++) {
-            float value = values[i * row_step + step * value_step];
+            vector value = spread(values[i * row_step + step * value_step]);
 #pragma GCC unroll 4
-            for (int j = 0; j < columns; j++) total[i * columns + j] += value * own[j];
+            for (int j = 0; j < columns; j++)
+                total[i * columns + j] = fused(value, own[j], total[i * columns + j]);
         }
     }
 #pragma GCC unroll 24
@@ -69,7 +84,7 @@ static void multiply(const float *values, long row_step, long value_step, const 
                           adds);                                                                   \
         break;
     for (long c = 0, taken; c < columns; c += taken) {
-        long left = columns - c;
+        long left = columns - c; /* one more than the most is two equal halves, not most and 1 */
         taken = left == WIDEST + 1 ? (left + 1) / 2 : least(left, WIDEST);
         switch (taken) {
             CASE(1)
@@ -83,4 +98,4 @@ static void multiply(const float *values, long row_step, long value_step, const 
 #undef CASE
 }
 
-int lanes(void) { return LANES; }
+int lanes(void) { return LANES; } /* of whichever source this is part of */

@@ -19,12 +19,12 @@ def for_vectors(
 ) -> Compiled | NotCompiled:
     """The functions of a source that needs AVX2, or why there are none.
 
-    `rooms` are those that say how many values of scratch memory the others need for `sizes`.
+    `rooms` are those that say for `sizes` how many values of scratch memory the others need.
     """
     if not all(torch.cpu.get_capabilities().get(name) for name in ("avx2", "fma3")):
         return NotCompiled("the processor has no AVX2")
     try:
-        found = compiled.load(source, *defines, fused=True)
+        found = compiled.load(source, *defines)
     except NotCompiled as error:
         return error
     for name in rooms:

@@ -1,8 +1,8 @@
 """The per-pixel network of a NiN block in training on a CPU, in one pass a layer (`pointwise.c`).
 
-Layer by layer, each value goes through memory more than twenty times in a step. Here a 1×1
-convolution reads what the one before it has written; what batch norm and ReLU make of it is never
-in memory, it is made again where it is needed.
+Layer by layer, batch norm, ReLU and a 1×1 convolution read or write each value fourteen times in a
+step. Here a convolution reads what the one before it has written; what batch norm and ReLU make of
+it is never in memory, it is made again where it is needed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from netinnet.frameworks import pytorch_batch_norm, pytorch_compiled
 from netinnet.frameworks.compiled import Compiled, NotCompiled, at
 from netinnet.frameworks.pytorch_batch_norm import Back, BatchNorm, Line, track
 from netinnet.networks.network import Network
-from netinnet.networks.pixel_networks import pixel_networks
+from netinnet.networks.pixel_networks import MOST_CHANNELS, PARTS, ROWS, pixel_networks
 
 SOURCE = Path(__file__).with_name("pointwise.c")
 
@@ -30,12 +30,13 @@ SOURCE = Path(__file__).with_name("pointwise.c")
 @functools.cache
 def functions(*defines: str) -> Compiled | NotCompiled:
     """The compiled functions, or why there are none."""
+    given = (f"BLOCK={ROWS}", f"PARTS={PARTS}", f"MOST={MOST_CHANNELS}")
     rooms = ("forward_room", "backward_room")
-    return pytorch_compiled.for_vectors(SOURCE, _Sizes, rooms, *defines)
+    return pytorch_compiled.for_vectors(SOURCE, _Sizes, rooms, *given, *defines)
 
 
 class PointwiseConv(nn.Conv2d):
-    """A 1×1 convolution, or nothing where a batch norm before it computes it."""
+    """A 1×1 convolution; where a batch norm before it has computed it, it leaves x as it is."""
 
     first: tuple[NetworkNorm, ...] = ()
 
@@ -53,7 +54,8 @@ class NetworkNorm(BatchNorm):
     @property
     def computes_all(self) -> bool:
         # Not in prediction: a layer's input would stay in memory until all are done.
-        return bool(self.behind) and self.training
+        norms = (self, *(norm for _, norm in self.behind))
+        return bool(self.behind) and all(norm.training for norm in norms)
 
     def forward(self, x: Tensor) -> Tensor:
         if any(norm.computes_all for norm in self.first):
@@ -71,7 +73,11 @@ class NetworkNorm(BatchNorm):
     def _takes(self, x: Tensor) -> bool:
         """Whether it is what C would take it for. `BatchNorm` says what is wrong with the rest."""
         is_map = x.dim() == 4 and x.shape[1] == self.num_features and x.numel() > x.shape[1]
-        return is_map and pytorch_compiled.takes(x, self.weight)
+        weights = [
+            self.weight,
+            *(w for pair in self.behind for w in (pair[0].weight, pair[1].weight)),
+        ]
+        return is_map and all(pytorch_compiled.takes(x, weight) for weight in weights)
 
     def _together(self, x: Tensor, own: ctypes.CDLL, of_norm: ctypes.CDLL) -> Tensor:
         norms = [self, *(norm for _, norm in self.behind)]
@@ -124,9 +130,10 @@ class _CLine(ctypes.Structure):
     @classmethod
     def of(cls, line: Line, back: Back | None = None, *, has_relu: bool = True) -> _CLine:
         """For the way back, `back` too."""
-        own = (line.scale, line.offset, line.mean, *((back.slope, back.shift) if back else ()))
-        pointers = [*map(at, own), None, None]
-        return cls(*pointers[:5], 0.0 if has_relu else -math.inf)
+        way_back = (back.slope, back.shift) if back else ()
+        made = cls(*map(at, (line.scale, line.offset, line.mean, *way_back)))
+        made.low = 0.0 if has_relu else -math.inf
+        return made
 
 
 class _Network(torch.autograd.Function):
@@ -176,9 +183,10 @@ class _Network(torch.autograd.Function):
             back = lines[i].back(*sums, count)
             behind = _CLine.of(lines[i], back)
             of_convs[:0], of_norms[:0] = [of_conv], [back.of_weight, back.of_bias]
-        # In the place of the gradient, which is this function's own by now.
-        pytorch_batch_norm.write_input_gradient(maps[0], g, lines[0], back, True, of_norm, g)
-        return g, None, None, None, None, *of_convs, *of_norms
+        if ctx.needs_input_grad[0]:
+            # In the place of the gradient, which is this function's own by now.
+            pytorch_batch_norm.write_input_gradient(maps[0], g, lines[0], back, True, of_norm, g)
+        return g if ctx.needs_input_grad[0] else None, None, None, None, None, *of_convs, *of_norms
 
 
 def _saved(tensors: tuple[Tensor, ...]) -> tuple[list[Tensor], list[Tensor], list[Line]]:
