@@ -196,16 +196,18 @@ def test_a_roofline_is_kept_and_drawn(tmp_path: Path, monkeypatch: pytest.Monkey
         return json.loads(json.dumps(asdict(ROOF)))
 
     monkeypatch.setattr(roofline, "ask", answer)
-    monkeypatch.setattr(roofline, "PACKAGES", {"pytorch": "json", "jax": "no_such_package"})
+    monkeypatch.setattr(
+        roofline, "PACKAGES", {"pytorch": "json", "tensorflow": "json", "jax": "no_such_package"}
+    )
     file, said = tmp_path / "roofline.json", list[str]()
     roofline.run(file, said.append)
     assert said[-1] == "left out, no_such_package is not installed: book in jax"
-    assert asked == [*roofline.MEASURED[:2]]
-    monkeypatch.setattr(roofline, "PACKAGES", {"pytorch": "json", "jax": "json"})
+    assert asked == [*roofline.MEASURED[:3]]
+    monkeypatch.setattr(roofline, "PACKAGES", dict.fromkeys(roofline.PACKAGES, "json"))
     for _ in range(2):
         roofline.run(file, said.append)
     assert asked == [*roofline.MEASURED]
-    assert roofline.kept(file) == [ROOF, ROOF, ROOF]
+    assert roofline.kept(file) == [ROOF] * len(roofline.MEASURED)
     written = page.write(tmp_path, [], [], [ROOF], "Here.").read_text()
     assert "## net in PyTorch, 2 pictures forward and backward, layer by layer" in written
     assert (tmp_path / "roofline.svg").read_text().startswith("<?xml")
@@ -216,7 +218,7 @@ def test_a_roofline_is_kept_and_drawn(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("framework", "count"), [("pytorch", 7), ("jax", 9)])
+@pytest.mark.parametrize(("framework", "count"), [("pytorch", 7), ("tensorflow", 9), ("jax", 9)])
 def test_a_real_roofline(framework: str, count: int) -> None:
     """Every layer that computes is there, and none beats the machine by more than Winograd may."""
     pytest.importorskip(roofline.PACKAGES[framework])

@@ -18,9 +18,9 @@ from netinnet.errors import NetinnetError
 from netinnet.files import write_text
 from netinnet.fresh_process import ask
 
-MEASURED = (("pytorch", "book"), ("pytorch", "fashion"), ("jax", "book"))
+MEASURED = (("pytorch", "book"), ("pytorch", "fashion"), ("tensorflow", "book"), ("jax", "book"))
 """In which framework, and by which recipe: a large network, a small one with batch norm."""
-PACKAGES = {"pytorch": "torch", "jax": "flax"}
+PACKAGES = {"pytorch": "torch", "tensorflow": "tensorflow", "jax": "flax"}
 
 
 @dataclass(frozen=True)

@@ -59,8 +59,13 @@ def section(roof: Roofline) -> str:
 
 def figure(roofs: Sequence[Roofline], form: figures.Format = "svg") -> bytes:
     """FLOP/s against FLOPs a byte: a point for each layer, and the roof, for each network."""
-    image = figures.new_figure(4.3 * len(roofs), 3.6)
-    for axes, roof in zip(image.subplots(1, len(roofs), squeeze=False)[0], roofs, strict=True):
+    columns = min(2, len(roofs))
+    rows = -(-len(roofs) // columns)
+    image = figures.new_figure(4.3 * columns, 3.6 * rows)
+    places = [*image.subplots(rows, columns, squeeze=False).flat]
+    for axes in places[len(roofs) :]:
+        axes.remove()
+    for axes, roof in zip(places, roofs, strict=False):
         layers = [layer for layer in roof.layers if layer.flops]
         longest = max(layer.seconds for layer in layers)
         for layer in layers:
@@ -86,7 +91,7 @@ def figure(roofs: Sequence[Roofline], form: figures.Format = "svg") -> bytes:
         axes.set_xlabel("FLOPs a byte")
         axes.set_ylabel("GFLOP/s")
         axes.set_title(
-            f"{roof.network}, {roof.framework}: a point a layer, its size the time", fontsize=9
+            f"{roof.network}, {roof.framework}: each point a layer, its size the time", fontsize=9
         )
         figures.tidy(axes)
     return figures.image_bytes(image, form)
