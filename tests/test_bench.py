@@ -211,10 +211,16 @@ def test_a_roofline_is_kept_and_drawn(tmp_path: Path, monkeypatch: pytest.Monkey
     written = page.write(tmp_path, [], [], [ROOF], "Here.").read_text()
     assert "## net in PyTorch, 2 pictures forward and backward, layer by layer" in written
     assert (tmp_path / "roofline.svg").read_text().startswith("<?xml")
-    for content in ("{", "[1]", '[{"network": "n"}]'):
-        file.write_text(content)
-        with pytest.raises(NetinnetError, match=r"roofline\.json: no results of nin bench: "):
-            roofline.kept(file)
+
+
+@pytest.mark.parametrize("content", ["{", "[1]", '[{"network": "n"}]', "[[]]"])
+@pytest.mark.parametrize("kind", [roofline, scaling], ids=["roofline", "scaling"])
+def test_other_files_are_no_results(kind: Any, content: str, tmp_path: Path) -> None:
+    file = tmp_path / "found.json"
+    assert kind.kept(file) == []
+    file.write_text(content)
+    with pytest.raises(NetinnetError, match=r"found\.json: no results of nin bench: "):
+        kind.kept(file)
 
 
 @pytest.mark.slow

@@ -8,14 +8,12 @@ matrix product and of a copy in the same process.
 from __future__ import annotations
 
 import importlib.util
-import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from netinnet.errors import NetinnetError
-from netinnet.files import write_text
+from netinnet.bench import kept as results
 from netinnet.fresh_process import ask
 
 MEASURED = (("pytorch", "book"), ("pytorch", "fashion"), ("tensorflow", "book"), ("jax", "book"))
@@ -64,17 +62,11 @@ class Roofline:
 
 def kept(file: Path) -> list[Roofline]:
     """What was measured before. Raises NetinnetError where the file holds something else."""
-    if not file.exists():
-        return []
-    try:
-        return [_read(one) for one in json.loads(file.read_text("utf-8"))]
-    except (ValueError, TypeError, KeyError) as error:
-        raise NetinnetError(f"{file}: no results of nin bench: {error}") from error
+    return results.read(file, _made)
 
 
-def _read(one: dict[str, Any]) -> Roofline:
-    layers = tuple(LayerTime(**layer) for layer in one["layers"])
-    return Roofline(**{**one, "layers": layers})
+def _made(layers: list[dict[str, Any]], **others: Any) -> Roofline:
+    return Roofline(layers=tuple(LayerTime(**layer) for layer in layers), **others)
 
 
 def run(file: Path, listener: Callable[[str], object]) -> None:
@@ -89,9 +81,8 @@ def run(file: Path, listener: Callable[[str], object]) -> None:
             listener(f"left out, {package} is not installed: {recipe} in {framework}")
             return
         listener(f"the layers of {recipe} in {framework} …")
-        done.append(_read(ask(peer(framework), {"recipe": recipe, "framework": framework})))
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_text(file, json.dumps([asdict(one) for one in done], indent=1) + "\n")
+        done.append(_made(**ask(peer(framework), {"recipe": recipe, "framework": framework})))
+        results.write(file, done)
 
 
 def peer(framework: str) -> str:

@@ -4,13 +4,12 @@ description (costs/): if the model is right, FLOP/s hardly change, and bytes agr
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
+from netinnet.bench import kept as results
 from netinnet.costs import measure, table
-from netinnet.files import write_text
 from netinnet.fresh_process import cores
 from netinnet.networks.zoo import describe
 from netinnet.optimizer import Optimizer
@@ -49,10 +48,8 @@ def points() -> Iterator[tuple[str, float]]:
 
 
 def kept(file: Path) -> list[Point]:
-    """The points that were measured before."""
-    if not file.exists():
-        return []
-    return [Point(**one) for one in json.loads(file.read_text("utf-8"))]
+    """What was measured before. Raises NetinnetError where the file holds something else."""
+    return results.read(file, Point)
 
 
 def run(file: Path, listener: Callable[[str, float], object]) -> None:
@@ -64,8 +61,7 @@ def run(file: Path, listener: Callable[[str, float], object]) -> None:
             continue
         listener(varied, value)
         done.append(measured(varied, value))
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_text(file, json.dumps([asdict(point) for point in done], indent=1) + "\n")
+        results.write(file, done)
 
 
 def measured(varied: str, value: float) -> Point:
