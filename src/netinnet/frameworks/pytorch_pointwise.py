@@ -52,10 +52,14 @@ class NetworkNorm(BatchNorm):
     behind: tuple[tuple[PointwiseConv, NetworkNorm], ...] = ()
 
     @property
+    def norms(self) -> list[NetworkNorm]:
+        """This one and those behind it."""
+        return [self, *(norm for _, norm in self.behind)]
+
+    @property
     def computes_all(self) -> bool:
-        # Not in prediction: a layer's input would stay in memory until all are done.
-        norms = (self, *(norm for _, norm in self.behind))
-        return bool(self.behind) and all(norm.training for norm in norms)
+        """Not in prediction: a layer's input would stay in memory until all are done."""
+        return bool(self.behind) and all(norm.training for norm in self.norms)
 
     def forward(self, x: Tensor) -> Tensor:
         if any(norm.computes_all for norm in self.first):
@@ -73,14 +77,11 @@ class NetworkNorm(BatchNorm):
     def _takes(self, x: Tensor) -> bool:
         """Whether it is what C would take it for. `BatchNorm` says what is wrong with the rest."""
         is_map = x.dim() == 4 and x.shape[1] == self.num_features and x.numel() > x.shape[1]
-        weights = [
-            self.weight,
-            *(w for pair in self.behind for w in (pair[0].weight, pair[1].weight)),
-        ]
+        weights = [*(n.weight for n in self.norms), *(conv.weight for conv, _ in self.behind)]
         return is_map and all(pytorch_compiled.takes(x, weight) for weight in weights)
 
     def _together(self, x: Tensor, own: ctypes.CDLL, of_norm: ctypes.CDLL) -> Tensor:
-        norms = [self, *(norm for _, norm in self.behind)]
+        norms = self.norms
         y, *found = _Network.apply(  # type: ignore[no-untyped-call]
             *(x, [norm.eps for norm in norms], norms[-1].has_relu, own, of_norm),
             *(conv.weight for conv, _ in self.behind),
