@@ -75,6 +75,32 @@ def test_arms_change_one_thing_and_leave_out_what_is_there(network: str) -> None
     assert len(set(networks)) == len(networks)
 
 
+def test_levers_change_the_training_only() -> None:
+    base = recipes.load("fashion")
+    plan = ablation.plan(base, questions=("levers", "flips"), seeds=(0,))
+    assert [arm.name for arm in plan.arms] == [
+        *("baseline", "flips=none", "flips=alternating", "crops=2", "erasing=0.25", "mixup=0.2"),
+        *("cutmix=1.0", "smoothing=0.1", "averaging=0.99", "averaging=0.999"),
+        *("recalibration=100", "decay=0.0", "schedule=linear", "schedule=cosine"),
+    ]
+    assert len({arm.recipe for arm in plan.arms}) == len(plan.arms)
+    assert {arm.network for arm in plan.arms} == {plan.arms[0].network}
+    assert ablation.question_of("crops=2") == "crops"
+
+
+def test_levers_need_no_nin() -> None:
+    plan = ablation.plan(recipes.Recipe(network="lenet"), questions=("crops",), seeds=(0,))
+    assert [arm.name for arm in plan.arms] == ["baseline", "crops=2"]
+
+
+def test_a_recipe_that_uses_a_lever_is_compared_with_one_that_does_not() -> None:
+    base = recipes.load("fashion-best")
+    plan = ablation.plan(base, questions=("crops", "averaging", "flips"), seeds=(0,))
+    assert [arm.name for arm in plan.arms] == [
+        *("baseline", "crops=0", "averaging=none", "averaging=0.99", "flips=none", "flips=random"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("network", "questions", "message"),
     [
