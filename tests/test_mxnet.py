@@ -162,10 +162,11 @@ def test_running_statistics_are_right_in_every_step(done: int) -> None:
     windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(1, 2))
     kernels = before["block1.conv1.weight"][:, 0]
     values = np.tensordot(kernels, windows, ((1, 2), (3, 4))).reshape(len(kernels), -1)
+    # MXNet's own sums lose 1e-6, by the processor; the biased variance would be wrong by 8e-5.
     for name, fresh in (("mean", values.mean(1)), ("var", values.var(1, ddof=1))):
         key = f"block1.norm1.running_{name}"
         expected = 0.9 * before[key] + 0.1 * fresh
-        np.testing.assert_allclose(after[key], expected, rtol=1e-6, atol=1e-6, err_msg=name)
+        np.testing.assert_allclose(after[key], expected, rtol=4e-6, atol=4e-6, err_msg=name)
 
 
 def test_dropout_is_a_function_of_the_seed() -> None:
