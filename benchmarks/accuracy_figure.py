@@ -70,8 +70,10 @@ MEASURED = [
     Ours("nin-residual, 28 epochs", 96_442, [0.9459, 0.9441, 0.9443, 0.9431, 0.9421], 33 * 60),
 ]
 """docs/log.md has the commands: processors with two cores, the last one with AMX, in bfloat16."""
+OURS, THEIRS = "#0b5fa5", "#8a97a5"
+"""Colours."""
 CHAPTER = ("the book's best NiN, 10 epochs", 0.891, 2 * 600_000 / 27.9)
-"""Accuracy as published; time by its images/s on two cores here (docs/bench/bench.md)."""
+"""Accuracy as published; time by its images/s on two cores with AMX (docs/log.md)."""
 
 
 def ours(folders: list[Path]) -> list[Ours]:
@@ -95,10 +97,10 @@ def draw(points: list[Ours]) -> bytes:
     figure = figures.new_figure(10.5, 4.2)
     left, right = figure.subplots(1, 2, width_ratios=(3, 2), sharey=True)
     for point in PUBLISHED:
-        left.plot(point.parameters, point.accuracy, "s", color="#8a97a5", markersize=5)
+        left.plot(point.parameters, point.accuracy, "s", color=THEIRS, markersize=5)
         text(left, point.name, (point.parameters, point.accuracy), (5, point.rise), figures.GREY)
     name, accuracy, seconds = CHAPTER
-    right.plot(seconds, accuracy, "s", color="#8a97a5", markersize=5)
+    right.plot(seconds, accuracy, "s", color=THEIRS, markersize=5)
     text(right, name, (seconds, accuracy), (-8, -3), figures.GREY, align="right")
     for own in points:
         label = f"{own.name} (n = {len(own.accuracies)})"
@@ -116,9 +118,6 @@ def draw(points: list[Ours]) -> bytes:
     for axes in (left, right):
         figures.tidy(axes)
     return figures.image_bytes(figure, "svg")
-
-
-OURS = "#0b5fa5"
 
 
 def text(

@@ -27,6 +27,10 @@ from tests.offline.sitecustomize import ALLOWED
 
 ROOT = Path(__file__).parent.parent
 HAS_COMPILER = sys.platform.startswith("linux") and shutil.which("cc") is not None
+HAS_AVX2_COMPILER = HAS_COMPILER and (
+    {"avx2", "fma"} <= {*Path("/proc/cpuinfo").read_text("utf-8").split()}
+)
+"""Whether what needs vectors can be compiled and run."""
 FRAMEWORK = next((name for name, found in FRAMEWORKS.items() if found.is_installed), "pytorch")
 """What tests train with that are about training, not about a framework: the first there is."""
 # Several tests run at a time: how long one example takes says nothing.
@@ -193,3 +197,13 @@ def small_run(fashion_mnist: datasets.Dataset, tmp_path_factory: pytest.TempPath
         assert done.returncode == 0, done.stderr
 
     return made_once("small", tmp_path_factory, make) / "run"
+
+
+@pytest.fixture
+def threads() -> Iterator[None]:
+    """A test may set PyTorch's threads."""
+    import torch
+
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)

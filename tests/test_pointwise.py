@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -19,14 +18,15 @@ from netinnet.networks.network import Block, Network
 from netinnet.networks.pixel_networks import pixel_networks
 from netinnet.networks.zoo import resolve
 from netinnet.optimizer import Optimizer
+from tests.conftest import HAS_AVX2_COMPILER
 
 torch: Any = pytest.importorskip("torch")
 
 from netinnet.frameworks import pytorch, pytorch_learner, pytorch_pointwise  # noqa: E402
 from netinnet.frameworks.compiled import Compiled, NotCompiled  # noqa: E402
 from netinnet.frameworks.pytorch_pointwise import NetworkNorm  # noqa: E402
-from tests.test_winograd import needs_compiler  # noqa: E402
 
+needs_compiler = pytest.mark.skipif(not HAS_AVX2_COMPILER, reason="no C compiler, or no AVX2")
 LARGEST_ERROR = 5e-6
 """Of the largest value; as batch norm and convolution by themselves lose."""
 NEAR = 3e-6
@@ -94,13 +94,6 @@ def nearest_to_a_kink(block: Any, x: Any) -> float:
                 nearest = min(nearest, float(x.abs().min()))
                 x = x.relu()
     return nearest
-
-
-@pytest.fixture
-def threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
 
 
 @needs_compiler

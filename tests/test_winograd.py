@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +18,7 @@ from netinnet.networks.network import Network
 from netinnet.networks.tiles import WINDOWS
 from netinnet.networks.zoo import resolve
 from netinnet.optimizer import Optimizer
-from tests.conftest import HAS_COMPILER
+from tests.conftest import HAS_AVX2_COMPILER
 
 torch: Any = pytest.importorskip("torch")
 
@@ -30,13 +28,7 @@ from netinnet.frameworks import pytorch, pytorch_winograd  # noqa: E402
 from netinnet.frameworks.compiled import Compiled, NotCompiled  # noqa: E402
 from netinnet.frameworks.pytorch_winograd import WinogradConv  # noqa: E402
 
-
-def is_possible() -> bool:
-    """Whether there is a C compiler, and a processor that the source is for."""
-    return HAS_COMPILER and {"avx2", "fma"} <= {*Path("/proc/cpuinfo").read_text().split()}
-
-
-needs_compiler = pytest.mark.skipif(not is_possible(), reason="no C compiler, or no AVX2")
+needs_compiler = pytest.mark.skipif(not HAS_AVX2_COMPILER, reason="no C compiler, or no AVX2")
 LARGEST_ERROR = 2e-5
 """Of the largest value; about 1e-6 is lost by the sum itself."""
 
@@ -60,13 +52,6 @@ def computed(conv: Any, x: Any, gradient: Any) -> dict[str, Any]:
     names = ["weight", *(["bias"] if conv.bias is not None else [])]
     found = torch.autograd.grad(y, [x, *(getattr(conv, name) for name in names)], gradient)
     return dict(zip(["y", "x", *names], [y.detach(), *found], strict=True))
-
-
-@pytest.fixture
-def threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
 
 
 @needs_compiler

@@ -269,7 +269,7 @@ def _conv(o: Conv, s: Shape) -> nn.Module:
     kind: type[nn.Conv2d] = nn.Conv2d
     if o.is_by_tiles(s):
         kind = pytorch_winograd.WinogradConv
-    elif o.kernel == o.stride == o.groups == 1 and not o.padding:
+    elif o.is_pointwise:
         kind = pytorch_pointwise.PointwiseConv
     return pytorch_model.conv(o, s, kind)
 

@@ -182,6 +182,11 @@ class Conv(Sliding, Layer):
             return base._replace(forward=kernel + transformed, backward=transformed)
         return base._replace(forward=kernel, backward=2 * kernel)
 
+    @property
+    def is_pointwise(self) -> bool:
+        """Whether each pixel of its output is made of one of its input's, by all channels."""
+        return self.kernel == self.stride == self.groups == 1 and not self.padding
+
     def is_by_tiles(self, shape: Shape) -> bool:
         """Whether a float32 training on a CPU saves multiplications (`tiles`, PyTorch)."""
         if self.stride > 1 or self.groups > 1 or self.padding >= self.kernel:

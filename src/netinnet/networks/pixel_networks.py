@@ -42,8 +42,7 @@ def _is_step(layers: Sequence[PlacedLayer]) -> bool:
     assert isinstance(conv.layer, Conv)
     channels = (conv.input.channels, conv.output.channels)
     return (
-        (conv.layer.kernel == conv.layer.stride == conv.layer.groups == 1)
-        and not (conv.layer.padding or conv.layer.bias)
+        (conv.layer.is_pointwise and not conv.layer.bias)
         and min(channels) >= FEWEST_CHANNELS
         and max(channels) <= MOST_CHANNELS
     )

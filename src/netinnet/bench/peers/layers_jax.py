@@ -8,17 +8,14 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from netinnet.bench.peers.alone import flops, median_seconds
+from netinnet.bench.peers.alone import median_seconds
 from netinnet.bench.peers.chapter_jax import multiply
+from netinnet.bench.peers.layers import COPIED_VALUES, Step
 from netinnet.frameworks.jax_layers import MODULES
-from netinnet.frameworks.jax_learner import JaxLearner, compiler_options
+from netinnet.frameworks.jax_learner import compiler_options
 from netinnet.fresh_process import answer
 from netinnet.networks.layers import Dropout, Flatten, maker
 from netinnet.networks.network import PlacedLayer
-from netinnet.networks.rewrite import activation_behind_pool, fold_resize
-from netinnet.training import parts, recipe
-
-COPIED_VALUES = 2**25
 
 
 def measured(request: dict[str, Any]) -> dict[str, Any]:
@@ -26,34 +23,11 @@ def measured(request: dict[str, Any]) -> dict[str, Any]:
 
     Dropout and Flatten, which compute next to nothing, are not among them.
     """
-    wanted = recipe.load(request["recipe"], framework=request["framework"])
-    facts = parts.facts_of(wanted)
-    network = parts.network_for(wanted, facts=facts)
-    learner = parts.learner_for(wanted, network, facts)
-    assert isinstance(learner, JaxLearner)
-    pictures = min(learner.piece or wanted.batch_size, wanted.batch_size)
-    computed = activation_behind_pool(fold_resize(network, facts.shape or network.input) or network)
-    layers: list[dict[str, Any]] = []
-    for placed in computed.placed_layers():
-        if isinstance(placed.layer, Dropout | Flatten):
-            continue
-        each = 3 if layers else 2  # no gradient of the pictures
-        found = {
-            "name": placed.name,
-            "what": type(placed.layer).__name__,
-            "flops": 2 * each * pictures * placed.layer.macs(placed.input),
-            "bytes": 4 * pictures * (each * placed.input.size + 2 * placed.output.size),
-            "seconds": _both_ways(placed, pictures, needs_gradient=bool(layers)),
-        }
-        layers.append(found)
-    return {
-        "framework": "JAX",
-        "network": network.name,
-        "pictures": pictures,
-        "peak": flops(multiply),
-        "bandwidth": _bandwidth(),
-        "layers": layers,
-    }
+    step = Step.of(request)
+    layers = step.one_by_one(
+        lambda placed, needs: _both_ways(placed, step.pictures, needs), (Dropout, Flatten)
+    )
+    return step.roofline("JAX", layers, multiply, _bandwidth())
 
 
 def _both_ways(placed: PlacedLayer, pictures: int, needs_gradient: bool) -> float:

@@ -8,56 +8,38 @@ import torch
 from torch import nn
 
 from netinnet import process_memory
-from netinnet.bench.peers.alone import flops, median_seconds
+from netinnet.bench.peers.alone import median_seconds
 from netinnet.bench.peers.chapter_pytorch import multiply
+from netinnet.bench.peers.layers import COPIED_VALUES, Step
 from netinnet.frameworks.pytorch_learner import PyTorchLearner
 from netinnet.fresh_process import answer
 from netinnet.networks.layers import Conv
 from netinnet.networks.pixel_networks import pixel_networks
-from netinnet.networks.rewrite import activation_behind_pool, fold_resize
-from netinnet.training import parts, recipe
-
-COPIED_VALUES = 2**25
 
 
 def measured(request: dict[str, Any]) -> dict[str, Any]:
     """Of a recipe's network: the machine's peaks, and of each layer FLOPs, bytes and seconds."""
-    wanted = recipe.load(request["recipe"], framework=request["framework"])
-    facts = parts.facts_of(wanted)
-    network = parts.network_for(wanted, facts=facts)
-    learner = parts.learner_for(wanted, network, facts)
-    assert isinstance(learner, PyTorchLearner)
+    step = Step.of(request)
+    assert isinstance(step.learner, PyTorchLearner)
     process_memory.keep_freed_memory()
-    pictures = min(learner.piece or wanted.batch_size, wanted.batch_size)
-    computed = activation_behind_pool(fold_resize(network, facts.shape or network.input) or network)
-    run_of = {placed.name: run for run in pixel_networks(computed) for placed in run}
+    run_of = {placed.name: run for run in pixel_networks(step.network) for placed in run}
     layers: list[dict[str, Any]] = []
-    for placed in computed.placed_layers():
-        module = learner._model.get_submodule(placed.name)
+    for placed in step.network.placed_layers():
+        module = step.learner._model.get_submodule(placed.name)
         run = run_of.get(placed.name, (placed,))
         if placed != run[0] or isinstance(module, nn.Identity | nn.Flatten):
             continue  # part of the layer in front of it, or nothing to do
-        is_first = not layers
-        each = 2 if is_first else 3  # no gradient of the pictures
         # Of layers that are computed together, those whose input is in memory.
         own = [p for p in run if p is run[-1] or isinstance(p.layer, Conv)]
-        x = torch.randn(pictures, *placed.input).contiguous(memory_format=torch.channels_last)
+        x = torch.randn(step.pictures, *placed.input).contiguous(memory_format=torch.channels_last)
         found = {
             "name": placed.name if len(run) == 1 else f"{placed.name} to {run[-1].name}",
             "what": "per-pixel network" if len(run) > 1 else type(module).__name__.lstrip("_"),
-            "flops": 2 * each * pictures * sum(p.layer.macs(p.input) for p in own),
-            "bytes": 4 * pictures * sum(each * p.input.size + 2 * p.output.size for p in own),
-            "seconds": _both_ways(module, x, not is_first),
+            **step.work(own, is_first=not layers),
+            "seconds": _both_ways(module, x, bool(layers)),
         }
         layers.append(found)
-    return {
-        "framework": "PyTorch",
-        "network": network.name,
-        "pictures": pictures,
-        "peak": flops(multiply),
-        "bandwidth": _bandwidth(),
-        "layers": layers,
-    }
+    return step.roofline("PyTorch", layers, multiply, _bandwidth())
 
 
 def _both_ways(module: nn.Module, x: torch.Tensor, needs_gradient: bool) -> float:

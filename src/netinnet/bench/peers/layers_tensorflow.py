@@ -6,16 +6,14 @@ from typing import Any
 
 import tensorflow as tf
 
-from netinnet.bench.peers.alone import flops, median_seconds
+from netinnet.bench.peers.alone import median_seconds
 from netinnet.bench.peers.chapter_tensorflow import multiply
+from netinnet.bench.peers.layers import COPIED_VALUES, Step
 from netinnet.frameworks.tensorflow_layers import OPERATIONS
 from netinnet.fresh_process import answer
 from netinnet.networks.layers import BatchNorm, Dropout, Flatten, maker
 from netinnet.networks.network import PlacedLayer
-from netinnet.networks.rewrite import activation_behind_pool, fold_resize
-from netinnet.training import parts, recipe
 
-COPIED_VALUES = 2**25
 LEFT_OUT = (Dropout, Flatten, BatchNorm)
 """The first two compute next to nothing; batch norm in training is no operation by itself."""
 
@@ -25,33 +23,12 @@ def measured(request: dict[str, Any]) -> dict[str, Any]:
 
     Layers of the kinds LEFT_OUT are not among them.
     """
-    wanted = recipe.load(request["recipe"], framework=request["framework"])
-    facts = parts.facts_of(wanted)
-    network = parts.network_for(wanted, facts=facts)
-    learner = parts.learner_for(wanted, network, facts)
-    pictures = min(learner.piece or wanted.batch_size, wanted.batch_size)
-    computed = activation_behind_pool(fold_resize(network, facts.shape or network.input) or network)
-    layers: list[dict[str, Any]] = []
-    for placed in computed.placed_layers():
-        if isinstance(placed.layer, LEFT_OUT):
-            continue
-        each = 3 if layers else 2  # no gradient of the pictures
-        found = {
-            "name": placed.name,
-            "what": type(placed.layer).__name__,
-            "flops": 2 * each * pictures * placed.layer.macs(placed.input),
-            "bytes": 4 * pictures * (each * placed.input.size + 2 * placed.output.size),
-            "seconds": _both_ways(placed, learner.values, pictures, needs_gradient=bool(layers)),
-        }
-        layers.append(found)
-    return {
-        "framework": "TensorFlow",
-        "network": network.name,
-        "pictures": pictures,
-        "peak": flops(multiply),
-        "bandwidth": _bandwidth(),
-        "layers": layers,
-    }
+    step = Step.of(request)
+    layers = step.one_by_one(
+        lambda placed, needs: _both_ways(placed, step.learner.values, step.pictures, needs),
+        LEFT_OUT,
+    )
+    return step.roofline("TensorFlow", layers, multiply, _bandwidth())
 
 
 def _both_ways(placed: PlacedLayer, values: Any, pictures: int, needs_gradient: bool) -> float:
