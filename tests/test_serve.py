@@ -22,7 +22,7 @@ import sys
 import threading
 import time
 import zlib
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -866,35 +866,48 @@ def test_stopping(shipped: Client) -> None:
 # Connections
 
 
-@contextlib.contextmanager
-def listening(limits: Limits, say: Callable[[str], None] = lambda line: None) -> Iterator[int]:
-    """A service at a port, in a thread of this process."""
+@contextlib.asynccontextmanager
+async def answering(limits: Limits, say: Callable[[str], None]) -> AsyncIterator[int]:
+    """A service at a port, in this event loop."""
     from netinnet.serve.app import App
     from netinnet.serve.meters import Meters
     from netinnet.serve.protocol import server
 
+    meters = Meters()
+    engine = Engine(asyncio.get_running_loop(), limits, meters)
+    decoders = ThreadPoolExecutor(1)
+    app = App(Catalog([], 1), engine, decoders, access("127.0.0.1"), limits, meters)
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        made = server(app, limits, say)
+        task = asyncio.create_task(made.serve(sockets=[listener]))
+        while not made.started:
+            await asyncio.sleep(0)
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            made.should_exit = True
+            await task
+            engine.close()
+            decoders.shutdown()
+            app.children.close()
+
+
+@contextlib.contextmanager
+def listening(limits: Limits, say: Callable[[str], None] = lambda line: None) -> Iterator[int]:
+    """A service at a port, in a thread of this process."""
     ports: list[int] = []
     ready = threading.Event()
-    ends: list[Any] = []
+    is_over: list[Callable[[], None]] = []
 
     async def live() -> None:
-        meters = Meters()
-        engine = Engine(asyncio.get_running_loop(), limits, meters)
-        decoders = ThreadPoolExecutor(1)
-        app = App(Catalog([], 1), engine, decoders, access("127.0.0.1"), limits, meters)
-        with socket.socket() as listener:
-            listener.bind(("127.0.0.1", 0))
-            made = server(app, limits, say)
-            task = asyncio.create_task(made.serve(sockets=[listener]))
-            while not made.started:
-                await asyncio.sleep(0)
-            ports.append(listener.getsockname()[1])
-            ends.append(lambda: setattr(made, "should_exit", True))
+        over = asyncio.Event()
+        async with answering(limits, say) as port:
+            loop = asyncio.get_running_loop()
+            is_over.append(lambda: loop.call_soon_threadsafe(over.set))
+            ports.append(port)
             ready.set()
-            await task
-        engine.close()
-        decoders.shutdown()
-        app.children.close()
+            await over.wait()
 
     thread = threading.Thread(target=lambda: asyncio.run(live()))
     thread.start()
@@ -902,7 +915,7 @@ def listening(limits: Limits, say: Callable[[str], None] = lambda line: None) ->
     try:
         yield ports[0]
     finally:
-        ends[0]()
+        is_over[0]()
         thread.join(10)
         assert not thread.is_alive()
 
