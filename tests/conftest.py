@@ -39,6 +39,7 @@ hypothesis.settings.load_profile("tests")
 # The same sums in every process, on any number of cores. One thread: several tests run at a time,
 # and OpenMP's threads wait for each other at every small step, which takes ten times as long then.
 os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["TF_NUM_INTRAOP_THREADS"] = os.environ["TF_NUM_INTEROP_THREADS"] = "1"
 # What JAX compiles is kept: many tests start processes that train the same. A third of the time.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".pytest_cache/jax"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")

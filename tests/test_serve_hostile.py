@@ -118,7 +118,7 @@ def test_heads_with_other_names(head: bytes, status: int, port: int) -> None:
 def test_256_clients_at_once() -> None:
     """All kinds at once: each gets what it deserves, and the service answers at once afterwards."""
     # The clients share this process with the service: on a busy machine all of them are slow.
-    with listening(Limits(idle_seconds=1, max_body=100_000)) as port:
+    with listening(Limits(body_seconds=5, idle_seconds=1, max_body=100_000)) as port:
         ends = asyncio.run(clients.together(port, 256))
         assert ends.total() == 256
         assert clients.unexpected(ends) == []

@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -79,33 +80,36 @@ def learner(network: Network, drawn: weights.Weights, **settings: object) -> Lea
 PLAIN_KERAS = """
 import sys
 import keras, numpy as np
-folder, name = sys.argv[1:]
-x = np.load(f"{folder}/x.npy")
-model = keras.models.load_model(f"{folder}/{name}.keras")
-first = np.asarray(model(x, training=False))
-again = keras.models.model_from_json(model.to_json())
-again.load_weights(f"{folder}/{name}.weights.h5")
-second = np.asarray(again(x, training=False))
+for folder in sys.argv[1:]:
+    x = np.load(f"{folder}/x.npy")
+    model = keras.models.load_model(f"{folder}/model.keras")
+    first = np.asarray(model(x, training=False))
+    again = keras.models.model_from_json(model.to_json())
+    again.load_weights(f"{folder}/model.weights.h5")
+    second = np.asarray(again(x, training=False))
+    np.savez(f"{folder}/found.npz", first=first, second=second)
 assert "netinnet" not in sys.modules
-np.savez(f"{folder}/{name}.npz", first=first, second=second)
 """
 
 
-@pytest.mark.parametrize(
-    "network", [zoo.network("nin-small"), PADDED], ids=lambda network: network.name
-)
-def test_saved_models_load_in_plain_keras(network: Network, tmp_path: Path) -> None:
-    """Takes about 5 s each: a second process imports Keras."""
-    model = adapter.build(network, weights.initial(network, 0))
-    x = pictures(network.input)
-    np.save(tmp_path / "x.npy", x)
-    model.save(tmp_path / f"{network.name}.keras")
-    model.save_weights(tmp_path / f"{network.name}.weights.h5")
-    done = python(PLAIN_KERAS, tmp_path, network.name)
+def test_saved_models_load_in_plain_keras(tmp_path: Path) -> None:
+    """In one process for all: it imports Keras."""
+    expected: dict[Path, Any] = {}
+    for network in (zoo.network("nin-small"), PADDED):
+        folder = tmp_path / network.name
+        folder.mkdir()
+        model = adapter.build(network, weights.initial(network, 0))
+        x = pictures(network.input)
+        np.save(folder / "x.npy", x)
+        model.save(folder / "model.keras")
+        model.save_weights(folder / "model.weights.h5")
+        expected[folder] = np.asarray(model(x, training=False))
+    done = python(PLAIN_KERAS, *expected)
     assert done.returncode == 0, done.stderr
-    loaded = np.load(tmp_path / f"{network.name}.npz")
-    for way in ("first", "second"):
-        np.testing.assert_array_equal(loaded[way], np.asarray(model(x, training=False)))
+    for folder, logits in expected.items():
+        loaded = np.load(folder / "found.npz")
+        for way in ("first", "second"):
+            np.testing.assert_array_equal(loaded[way], logits, folder.name)
 
 
 @pytest.mark.parametrize("kernel", [2, 3, 5])
@@ -313,7 +317,10 @@ print(os.environ["TF_CPP_MIN_LOG_LEVEL"])
 """
 
 
-@pytest.mark.parametrize(("level", "kept"), [({}, "2"), ({"TF_CPP_MIN_LOG_LEVEL": "0"}, "0")])
+@pytest.mark.parametrize(
+    ("level", "kept"),
+    [({}, "2"), pytest.param({"TF_CPP_MIN_LOG_LEVEL": "0"}, "0", marks=pytest.mark.slow)],
+)
 def test_first_use_in_a_process(level: dict[str, str], kept: str) -> None:
     """Threads are as asked for; TensorFlow's log level is the user's, else it is silent."""
     plain = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}

@@ -58,9 +58,9 @@ LOGGED_PROGRESS = 1000
 """A run writes at least so many progress events to its log, and less than twice as many."""
 REPORT_SECONDS = 60.0
 """Least time between two reports within an epoch."""
-REPORT_EVERY = 20
-"""A report behind an epoch waits for so many times what the last one took: of epochs of a second,
-reports would take half the time."""
+REPORT_EVERY, REPORT_SOONEST = 20, 10.0
+"""A report behind an epoch waits for so many times what the last one took, and so many seconds
+(then its page looks for a new one): of epochs of a second, reports would take half the time."""
 
 
 @dataclass
@@ -369,8 +369,8 @@ class Training:
         for name in self._dead(progress):
             self._log(events.DeadClass(epoch, progress.step, name))
         # The last epoch's report comes with the model, at once.
-        is_due = time.monotonic() - self.reported >= REPORT_EVERY * self.report_seconds
-        if progress.step < self.total and is_due:
+        wait = max(REPORT_SOONEST, REPORT_EVERY * self.report_seconds)
+        if progress.step < self.total and time.monotonic() - self.reported >= wait:
             with stop.abandoning():
                 self._write_report()
 
