@@ -4,7 +4,7 @@
                                                         kind; onnx is ONNX's evaluator
     python tests/parity.py FRAMEWORK full FOLDER        the same of the whole zoo, in full width
     python tests/parity.py FRAMEWORK pictures FOLDER    from the data set:
-        classes.npz     logits of the shipped model for 2,000 test pictures
+        classes.npz     logits of the shipped model for 1,000 test pictures
         updates.npz     20 steps of LeNet with every optimiser
         train-*.npz     TRAININGS: losses, weights, state; dropout off
     python tests/parity.py FRAMEWORK long FOLDER        classes.npz of all 10,000, and
@@ -36,8 +36,8 @@ SIZES = {"nin-imagenet": 96}
 WIDTHS = {"nin": None, "nin-small": None, "nin-residual": None, "nin-mnist": None}
 WIDTHS |= {"lenet": None, "alexnet": 0.25, "vgg11-quarter": 0.5}
 """A network of each kind and how wide it is; the slow tests take the whole zoo as it is."""
-BATCH = {"nin": 16, "nin-small": 64, "lenet": 128}
-"""Pictures in a step; of `nin`, at 224 pixels, an eighth of what one trains with: for the time."""
+BATCH = {"nin": 8, "nin-small": 64, "lenet": 128}
+"""Pictures in a step; of `nin`, at 224 pixels, few of what one trains with: for the time."""
 OPTIMIZERS = {
     "sgd": Optimizer("sgd"),
     "nesterov": Optimizer("sgd", 0.9, True, 5e-4),
@@ -192,7 +192,7 @@ def main() -> None:
     if what in ("networks", "full"):
         np.savez(folder / "logits.npz", **logits(framework, full=what == "full"))
         return
-    np.savez(folder / "classes.npz", **classes(framework, 10_000 if what == "long" else 2_000))
+    np.savez(folder / "classes.npz", **classes(framework, 10_000 if what == "long" else 1_000))
     if what == "pictures":
         updates_of(framework, folder)
     for name, steps, optimizer in LONG_TRAININGS if what == "long" else TRAININGS:

@@ -79,7 +79,7 @@ def test_the_same_logits(framework: str, program: str, kind: str, computed: Comp
 @pytest.mark.parametrize("framework", [name for name in FRAMEWORKS if name != "pytorch"])
 @pytest.mark.parametrize(
     ("program", "count"),
-    [("pictures", 2_000), pytest.param("long", 10_000, marks=pytest.mark.slow)],
+    [("pictures", 1_000), pytest.param("long", 10_000, marks=pytest.mark.slow)],
 )
 def test_the_same_classes(program: str, count: int, framework: str, computed: Computed) -> None:
     """The shipped model on the test pictures; only ties may differ."""

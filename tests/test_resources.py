@@ -206,7 +206,14 @@ def test_the_command_measures() -> None:
     assert speed[-4:] == ["%", "of", "the", "peak"]
 
 
-@pytest.mark.parametrize("framework", [n for n, f in FRAMEWORKS.items() if f.is_installed])
+@pytest.mark.parametrize(
+    "framework",
+    [
+        pytest.param(n, marks=pytest.mark.slow if n == "tensorflow" else ())  # starts for seconds
+        for n, f in FRAMEWORKS.items()
+        if f.is_installed
+    ],
+)
 def test_every_framework_is_measured(framework: str) -> None:
     """Speed and the process's peak in all; FLOPs and tensor bytes where the framework tells."""
     flags = ["--batch", "8", "--measure", "--framework", framework, "--json"]

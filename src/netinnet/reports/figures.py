@@ -245,8 +245,8 @@ def _draw(axes: Axes, picture: Pictures, centre: float, top: float, tile: float)
         cmap="gray",
         vmin=0,
         vmax=255,
-        # A small picture shows its pixels; a large one is averaged, not sampled.
-        interpolation="nearest" if max(height, width) < 128 else "antialiased",
+        # A small picture shows its pixels, and is in an SVG as it is; a large one is averaged.
+        interpolation="none" if max(height, width) < 128 else "antialiased",
         extent=(centre - x, centre + x, middle + y, middle - y),
         aspect="auto",
     )
