@@ -22,7 +22,7 @@ import numpy as np
 import pytest
 
 from attacks import clients
-from netinnet.serve import children
+from netinnet.serve import children, protocol
 from netinnet.serve.children import Children, _Child
 from netinnet.serve.decoding import Part, decode
 from netinnet.serve.guard import access
@@ -145,6 +145,66 @@ def test_a_busy_service_blames_no_client(name: str) -> None:
 
     with asyncio.Runner(loop_factory=pytest.importorskip(name).new_event_loop) as runner:
         runner.run(live())
+
+
+class _Written:
+    """A transport that remembers what is written."""
+
+    def __init__(self) -> None:
+        self.pieces: list[bytes] = []
+        self.is_closed = False
+
+    def write(self, data: bytes) -> None:
+        assert not self.is_closed
+        self.pieces.append(data)
+
+    def close(self) -> None:
+        self.is_closed = True
+
+    def is_closing(self) -> bool:
+        return self.is_closed
+
+
+@pytest.mark.parametrize(
+    ("written", "sent"),
+    [
+        ([b"head", b"body"], [b"headbody"]),
+        ([b"head", b""], [b"head"]),
+        ([b"head"], [b"head"]),
+        ([b"head", bytes(70_000)], [b"head", bytes(70_000)]),
+        ([b"head", b"body", b"head", b"body"], [b"headbody", b"headbody"]),
+        ([b"head", b"body", b"more"], [b"headbody", b"more"]),
+        ([bytes(70_000), b"a"], [bytes(70_000), b"a"]),
+    ],
+)
+@pytest.mark.parametrize("closes", [False, True])
+def test_an_answer_goes_out_at_once(written: list[bytes], sent: list[bytes], closes: bool) -> None:
+    """Head and body in one packet; a head alone one turn of the event loop later."""
+
+    async def live() -> list[bytes]:
+        transport = _Written()
+        gathered = protocol._Gathered(transport, asyncio.get_running_loop())  # type: ignore[arg-type]
+        for data in written:
+            gathered.write(data)
+        if closes:
+            gathered.close()
+        await asyncio.sleep(0)
+        assert transport.is_closed == closes
+        return transport.pieces
+
+    assert asyncio.run(live()) == sent
+
+
+def test_what_is_held_goes_nowhere_once_the_connection_is_closed() -> None:
+    async def live() -> list[bytes]:
+        transport = _Written()
+        gathered = protocol._Gathered(transport, asyncio.get_running_loop())  # type: ignore[arg-type]
+        gathered.write(b"head")
+        transport.close()
+        await asyncio.sleep(0)
+        return transport.pieces
+
+    assert asyncio.run(live()) == []
 
 
 def test_a_client_that_takes_no_answer_is_left() -> None:

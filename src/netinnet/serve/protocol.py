@@ -10,7 +10,7 @@ import contextlib
 import functools
 import logging
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import (
@@ -29,6 +29,45 @@ MAX_PIPELINE = 128
 """Most requests that wait on a connection for the one in front of them to be answered."""
 LINGER_SECONDS = 1.0
 """How long what still comes is thrown away, for a client that is refused to read why."""
+
+
+TOGETHER = 65_536
+"""Most bytes of a body that are copied to go out with their head."""
+
+
+class _Gathered:
+    """What an answer is written to: what comes in one turn of the event loop goes out together.
+
+    uvicorn writes head and body one after the other: two system calls, and a client that waits is
+    woken for the head alone.
+    """
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport, self._loop = transport, loop
+        self._held = b""
+        self._turn: asyncio.Handle | None = None
+
+    def write(self, data: bytes) -> None:
+        if self._turn is None and len(data) <= TOGETHER:
+            self._held, self._turn = data, self._loop.call_soon(self._send)
+        elif len(data) <= TOGETHER:
+            self._held += data
+            self._send()
+        else:
+            self._send()
+            self._transport.write(data)
+
+    def close(self) -> None:
+        self._send()
+        self._transport.close()
+
+    def _send(self) -> None:
+        if self._turn is None:
+            return
+        self._turn.cancel()
+        held, self._held, self._turn = self._held, b"", None
+        if not self._transport.is_closing():
+            self._transport.write(held)
 
 
 class Protocol(HttpToolsProtocol):
@@ -98,6 +137,7 @@ class Protocol(HttpToolsProtocol):
         self._came()
         self._has_body = False
         super().on_headers_complete()
+        self.cycle.transport = cast(asyncio.Transport, _Gathered(self.transport, self.loop))
         if not self.pipeline:
             self._running = self.cycle
 
