@@ -88,7 +88,11 @@ def printed_by(framework: str, folder: Path, capsys: pytest.CaptureFixture[str])
 
 
 @pytest.mark.usefixtures("short")
-@pytest.mark.parametrize("framework", PACKAGES)
+@pytest.mark.parametrize(
+    "framework",
+    # JAX compiles the networks of all chapters: twenty seconds.
+    [pytest.param(n, marks=pytest.mark.slow if n == "jax" else ()) for n in PACKAGES],
+)
 def test_chapters_run_with_one_import_changed(
     framework: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -524,7 +524,7 @@ def test_a_run_that_fails_is_not_the_end(tmp_path: Path) -> None:
 
 
 LONG = [
-    *("--network", "nin-mnist", "--train-examples", "160", "--test-examples", "20"),
+    *("--network", "nin-mnist", "--train-examples", "112", "--test-examples", "20"),
     *("--batch-size", "16", "--epochs", "3", "--checkpoint-seconds", "0", "--threads", "1"),
 ]
 

@@ -39,7 +39,7 @@ from tests.conftest import FRAMEWORK, QUICK, needs, nin
 RECORD = datasets.find("fashion-mnist").record()
 DROPOUT_RUN = [
     *("--framework", FRAMEWORK),
-    *("--network", "nin-mnist", "--train-examples", "160", "--test-examples", "20"),
+    *("--network", "nin-mnist", "--train-examples", "112", "--test-examples", "20"),
     *("--batch-size", "16", "--crop-padding", "2", "--validation", "0.1"),
     *("--checkpoint-seconds", "0", "--threads", "1"),
 ]
