@@ -9,7 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -85,6 +85,11 @@ def needs(name: str) -> pytest.MarkDecorator:
     """Skip a test where a framework is not installed; each runs in one of the environments."""
     found = FRAMEWORKS[name]
     return pytest.mark.skipif(not found.is_installed, reason=f"{found.title} is not installed")
+
+
+def some_slow(names: Iterable[str], *slow: str) -> list[Any]:
+    """Parameters of a test, some of which are for `make test-slow`."""
+    return [pytest.param(name, marks=pytest.mark.slow if name in slow else ()) for name in names]
 
 
 def nin(

@@ -23,7 +23,7 @@ from netinnet.data import datasets
 from netinnet.errors import NetinnetError
 from netinnet.reports import live
 from netinnet.training.events import Evaluation, Event
-from tests.conftest import ROOT
+from tests.conftest import ROOT, some_slow
 from tests.test_book import CHANNELS_FIRST, CHANNELS_LAST, PACKAGES, run
 
 CHAPTERS = ROOT / "tests" / "edition1"
@@ -91,7 +91,7 @@ def printed_by(framework: str, folder: Path, capsys: pytest.CaptureFixture[str])
 @pytest.mark.parametrize(
     "framework",
     # JAX compiles the networks of all chapters: twenty seconds.
-    [pytest.param(n, marks=pytest.mark.slow if n == "jax" else ()) for n in PACKAGES],
+    some_slow(PACKAGES, "jax"),
 )
 def test_chapters_run_with_one_import_changed(
     framework: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -16,7 +16,7 @@ from netinnet.costs import counts
 from netinnet.data import datasets
 from netinnet.networks import zoo
 from netinnet.networks.layers import Linear
-from tests.conftest import FRAMEWORK, ROOT, needs, nin
+from tests.conftest import FRAMEWORK, ROOT, needs, nin, some_slow
 from tests.test_book import PACKAGES, run
 
 DOCS = ROOT / "docs"
@@ -57,10 +57,7 @@ def test_stated_output_is_taken_at_its_word() -> None:
 @pytest.mark.parametrize(
     "framework",
     # Those that take half a minute to compile it are left to the slow tests.
-    [
-        pytest.param(n, marks=pytest.mark.slow if n in ("tensorflow", "jax") else ())
-        for n in PACKAGES
-    ],
+    some_slow(PACKAGES, "tensorflow", "jax"),
 )
 def test_code_prints_what_the_page_says(
     framework: str, fashion_mnist: datasets.Dataset, tmp_path: Path

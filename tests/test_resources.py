@@ -19,7 +19,7 @@ from netinnet.networks import zoo
 from netinnet.networks.layers import Conv, Flatten, GlobalAvgPool, Layer, MaxPool, ReLU, Shape
 from netinnet.networks.network import Block, Network
 from netinnet.optimizer import Optimizer, TensorRole
-from tests.conftest import needs, nin
+from tests.conftest import needs, nin, some_slow
 
 MOMENTUM = Optimizer("sgd", 0.9)
 
@@ -207,12 +207,8 @@ def test_the_command_measures() -> None:
 
 
 @pytest.mark.parametrize(
-    "framework",
-    [
-        pytest.param(n, marks=pytest.mark.slow if n == "tensorflow" else ())  # starts for seconds
-        for n, f in FRAMEWORKS.items()
-        if f.is_installed
-    ],
+    "framework",  # TensorFlow starts for seconds
+    some_slow([n for n, f in FRAMEWORKS.items() if f.is_installed], "tensorflow"),
 )
 def test_every_framework_is_measured(framework: str) -> None:
     """Speed and the process's peak in all; FLOPs and tensor bytes where the framework tells."""

@@ -867,7 +867,9 @@ def test_stopping(shipped: Client) -> None:
 
 
 @contextlib.asynccontextmanager
-async def answering(limits: Limits, say: Callable[[str], None]) -> AsyncIterator[int]:
+async def answering(
+    limits: Limits, say: Callable[[str], None] = lambda line: None
+) -> AsyncIterator[int]:
     """A service at a port, in this event loop."""
     from netinnet.serve.app import App
     from netinnet.serve.meters import Meters

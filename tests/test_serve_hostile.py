@@ -134,7 +134,7 @@ def test_a_busy_service_blames_no_client(name: str) -> None:
     """What lies ready when the time is up, because nobody has read it, has come in time."""
 
     async def live() -> None:
-        async with answering(Limits(head_seconds=0.3), lambda line: None) as port:
+        async with answering(Limits(head_seconds=0.3)) as port:
             with socket.create_connection(("127.0.0.1", port)) as connection:
                 await asyncio.sleep(0.1)  # the service's clock runs
                 connection.sendall(clients.GOOD)

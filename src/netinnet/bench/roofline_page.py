@@ -59,13 +59,8 @@ def section(roof: Roofline) -> str:
 
 def figure(roofs: Sequence[Roofline], form: figures.Format = "svg") -> bytes:
     """FLOP/s against FLOPs a byte: a point for each layer, and the roof, for each network."""
-    columns = min(2, len(roofs))
-    rows = -(-len(roofs) // columns)
-    image = figures.new_figure(4.3 * columns, 3.6 * rows)
-    places = [*image.subplots(rows, columns, squeeze=False).flat]
-    for axes in places[len(roofs) :]:
-        axes.remove()
-    for axes, roof in zip(places, roofs, strict=False):
+    image, grid = figures.new_grid(len(roofs), 2, 4.3, 3.6)
+    for axes, roof in zip(grid.flat, roofs, strict=False):
         layers = [layer for layer in roof.layers if layer.flops]
         longest = max(layer.seconds for layer in layers)
         for layer in layers:

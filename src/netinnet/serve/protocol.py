@@ -29,8 +29,6 @@ MAX_PIPELINE = 128
 """Most requests that wait on a connection for the one in front of them to be answered."""
 LINGER_SECONDS = 1.0
 """How long what still comes is thrown away, for a client that is refused to read why."""
-
-
 TOGETHER = 65_536
 """Most bytes of a body that are copied to go out with their head."""
 
@@ -48,14 +46,14 @@ class _Gathered:
         self._turn: asyncio.Handle | None = None
 
     def write(self, data: bytes) -> None:
-        if self._turn is None and len(data) <= TOGETHER:
-            self._held, self._turn = data, self._loop.call_soon(self._send)
-        elif len(data) <= TOGETHER:
-            self._held += data
-            self._send()
-        else:
+        if len(data) > TOGETHER:
             self._send()
             self._transport.write(data)
+        elif self._turn is None:
+            self._held, self._turn = data, self._loop.call_soon(self._send)
+        else:
+            self._held += data
+            self._send()
 
     def close(self) -> None:
         self._send()
