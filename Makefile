@@ -24,11 +24,13 @@ LOCK ?=
 # As many tests at a time as there are cores, each in the process that is free next; what several
 # need is made once (made_once in tests/conftest.py).
 AT_ONCE := -n auto --dist worksteal --durations 10
-# What has to do with a framework. The rest runs in the first environment, and with the lowest
-# versions of its libraries in `make test-lowest`.
-MXNET_TESTS := $(patsubst %,tests/test_%.py,any_network book book_edition1 chapter_docs convert fit \
-	frameworks layers levers mxnet network of_0_1_0 onnx optimizer own_networks own_pictures resources \
-	rewrite rollback weights)
+# Of these, MXNet's environment runs what names MXNet, and what trains with the framework there is
+# (MXNET_TRAINS). The first environment runs the rest, and starts MXNet's Python for the book's
+# chapters; with the lowest versions of its libraries that is `make test-lowest`.
+MXNET_TRAINS := fit levers of_0_1_0 own_pictures rollback
+MXNET_TESTS := $(patsubst %,tests/test_%.py,$(MXNET_TRAINS) any_network convert frameworks layers \
+	mxnet onnx own_networks resources)
+MXNET_ONLY := -k "mxnet $(MXNET_TRAINS:%=or test_%)"
 LOWEST_VENV := .venv-lowest
 LOWEST_BIN := $(LOWEST_VENV)/bin
 # These start processes that train.
@@ -62,7 +64,7 @@ test: $(STAMP)-train
 test-mxnet:
 	@$(HAS_MXNET_PYTHON) || { echo "$(NO_MXNET_PYTHON)." >&2; exit 2; }
 	@$(MAKE) --no-print-directory $(MXNET_STAMP)
-	$(MXNET_BIN)/python -m pytest $(AT_ONCE) $(MXNET_TESTS)
+	$(MXNET_BIN)/python -m pytest $(AT_ONCE) $(MXNET_ONLY) $(MXNET_TESTS)
 
 test-slow: $(STAMP)-test
 	$(BIN)/python -m pytest -m slow

@@ -158,6 +158,7 @@ def test_a_real_measurement() -> None:
     assert found["memory"] > 10e6
 
 
+@pytest.mark.slow
 def test_a_real_point_of_the_scaling(tmp_path: Path) -> None:
     pytest.importorskip("torch")
     point = scaling.measured("width", 0.25)

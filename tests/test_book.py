@@ -24,7 +24,7 @@ from netinnet.data import datasets
 from netinnet.data.source import Arrays
 from netinnet.errors import DataError, FrameworkError, NetinnetError
 from netinnet.reports import live
-from tests.conftest import ROOT
+from tests.conftest import ROOT, some_slow
 
 PACKAGES = {"pytorch": "torch", "tensorflow": "tensorflow", "jax": "jax", "mxnet": "mxnet"}
 """What a framework's Python package and its module in `netinnet.book` are called."""
@@ -178,7 +178,11 @@ for seed in (1, 1, 2):
 """
 
 
-@pytest.mark.parametrize("framework", PACKAGES)
+@pytest.mark.parametrize(
+    "framework",
+    # The chapter, just above, trains with these, too.
+    some_slow(PACKAGES, "tensorflow", "mxnet"),
+)
 def test_training_learns_and_repeats(
     framework: str, fashion_mnist: datasets.Dataset, tmp_path: Path
 ) -> None:

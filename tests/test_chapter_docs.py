@@ -56,8 +56,8 @@ def test_stated_output_is_taken_at_its_word() -> None:
 
 @pytest.mark.parametrize(
     "framework",
-    # Those that take half a minute to compile it are left to the slow tests.
-    some_slow(PACKAGES, "tensorflow", "jax"),
+    # test_book runs the chapter itself with the others.
+    some_slow(PACKAGES, "tensorflow", "jax", "mxnet"),
 )
 def test_code_prints_what_the_page_says(
     framework: str, fashion_mnist: datasets.Dataset, tmp_path: Path

@@ -17,7 +17,7 @@ from netinnet.errors import FrameworkError, NetworkError
 from netinnet.frameworks import FRAMEWORKS
 from netinnet.layout import native_tensors
 from netinnet.networks import zoo
-from tests.conftest import FRAMEWORK, ROOT, SMALL, nin
+from tests.conftest import ROOT, SMALL, nin, some_slow
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
@@ -88,7 +88,7 @@ def test_an_unknown_device_is_one_line(framework: str) -> None:
 @pytest.mark.parametrize(
     "framework",
     # What an exact resume asks of each framework is in test_levers; a kill asks the same of all.
-    [n if n == FRAMEWORK else pytest.param(n, marks=pytest.mark.slow) for n in INSTALLED],
+    some_slow(INSTALLED, "tensorflow", "jax", "mxnet"),
 )
 def test_kill_and_resume_change_nothing(framework: str, tmp_path: Path) -> None:
     """kill -9 in the middle of the second epoch; the resumed model is the undisturbed one's."""
@@ -115,7 +115,12 @@ def test_kill_and_resume_change_nothing(framework: str, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("fashion_mnist")
 @pytest.mark.parametrize(
-    ("trainer", "reader"), list(zip(INSTALLED, INSTALLED[1:] + INSTALLED[:1], strict=True))
+    ("trainer", "reader"),
+    [
+        # PyTorch's is read by TensorFlow, and JAX's by PyTorch: each way between the two layouts.
+        pytest.param(*pair, marks=pytest.mark.slow if pair[0] == "tensorflow" else ())
+        for pair in zip(INSTALLED, INSTALLED[1:] + INSTALLED[:1], strict=True)
+    ],
 )
 def test_another_framework_reads_a_run(trainer: str, reader: str, tmp_path: Path) -> None:
     from PIL import Image

@@ -24,7 +24,6 @@ from netinnet import files
 from netinnet.data import datasets
 from netinnet.errors import NetinnetError, nin, printable
 from netinnet.files import CannotWrite, write_bytes
-from netinnet.frameworks import FRAMEWORKS
 from netinnet.studies import tuning
 from netinnet.training import claim
 from netinnet.training.claim import LOCK_FILE, claimed
@@ -216,7 +215,11 @@ def test_twice_stops_at_once(stopped: Run, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.parametrize(
-    "framework", [pytest.param(name, marks=needs(name)) for name in FRAMEWORKS if name != "mxnet"]
+    "framework",
+    [
+        pytest.param("pytorch", marks=needs("pytorch")),
+        *(pytest.param(n, marks=[needs(n), pytest.mark.slow]) for n in ("tensorflow", "jax")),
+    ],
 )
 def test_an_evaluation_is_abandoned_and_done_again(
     framework: str, made: tuple[Path, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

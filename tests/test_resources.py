@@ -163,9 +163,8 @@ def test_measured_and_computed_agree(case: str) -> None:
 
 
 @needs("pytorch")
-@pytest.mark.parametrize(
-    "begins", [pytest.param((), marks=pytest.mark.slow), (ReLU(),)], ids=["conv", "relu"]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("begins", [(), (ReLU(),)], ids=["conv", "relu"])
 def test_memory_of_residual_blocks(begins: tuple[Layer, ...]) -> None:
     """What is held for the sum, forward and backward; a ReLU not in place."""
     body = (*begins, Conv(32, 3, 1, 1), ReLU(), Conv(32, 3, 1, 1))
@@ -207,8 +206,9 @@ def test_the_command_measures() -> None:
 
 
 @pytest.mark.parametrize(
-    "framework",  # TensorFlow starts for seconds
-    some_slow([n for n, f in FRAMEWORKS.items() if f.is_installed], "tensorflow"),
+    "framework",
+    # A process of its own for each; what the command prints of PyTorch is tested just above.
+    some_slow([n for n, f in FRAMEWORKS.items() if f.is_installed], "pytorch", "tensorflow", "jax"),
 )
 def test_every_framework_is_measured(framework: str) -> None:
     """Speed and the process's peak in all; FLOPs and tensor bytes where the framework tells."""

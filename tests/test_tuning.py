@@ -399,7 +399,8 @@ def test_two_searchers_share_one_storage(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("fashion_mnist")
-@pytest.mark.parametrize("is_reachable", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("is_reachable", [True, False])
 def test_a_killed_searchers_trial_is_taken_over(
     is_reachable: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,7 +10,7 @@ from netinnet.errors import NetworkError
 from netinnet.networks import zoo
 from netinnet.networks.layers import Conv, GlobalAvgPool, Linear, Shape, Sigmoid
 from netinnet.networks.network import Block, Network, nin_block
-from tests.conftest import FRAMEWORK, needs
+from tests.conftest import FRAMEWORK, needs, some_slow
 
 PARAMETERS = {
     "nin": 1_992_166,
@@ -68,7 +68,7 @@ def test_imagenet_file_is_29_mb() -> None:
 
 
 @needs("pytorch")
-@pytest.mark.parametrize("name", zoo.ZOO)
+@pytest.mark.parametrize("name", some_slow(zoo.ZOO, "vgg11"))  # 129 M parameters
 def test_counts_are_the_native_models(name: str) -> None:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
@@ -86,7 +86,7 @@ def test_counts_are_the_native_models(name: str) -> None:
 
 
 @needs("pytorch")
-@pytest.mark.parametrize("name", zoo.ZOO)
+@pytest.mark.parametrize("name", some_slow(zoo.ZOO, "vgg11"))
 def test_layer_shapes_are_the_native_models(name: str) -> None:
     import torch
 
