@@ -16,11 +16,13 @@ from netinnet.bench.contests import FULL, QUICK, Contest, Contestant, contests
 from netinnet.bench.turns import Results
 from netinnet.errors import FrameworkError, NetinnetError
 from netinnet.fresh_process import ask
+from netinnet.version import VERSION
 from tests.conftest import nin
 
 OURS = Contestant("netinnet", "prediction", {"engine": "ours", "batch": 2}, True)
 SLOW = Contestant("slow", "peer", {"speed": 10})
 FAST = Contestant("fast", "peer", {"speed": 20})
+HERE = turns.machine()
 CONTEST = Contest("race", "A race", "pictures/s", (OURS, SLOW, FAST))
 
 
@@ -33,7 +35,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Instead of processes: the contestants measured, in order. Ours is at 15, and 30 at last."""
     order: list[str] = []
 
-    def answer(module: str, request: Any) -> dict[str, float]:
+    def answer(module: str, request: Any, python: str | None = None) -> dict[str, float]:
         assert module == turns.ALONE
         order.append(request["module"])
         speed = request["options"].get("speed", 30 if order.count("prediction") == 3 else 15)
@@ -44,7 +46,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_contestants_take_turns_and_ratios_are_of_a_round(asked: list[str], tmp_path: Path) -> None:
-    results = turns.run(CONTEST, tmp_path, 3, quiet)
+    results = turns.run(CONTEST, tmp_path, 3, quiet, HERE)
     assert asked == ["prediction", "peer", "peer"] * 3
     found = verdict.judged(CONTEST, results)
     assert found.fastest_peer == "fast"
@@ -61,7 +63,7 @@ def test_contestants_take_turns_and_ratios_are_of_a_round(asked: list[str], tmp_
 
 def test_less_may_be_better(asked: list[str], tmp_path: Path) -> None:
     contest = replace(CONTEST, less_is_better=True)
-    found = verdict.judged(contest, turns.run(contest, tmp_path, 2, quiet))
+    found = verdict.judged(contest, turns.run(contest, tmp_path, 2, quiet, HERE))
     assert found.fastest_peer == "slow"
     assert found.rows[0].ratio == verdict.Spread(10 / 15, 10 / 15, 10 / 15)
 
@@ -74,12 +76,12 @@ def test_an_interrupted_contest_goes_on(asked: list[str], tmp_path: Path) -> Non
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        turns.run(CONTEST, tmp_path, 3, stop)
+        turns.run(CONTEST, tmp_path, 3, stop, HERE)
     assert len(asked) == 4
-    results = turns.run(CONTEST, tmp_path, 3, quiet)
+    results = turns.run(CONTEST, tmp_path, 3, quiet, HERE)
     assert len(asked) == 9
     assert [list(r) for r in results.rounds] == [["netinnet", "slow", "fast"]] * 3
-    assert turns.run(CONTEST, tmp_path, 3, quiet).rounds == results.rounds
+    assert turns.run(CONTEST, tmp_path, 3, quiet, HERE).rounds == results.rounds
     assert len(asked) == 9
 
 
@@ -88,7 +90,7 @@ def test_who_fails_or_is_missing_is_left_out_with_the_reason(
 ) -> None:
     answer = turns.ask
 
-    def fail(module: str, request: Any) -> Any:
+    def fail(module: str, request: Any, python: str | None = None) -> Any:
         if request["options"].get("speed") == 20:
             raise FrameworkError("no compiler here")
         return answer(module, request)
@@ -96,7 +98,7 @@ def test_who_fails_or_is_missing_is_left_out_with_the_reason(
     monkeypatch.setattr(turns, "ask", fail)
     absent = Contestant("absent", "peer", {"speed": 1}, needs=("json", "no_such_package"))
     contest = replace(CONTEST, contestants=(*CONTEST.contestants, absent))
-    found = verdict.judged(contest, turns.run(contest, tmp_path, 2, quiet))
+    found = verdict.judged(contest, turns.run(contest, tmp_path, 2, quiet, HERE))
     assert [row.name for row in found.rows] == ["netinnet", "slow"]
     assert found.left_out == {
         "absent": "no_such_package is not installed",
@@ -106,17 +108,61 @@ def test_who_fails_or_is_missing_is_left_out_with_the_reason(
     assert "Left out: fast: no compiler here." in text
     alone = replace(CONTEST, name="alone", contestants=(absent,))
     with pytest.raises(NetinnetError, match=r"^alone: nothing could be measured: absent: no_such_"):
-        turns.run(alone, tmp_path, 1, quiet)
+        turns.run(alone, tmp_path, 1, quiet, HERE)
+
+
+def test_mxnet_is_measured_in_its_own_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pythons: dict[str, str | None] = {}
+
+    def answer(module: str, request: Any, python: str | None = None) -> dict[str, float]:
+        name = request["options"].get("framework", request["module"])
+        pythons[name] = python
+        return {"value": 1.0, "memory": 1e6, "peak": 1e11}
+
+    monkeypatch.setattr(turns, "ask", answer)
+    small = contests(QUICK, "/there/python")["small"]
+    monkeypatch.setattr(Contestant, "missing", None)
+    turns.run(small, tmp_path, 1, quiet, HERE)
+    assert {name for name, python in pythons.items() if python == "/there/python"} == {"mxnet"}
+    assert {python for name, python in pythons.items() if name != "mxnet"} == {None}
+
+
+@pytest.mark.parametrize(
+    ("program", "line"),
+    [
+        (None, "no Python: No such file or directory"),
+        ("echo last >&2; exit 1", "no environment with mxnet and netinnet: last"),
+        ("exit 3", "no environment with mxnet and netinnet: it ended with status 3"),
+        ("echo 0.0.1 1.9.1", f"netinnet there is 0.0.1, and here {VERSION}"),
+    ],
+)
+def test_another_python_must_have_mxnet(program: str | None, line: str, tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    if program is not None:
+        python.write_text(f"#!/bin/sh\n{program}\n")
+        python.chmod(0o755)
+    done = nin("bench", "small", "--mxnet-python", python, "--output", tmp_path / "out")
+    assert (done.returncode, done.stderr) == (2, f"nin: {python}: {line}\n")
+    assert not (tmp_path / "out").exists()
+
+
+def test_its_version_is_kept_with_the_results(tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\necho {VERSION} 1.9.1\n")
+    python.chmod(0o755)
+    assert turns.machine(str(python))["versions"]["mxnet"] == "1.9.1"
 
 
 def test_results_of_another_machine_are_not_mixed_in(asked: list[str], tmp_path: Path) -> None:
-    turns.run(CONTEST, tmp_path, 1, quiet)
+    turns.run(CONTEST, tmp_path, 1, quiet, HERE)
     file = tmp_path / "race.json"
     data = json.loads(file.read_text())
     data["machine"]["cores"] = 4096
     file.write_text(json.dumps(data))
     with pytest.raises(NetinnetError) as error:
-        turns.run(CONTEST, tmp_path, 2, quiet)
+        turns.run(CONTEST, tmp_path, 2, quiet, HERE)
     assert str(error.value) == (
         f"{file}: measured on another machine or with other versions: give another --output, "
         f"or remove it"
@@ -127,7 +173,7 @@ def test_results_of_another_machine_are_not_mixed_in(asked: list[str], tmp_path:
 def test_a_file_that_holds_no_results(content: str, tmp_path: Path) -> None:
     (tmp_path / "race.json").write_text(content)
     with pytest.raises(NetinnetError, match=r"race\.json: no results of nin bench: "):
-        turns.run(CONTEST, tmp_path, 1, quiet)
+        turns.run(CONTEST, tmp_path, 1, quiet, HERE)
 
 
 @given(st.lists(st.floats(0.01, 100), min_size=1))

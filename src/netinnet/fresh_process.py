@@ -12,13 +12,19 @@ from typing import Any
 from netinnet.errors import FrameworkError, NetinnetError
 
 
-def ask(module: str, request: Any, environment: dict[str, str] | None = None) -> Any:
+def ask(
+    module: str,
+    request: Any,
+    environment: dict[str, str] | None = None,
+    python: str | None = None,
+) -> Any:
     """What `python -m MODULE` answers: the last line of its output, as JSON.
 
-    The request is its standard input, as JSON. Raises FrameworkError with one line where it fails.
+    The request is its standard input, as JSON; `python` is another environment's interpreter.
+    Raises FrameworkError with one line where it fails.
     """
     done = subprocess.run(
-        [sys.executable, "-m", module],
+        [python or sys.executable, "-m", module],
         input=json.dumps(request),
         capture_output=True,
         encoding="utf-8",

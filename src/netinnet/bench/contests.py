@@ -22,10 +22,14 @@ class Contestant:
     """The module whose `multiply` gives the machine's peak in the library that computes it."""
     needs: tuple[str, ...] = ()
     """Packages that must be installed."""
+    python: str | None = None
+    """The interpreter that has them; this one if None."""
 
     @property
     def missing(self) -> str | None:
-        """The first package that is not installed."""
+        """The first package that is not installed here."""
+        if self.python is not None:
+            return None
         absent = (name for name in self.needs if importlib.util.find_spec(name) is None)
         return next(absent, None)
 
@@ -56,10 +60,20 @@ FULL = Size(chapter_steps=4, small_steps=60, rounds=5)
 QUICK = Size(chapter_steps=1, small_steps=15, rounds=2)
 
 
-def contests(size: Size) -> dict[str, Contest]:
-    """All of them by name, in the order in which they run."""
+def contests(size: Size, mxnet_python: str | None = None) -> dict[str, Contest]:
+    """All of them by name, in the order in which they run.
+
+    Who needs MXNet is run by `mxnet_python`, where it is given.
+    """
     made = [_chapter(size), _small(size), *map(_prediction, (1, 32, 1000)), _first_answer()]
-    return {contest.name: contest for contest in made}
+    return {contest.name: _with_mxnet_in(contest, mxnet_python) for contest in made}
+
+
+def _with_mxnet_in(contest: Contest, python: str | None) -> Contest:
+    sides = (
+        replace(who, python=python) if "mxnet" in who.needs else who for who in contest.contestants
+    )
+    return replace(contest, contestants=tuple(sides))
 
 
 def _chapter(size: Size) -> Contest:

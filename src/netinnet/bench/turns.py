@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import platform
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -52,15 +53,40 @@ class Results:
         write_text(file, json.dumps(vars(self), indent=1, ensure_ascii=False) + "\n")
 
 
-def machine() -> dict[str, Any]:
-    """What decides the speed: processor, cores, versions."""
+def machine(mxnet_python: str | None = None) -> dict[str, Any]:
+    """What decides the speed: processor, cores, versions; MXNet's is that of its environment.
+
+    Raises FrameworkError where `mxnet_python` has no MXNet.
+    """
     versions = {"python": platform.python_version(), "netinnet": VERSION}
     for name in PACKAGES:
         try:
             versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
+    if mxnet_python is not None:
+        versions["mxnet"] = _version_in(mxnet_python, "mxnet")
     return {"processor": _processor(), "cores": cores(), "versions": versions}
+
+
+def _version_in(python: str, package: str) -> str:
+    """The version of a package in another environment, which must have this netinnet, too."""
+    code = (
+        "import sys; from importlib import metadata; from netinnet.version import VERSION; "
+        "print(VERSION, metadata.version(sys.argv[1]))"
+    )
+    command = [python, "-c", code, package]
+    try:
+        done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
+    except OSError as error:
+        raise FrameworkError(f"{python}: no Python: {error.strerror}") from error
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or [f"it ended with status {done.returncode}"]
+        raise FrameworkError(f"{python}: no environment with {package} and netinnet: {lines[-1]}")
+    ours, theirs = done.stdout.split()
+    if ours != VERSION:
+        raise FrameworkError(f"{python}: netinnet there is {ours}, and here {VERSION}")
+    return theirs
 
 
 def _processor() -> str:
@@ -72,10 +98,12 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def opened(contest: Contest, folder: Path) -> Results:
-    """The results to go on with, or new ones. Raises NetinnetError where they are of elsewhere."""
+def opened(contest: Contest, folder: Path, here: dict[str, Any]) -> Results:
+    """The results to go on with, or new ones of the machine `here`.
+
+    Raises NetinnetError where they are of elsewhere.
+    """
     file = file_of(contest, folder)
-    here = machine()
     if not file.exists():
         return Results(contest.name, here)
     found = Results.read(file)
@@ -107,12 +135,14 @@ class Turn:
 Listener = Callable[[Turn], object]
 
 
-def run(contest: Contest, folder: Path, rounds: int, listener: Listener) -> Results:
+def run(
+    contest: Contest, folder: Path, rounds: int, listener: Listener, here: dict[str, Any]
+) -> Results:
     """Measure until there are so many rounds, from those that the folder has already.
 
     Who can't be measured is left out, with the reason. Raises NetinnetError where nobody can be.
     """
-    results = opened(contest, folder)
+    results = opened(contest, folder, here)
     file = file_of(contest, folder)
     able = list(_able(contest, results))
     results.rounds += [{} for _ in range(len(results.rounds), rounds)]
@@ -155,5 +185,5 @@ def _able(contest: Contest, results: Results) -> Iterator[Contestant]:
 
 def _measured(contest: Contest, who: Contestant) -> dict[str, float | None]:
     options = {**who.options, "began": time.time()} if contest.times_itself else who.options
-    found = ask(ALONE, {"module": who.module, "library": who.library, "options": options})
-    return dict(found)
+    request = {"module": who.module, "library": who.library, "options": options}
+    return dict(ask(ALONE, request, python=who.python))

@@ -27,6 +27,7 @@ def bench(
     quick: Switch = False,
     rounds: WholeNumber | None = None,
     output: Path = FOLDER,
+    mxnet_python: str | None = None,
     force: Switch = False,
     quiet: Annotated[
         bool, Parameter(name=["--quiet", "-q"], negative=(), show_default=False)
@@ -58,6 +59,9 @@ def bench(
         Turns of each contestant; 5 if not given.
     output
         Folder of the results; `bench.md` in it is the page.
+    mxnet_python
+        Python of an environment that has MXNet (which needs an older NumPy) and netinnet, such as
+        .venv-mxnet/bin/python; MXNet is left out if not given.
     force
         Measure again what the folder has already.
     quiet
@@ -75,11 +79,12 @@ def bench(
     wanted_rounds = size.rounds if rounds is None else rounds
     if wanted_rounds < 1:
         raise NetinnetError(f"--rounds must be at least 1, got {wanted_rounds}")
-    known = known_contests(size)
+    known = known_contests(size, mxnet_python)
     everything = [*known, SCALING, ROOFLINE]
     names = list(dict.fromkeys(contests)) or everything
     for name in names:
         check_name("contest", name, everything)
+    here = turns.machine(mxnet_python)
     if force:
         for name in names:
             (output / f"{name}.json").unlink(missing_ok=True)
@@ -105,18 +110,17 @@ def bench(
 
     for name in names:
         if name in known:
-            turns.run(known[name], output, wanted_rounds, show)
+            turns.run(known[name], output, wanted_rounds, show, here)
     if SCALING in names:
         scaling.run(points_file, show_point)
     if ROOFLINE in names:
         roofline.run(roofs_file, show_layers)
     found = [
-        verdicts.judged(contest, turns.opened(contest, output))
+        verdicts.judged(contest, turns.opened(contest, output, here))
         for contest in known.values()
         if turns.file_of(contest, output).exists()
     ]
     points, roofs = scaling.kept(points_file), roofline.kept(roofs_file)
-    here = turns.machine()
     versions = ", ".join(f"{package} {version}" for package, version in here["versions"].items())
     where = f"{here['processor']}, {units.counted(here['cores'], 'core')}; {versions}."
     written = page.write(output, found, points, roofs, where)
