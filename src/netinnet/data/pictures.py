@@ -278,7 +278,9 @@ def _band(picture: Picture, channels: int | None) -> Array:
         return _from_sixteen_bits(picture)
     grey = picture.mode in ("1", "L", "LA")
     if not picture.has_transparency_data:
-        picture = picture.convert("L" if grey else "RGB")
+        mode = "L" if grey else "RGB"
+        if picture.mode != mode:  # else it would be copied
+            picture = picture.convert(mode)
         values = np.asarray(picture.convert("L") if channels == 1 else picture)
         return np.array(values.reshape(*values.shape[:2], -1))
     values = np.asarray(picture.convert("LA" if grey else "RGBA")).astype(np.uint32)
