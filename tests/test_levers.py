@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from netinnet import frameworks, metrics, weights
 from netinnet.data import batches
+from netinnet.data import folder as data_folder
 from netinnet.data.augmentation import Augmentation, alternating
 from netinnet.data.batches import TrainingBatches
 from netinnet.data.mixing import Mixing
@@ -28,7 +29,7 @@ from netinnet.inference.predictor import Predictor
 from netinnet.networks.network import Network, Preprocessing
 from netinnet.networks.zoo import resolve
 from netinnet.optimizer import Optimizer
-from netinnet.training import anomaly, recalibration, splits, start, teaching
+from netinnet.training import anomaly, parts, recalibration, splits, start, step_time, teaching
 from netinnet.training.recipe import Recipe
 from netinnet.training.run import Run
 from netinnet.training.schedule import learning_rate
@@ -339,6 +340,27 @@ def test_recalibration_is_for_batch_norm(folder: Path, tmp_path: Path) -> None:
 
 
 # Teachers
+
+
+def test_its_pass_is_in_the_time_of_a_step(
+    folder: Path, taught: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    call = teaching.Teacher.__call__
+
+    def counted(teacher: teaching.Teacher, pictures: Any) -> Any:
+        asked.append(len(pictures))
+        return call(teacher, pictures)
+
+    monkeypatch.setattr(teaching.Teacher, "__call__", counted)
+    monkeypatch.setattr(step_time, "MOST_STEPS", 2)
+    wanted, data = recipe(folder, teacher=str(taught)), data_folder.load(folder / "dots")
+    network = parts.network_for(wanted, facts=data.facts)
+    assert 1 <= len(step_time.seconds_of_steps(wanted, network, data.facts)) <= 2
+    assert set(asked) == {8}
+    wrong = wanted.replace(teacher=str(model_files.shipped()))
+    with pytest.raises(NetinnetError, match=r"its classes \(T-shirt"):
+        step_time.seconds_of_steps(wrong, network, data.facts)
 
 
 def test_a_teacher_must_know_the_same(folder: Path, taught: Path, tmp_path: Path) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import statistics
 import time
+from pathlib import Path
 
 import numpy as np
 
 from netinnet import process_memory
 from netinnet.data.source import Arrays, Facts
+from netinnet.inference import model_files
 from netinnet.networks.network import Network
+from netinnet.training import teaching
 from netinnet.training.parts import learner_for
 from netinnet.training.recipe import Recipe
 from netinnet.training.splits import training_batches
@@ -21,14 +24,22 @@ EVALUATED = 1 / 3
 
 
 def seconds_of_steps(recipe: Recipe, network: Network, facts: Facts) -> list[float]:
-    """Seconds of training steps behind the first one, which also compiles and allocates."""
+    """Seconds of training steps behind the first one, which also compiles and allocates.
+
+    A teacher's pass is in them. Raises ModelError where it can't teach this network.
+    """
     learner = learner_for(recipe, network, facts)
     process_memory.keep_freed_memory()  # as a training does
     rng = np.random.default_rng(0)
     channels, height, width = learner.settings.source
     pictures = rng.integers(0, 256, (recipe.batch_size, height, width, channels), np.uint8)
     labels = rng.integers(0, len(network.classes), recipe.batch_size)
-    batch = training_batches(recipe, network, Arrays(pictures, labels))
+    teacher = None
+    if recipe.teacher:
+        taught_by = model_files.find(Path(recipe.teacher))
+        teaching.check(network, taught_by, recipe.teacher)
+        teacher = teaching.teacher(recipe, taught_by, learner.threads)
+    batch = training_batches(recipe, network, Arrays(pictures, labels), teacher)
     seconds: list[float] = []
     for step in range(1, MOST_STEPS + 2):
         began = time.perf_counter()
