@@ -323,7 +323,7 @@ def check_picture_store(ground: Ground, tmp_path: Path, mode: Mode, every: int) 
 
 @pytest.mark.parametrize("mode", [Mode.KILL, Mode.FULL])
 def test_a_picture_store(ground: Ground, tmp_path: Path, mode: Mode) -> None:
-    check_picture_store(ground, tmp_path, mode, 9)
+    check_picture_store(ground, tmp_path, mode, 13)
 
 
 def check_study(ground: Ground, tmp_path: Path, command: list[str], every: int) -> int:
