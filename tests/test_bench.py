@@ -17,6 +17,7 @@ from netinnet.bench.turns import Results
 from netinnet.errors import FrameworkError, NetinnetError
 from netinnet.fresh_process import ask
 from netinnet.version import VERSION
+from tests.browser import BROWSER
 from tests.conftest import nin
 
 OURS = Contestant("netinnet", "prediction", {"engine": "ours", "batch": 2}, True)
@@ -300,6 +301,48 @@ def test_the_command(asked: list[str], tmp_path: Path, capsys: pytest.CaptureFix
     assert run(["bench", "predict-1", "--rounds", "1", "--output", str(out), "--force"]) == 0
     assert len(asked) > before
     assert len(Results.read(out / "predict-1.json").rounds) == 1
+
+
+def test_of_all_contests_the_rest_goes_on(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from netinnet.cli.main import run
+
+    def answer(module: str, request: Any, python: str | None = None) -> dict[str, float]:
+        if request["module"] == "page":
+            raise FrameworkError("no Chromium here")
+        return {"value": 2.0, "memory": 1e6, "peak": 1e11}
+
+    monkeypatch.setattr(turns, "ask", answer)
+    monkeypatch.setattr(Contestant, "missing", None)
+    for kind in (scaling, roofline):
+        monkeypatch.setattr(kind, "run", lambda *_: [])
+    out = tmp_path / "out"
+    assert run(["bench", "--rounds", "1", "--output", str(out), "--quiet", "--json"]) == 0
+    said = "page: nothing could be measured: netinnet: no Chromium here; netinnet, plain JavaScript"
+    assert f"left out: {said}" in " ".join(capsys.readouterr().err.split())
+    assert not (out / "page.json").exists()
+    assert (out / "small.json").exists()
+    assert run(["bench", "page", "--rounds", "1", "--output", str(out)]) == 2
+    assert f"nin: {said}" in capsys.readouterr().err
+
+
+def test_the_page_is_measured() -> None:
+    """In a browser; without the peer's files it is said what is missing."""
+    pytest.importorskip("playwright")
+    from netinnet.bench.peers import page as peer
+
+    if BROWSER is None:
+        pytest.skip("no Chromium here")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(peer, "ROUNDS", 1)
+        assert peer.measure("WebAssembly") > 1.5 * peer.measure("JavaScript") > 1
+    with pytest.raises(FrameworkError, match="--onnxruntime-web does not say where it is"):
+        peer.measure("onnxruntime-web")
+    with pytest.raises(
+        FrameworkError, match=r"ort\.wasm\.min\.js: No such file or directory: give"
+    ):
+        peer.measure("onnxruntime-web", "/nowhere")
 
 
 @pytest.mark.parametrize(

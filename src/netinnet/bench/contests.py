@@ -60,12 +60,16 @@ FULL = Size(chapter_steps=4, small_steps=60, rounds=5)
 QUICK = Size(chapter_steps=1, small_steps=15, rounds=2)
 
 
-def contests(size: Size, mxnet_python: str | None = None) -> dict[str, Contest]:
+def contests(
+    size: Size, mxnet_python: str | None = None, onnxruntime_web: str | None = None
+) -> dict[str, Contest]:
     """All of them by name, in the order in which they run.
 
-    Who needs MXNet is run by `mxnet_python`, where it is given.
+    Who needs MXNet is run by `mxnet_python`, where it is given. `onnxruntime_web` is the folder
+    dist of the npm package of that name.
     """
     made = [_chapter(size), _small(size), *map(_prediction, (1, 32, 1000)), _first_answer()]
+    made.append(_page(onnxruntime_web))
     return {contest.name: _with_mxnet_in(contest, mxnet_python) for contest in made}
 
 
@@ -134,6 +138,18 @@ def _first_answer() -> Contest:
     title = "From the start of Python to the first prediction"
     sides = _engines(1, {name: _ENGINES[name] for name in ("ours", "eager")})
     return Contest("first-answer", title, "s", sides, less_is_better=True, times_itself=True)
+
+
+def _page(onnxruntime_web: str | None) -> Contest:
+    title = "A picture in the exported page, in Chromium, one thread"
+    sides = {"netinnet": "WebAssembly", "netinnet, plain JavaScript": "JavaScript"}
+    ours = [
+        Contestant(name, "page", {"engine": engine}, True, needs=("playwright",))
+        for name, engine in sides.items()
+    ]
+    options = {"engine": "onnxruntime-web", "peer": onnxruntime_web}
+    peer = Contestant("ONNX Runtime Web", "page", options, needs=("playwright",))
+    return Contest("page", title, "pictures/s", (*ours, peer))
 
 
 _ENGINES: dict[str, tuple[str, tuple[str, ...]]] = {

@@ -29,6 +29,10 @@ PACKAGES = (
 )
 
 
+class NothingMeasured(NetinnetError):
+    """A contest without a contestant that works here."""
+
+
 @dataclass
 class Results:
     """What was measured in one contest, and where."""
@@ -140,7 +144,7 @@ def run(
 ) -> Results:
     """Measure until there are so many rounds, from those that the folder has already.
 
-    Who can't be measured is left out, with the reason. Raises NetinnetError where nobody can be.
+    Who can't be measured is left out, with the reason. Raises NothingMeasured where nobody can be.
     """
     results = opened(contest, folder, here)
     file = file_of(contest, folder)
@@ -165,10 +169,11 @@ def run(
             results.left_out[who.name] = str(error)
         else:
             listener(replace(turn, value=found["value"]))
-        results.write(file)
+        if any(results.rounds):
+            results.write(file)
     if not any(results.rounds):
         reasons = "; ".join(f"{name}: {reason}" for name, reason in results.left_out.items())
-        raise NetinnetError(f"{contest.name}: nothing could be measured: {reasons}")
+        raise NothingMeasured(f"{contest.name}: nothing could be measured: {reasons}")
     return results
 
 

@@ -28,6 +28,7 @@ def bench(
     rounds: WholeNumber | None = None,
     output: Path = FOLDER,
     mxnet_python: str | None = None,
+    onnxruntime_web: str | None = None,
     force: Switch = False,
     quiet: Annotated[
         bool, Parameter(name=["--quiet", "-q"], negative=(), show_default=False)
@@ -39,7 +40,8 @@ def bench(
     Contests: `chapter` (the chapter's training step, our code and the chapter's own in each
     framework), `small` (a training step of nin-small beside plain PyTorch loops, eager and
     compiled), `predict-1`, `predict-32`, `predict-1000` (pictures at a time, beside PyTorch, ONNX
-    Runtime and OpenVINO), `first-answer` (from the start of Python to the first prediction),
+    Runtime and OpenVINO), `first-answer` (from the start of Python to the first prediction), `page`
+    (a picture in the exported page, beside ONNX Runtime Web; needs Chromium and Playwright),
     `scaling` (time and memory against batch, width, size and threads, beside what is computed from
     the description), and `roofline` (each layer of a training step, and whether it waits
     for arithmetic or memory). All if none is named.
@@ -62,6 +64,8 @@ def bench(
     mxnet_python
         Python of an environment that has MXNet (which needs an older NumPy) and netinnet, such as
         .venv-mxnet/bin/python; MXNet is left out if not given.
+    onnxruntime_web
+        Folder `dist` of the npm package onnxruntime-web, for `page`; left out if not given.
     force
         Measure again what the folder has already.
     quiet
@@ -79,7 +83,7 @@ def bench(
     wanted_rounds = size.rounds if rounds is None else rounds
     if wanted_rounds < 1:
         raise NetinnetError(f"--rounds must be at least 1, got {wanted_rounds}")
-    known = known_contests(size, mxnet_python)
+    known = known_contests(size, mxnet_python, onnxruntime_web)
     everything = [*known, SCALING, ROOFLINE]
     names = list(dict.fromkeys(contests)) or everything
     for name in names:
@@ -91,30 +95,22 @@ def bench(
     screen = console(stderr=True)
     points_file, roofs_file = output / f"{SCALING}.json", output / f"{ROOFLINE}.json"
 
-    def show(turn: Turn) -> None:
-        if quiet:
-            return
-        text = "…" if turn.value is None else f"{turn.value:.3g} {turn.contest.unit}"
-        if turn.value is None and turn.seconds_left is not None:
-            text += f" about {units.estimate(turn.seconds_left)} left of this contest"
-        place = f"{turn.contest.name}, round {turn.round} of {turn.rounds}"
-        screen.print(f"{place}: {turn.who.name} {text}")
-
-    def show_point(varied: str, value: float) -> None:
+    def note(text: str) -> None:
         if not quiet:
-            screen.print(f"scaling: {varied} {value:g} …")
-
-    def show_layers(what: str) -> None:
-        if not quiet:
-            screen.print(f"roofline: {what}")
+            screen.print(text)
 
     for name in names:
         if name in known:
-            turns.run(known[name], output, wanted_rounds, show, here)
+            try:
+                turns.run(known[name], output, wanted_rounds, lambda turn: note(_line(turn)), here)
+            except turns.NothingMeasured as error:
+                if contests:
+                    raise
+                screen.print(f"left out: {error}")  # of all that there is, the rest goes on
     if SCALING in names:
-        scaling.run(points_file, show_point)
+        scaling.run(points_file, lambda varied, value: note(f"scaling: {varied} {value:g} …"))
     if ROOFLINE in names:
-        roofline.run(roofs_file, show_layers)
+        roofline.run(roofs_file, lambda what: note(f"roofline: {what}"))
     found = [
         verdicts.judged(contest, turns.opened(contest, output, here))
         for contest in known.values()
@@ -129,6 +125,14 @@ def bench(
         return
     _print_tables(names, found, points, roofs)
     say(f"the page: {written}")
+
+
+def _line(turn: Turn) -> str:
+    """A turn that begins, or what it found."""
+    text = "…" if turn.value is None else f"{turn.value:.3g} {turn.contest.unit}"
+    if turn.value is None and turn.seconds_left is not None:
+        text += f" about {units.estimate(turn.seconds_left)} left of this contest"
+    return f"{turn.contest.name}, round {turn.round} of {turn.rounds}: {turn.who.name} {text}"
 
 
 def _print_tables(

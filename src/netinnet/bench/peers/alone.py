@@ -20,10 +20,11 @@ def _peer(name: str) -> Any:
 
 
 def _measured(request: dict[str, Any]) -> dict[str, float | None]:
-    value = _peer(request["module"]).measure(**request["options"])
+    peer = _peer(request["module"])
+    value = peer.measure(**request["options"])
     from netinnet import process_memory
 
-    peak = process_memory.peak_bytes()
+    peak = None if getattr(peer, "IS_ELSEWHERE", False) else process_memory.peak_bytes()
     return {"value": value, "memory": peak, "peak": flops(_peer(request["library"]).multiply)}
 
 
