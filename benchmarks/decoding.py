@@ -1,6 +1,6 @@
 """What Chromium decodes of odd pictures, against `netinnet.data.pictures.read`, in levels of 255.
 
-    python benchmarks/decoding.py PICTURES
+    PYTHONPATH=. python benchmarks/decoding.py PICTURES
 
 PICTURES is a folder or a .tar(.gz) of photographs, of which 500 odd pictures are made (sizes,
 modes, formats, EXIF orientations). The page's own `decoded` reads them. Needs Chromium and

@@ -1,6 +1,6 @@
 """Kills trainings at random moments, over and over, and compares the models in the end.
 
-    python benchmarks/random_kills.py [KILLS] [FRAMEWORK ...]
+    PYTHONPATH=. python benchmarks/random_kills.py [KILLS] [FRAMEWORK ...]
 
 Every framework that is installed trains a tiny network in a process of its own, which gets SIGKILL
 after a random time and is gone on with, until so many kills have hit. The model's SHA-256 must be

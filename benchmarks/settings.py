@@ -1,6 +1,6 @@
 """Settings of the process and of libraries that could change what a training learns.
 
-    python benchmarks/settings.py
+    PYTHONPATH=. python benchmarks/settings.py
 
 Each is set before a tiny training in a process of its own; prints whether the model's SHA-256 is
 the one without it, or what the training was refused with.

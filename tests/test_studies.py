@@ -40,7 +40,7 @@ DYING = [
     *("--train-examples", "256", "--test-examples", "100", "--epochs", "2"),
     *("--vary", "logits_relu=true,false", "--seeds", "1"),
 ]
-"""A rate far too high kills the ReLU behind the logits, as in the chapter's failed runs."""
+"""A rate far too high kills the ReLU of the last convolution, as in the chapter's failed runs."""
 
 
 def digest(path: Path) -> str:

@@ -249,7 +249,7 @@ def test_resume_of_a_finished_run(small_run: Path) -> None:
 
 @pytest.mark.usefixtures("fashion_mnist")
 def test_dead_classes_are_named(tmp_path: Path) -> None:
-    # A rate far too high kills the ReLU behind the logits, as in the chapter's failed runs.
+    # A rate far too high kills the ReLU of the last convolution, as in the chapter's failed runs.
     done = nin(
         *("train", "--recipe", "book", "--framework", FRAMEWORK),
         *("--image-size", "67", "--learning-rate", "5"),
@@ -257,7 +257,7 @@ def test_dead_classes_are_named(tmp_path: Path) -> None:
         *("--output", tmp_path / "run"),
     )
     assert done.returncode == 0, done.stderr
-    assert "caution: a ReLU stands behind the logits" in done.stderr
+    assert "caution: a ReLU follows the last convolution" in done.stderr
     assert "warning: class 'Ankle boot' is dead" in done.stderr
     assert "--no-logits-relu is the cure" in done.stderr
     metrics = json.loads((tmp_path / "run/metrics.json").read_text())

@@ -78,7 +78,8 @@ def summary(
     batch
         Pictures in a batch, already of the input's size; 128 if it is not given but a flag below
         is. Memory is that of a step of `nin train` in PyTorch on a CPU, where activations run
-        behind max pools and ReLU works in place.
+        behind max pools and ReLU works in place, for a batch that goes through as a whole (of
+        networks without batch norm it goes through in pieces).
     momentum
         Momentum of SGD, also for the tensors that Muon leaves to SGD; 0 if not given.
     measure

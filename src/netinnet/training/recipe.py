@@ -120,7 +120,7 @@ class Recipe:
     its label are mixed with another's, as in 0.2; none is mixed if not given."""
     cutmix: float | None = None
     """The same for a rectangle of the other picture in the place of the own, as in 1; with `mixup`
-    too, half of the batches are mixed either way."""
+    too, half of the batches are mixed by mixup and the other half by cutmix."""
     teacher: str | None = None
     """A run folder or model file whose probabilities are a share of what is learnt; it must have
     the same classes and input; no teacher if not given."""
