@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netinnet.bench import page, roofline, roofline_page, scaling, turns, verdict
+from netinnet.bench import kept, page, roofline, roofline_page, scaling, turns, verdict
 from netinnet.bench.contests import FULL, QUICK, Contest, Contestant, contests
 from netinnet.bench.turns import Results
 from netinnet.errors import FrameworkError, NetinnetError
@@ -170,6 +170,45 @@ def test_results_of_another_machine_are_not_mixed_in(asked: list[str], tmp_path:
     )
 
 
+def test_who_was_left_out_is_tried_again(
+    asked: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = turns.ask
+
+    def fail(module: str, request: Any, python: str | None = None) -> Any:
+        if request["options"].get("speed") == 20:
+            raise FrameworkError("killed by signal 9")
+        return answer(module, request)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(turns, "ask", fail)
+        assert list(turns.run(CONTEST, tmp_path, 2, quiet, HERE).left_out) == ["fast"]
+    results = turns.run(CONTEST, tmp_path, 2, quiet, HERE)
+    assert results.left_out == {}
+    assert [list(r) for r in results.rounds] == [["netinnet", "slow", "fast"]] * 2
+
+
+def test_rounds_of_another_size_are_not_mixed_in(asked: list[str], tmp_path: Path) -> None:
+    turns.run(CONTEST, tmp_path, 1, quiet, HERE)
+    with pytest.raises(NetinnetError) as error:
+        turns.run(replace(CONTEST, size=QUICK.name), tmp_path, 2, quiet, HERE)
+    assert str(error.value) == (
+        f"{tmp_path / 'race.json'}: a full measurement, and this is a quick one: give another "
+        f"--output, or --force to measure again"
+    )
+
+
+def test_mxnet_changes_the_machine_of_its_contests_only(asked: list[str], tmp_path: Path) -> None:
+    here = {**HERE, "versions": {**HERE["versions"], "mxnet": "1.9.1"}}
+    turns.run(CONTEST, tmp_path, 1, quiet, here)
+    assert turns.opened(CONTEST, tmp_path, turns.without_mxnet(HERE)).rounds
+    with_mxnet = replace(
+        CONTEST, contestants=(*CONTEST.contestants, replace(FAST, needs=("mxnet",)))
+    )
+    with pytest.raises(NetinnetError, match="measured on another machine or with other versions"):
+        turns.opened(with_mxnet, tmp_path, here)
+
+
 @pytest.mark.parametrize("content", ["{", "[]", '{"contest": 1}', '{"race": {}}'])
 def test_a_file_that_holds_no_results(content: str, tmp_path: Path) -> None:
     (tmp_path / "race.json").write_text(content)
@@ -248,14 +287,14 @@ def test_a_roofline_is_kept_and_drawn(tmp_path: Path, monkeypatch: pytest.Monkey
         roofline, "PACKAGES", {"pytorch": "json", "tensorflow": "json", "jax": "no_such_package"}
     )
     file, said = tmp_path / "roofline.json", list[str]()
-    roofline.run(file, said.append)
+    roofline.run(file, said.append, HERE)
     assert said[-1] == "left out, no_such_package is not installed: book in jax"
     assert asked == [*roofline.MEASURED[:3]]
     monkeypatch.setattr(roofline, "PACKAGES", dict.fromkeys(roofline.PACKAGES, "json"))
     for _ in range(2):
-        roofline.run(file, said.append)
+        roofline.run(file, said.append, HERE)
     assert asked == [*roofline.MEASURED]
-    assert roofline.kept(file) == [ROOF] * len(roofline.MEASURED)
+    assert roofline.kept(file, HERE) == [ROOF] * len(roofline.MEASURED)
     written = page.write(tmp_path, [], [], [ROOF], "Here.").read_text()
     assert "## net in PyTorch, 2 pictures forward and backward, layer by layer" in written
     assert (tmp_path / "roofline.svg").read_text().startswith("<?xml")
@@ -265,10 +304,10 @@ def test_a_roofline_is_kept_and_drawn(tmp_path: Path, monkeypatch: pytest.Monkey
 @pytest.mark.parametrize("kind", [roofline, scaling], ids=["roofline", "scaling"])
 def test_other_files_are_no_results(kind: Any, content: str, tmp_path: Path) -> None:
     file = tmp_path / "found.json"
-    assert kind.kept(file) == []
+    assert kind.kept(file, HERE) == []
     file.write_text(content)
     with pytest.raises(NetinnetError, match=r"found\.json: no results of nin bench: "):
-        kind.kept(file)
+        kind.kept(file, HERE)
 
 
 @pytest.mark.slow
@@ -282,6 +321,35 @@ def test_a_real_roofline(framework: str, count: int) -> None:
     assert len(convolutions) == count
     assert all(layer["flops"] / layer["seconds"] < 4 * found["peak"] for layer in convolutions)
     assert found["bandwidth"] > 1e8
+
+
+@pytest.mark.parametrize("name", ["small", "scaling", "roofline"])
+def test_results_of_elsewhere_are_said_before_anything_is_measured(
+    name: str, asked: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from netinnet.cli.main import run
+
+    elsewhere = {**turns.without_mxnet(HERE), "processor": "another"}
+    file = tmp_path / f"{name}.json"
+    if name == "small":
+        Results(name, elsewhere, "full").write(file)
+    else:
+        kept.write(file, [], elsewhere)
+    assert run(["bench", "predict-1", "--output", str(tmp_path)]) == 2
+    assert f"{file}: measured on another machine or with other" in capsys.readouterr().err
+    assert not asked
+
+
+def test_a_page_of_ones_own_is_not_written_over(
+    asked: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from netinnet.cli.main import run
+
+    (tmp_path / "bench.md").write_text("my notes")
+    assert run(["bench", "predict-1", "--output", str(tmp_path)]) == 2
+    assert "bench.md is no page of nin bench; choose another" in capsys.readouterr().err
+    assert (tmp_path / "bench.md").read_text() == "my notes"
+    assert not asked
 
 
 def test_the_command(asked: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -35,6 +35,20 @@ class Contestant:
 
 
 @dataclass(frozen=True)
+class Size:
+    """How much is measured."""
+
+    name: str
+    chapter_steps: int
+    small_steps: int
+    rounds: int
+
+
+FULL = Size("full", chapter_steps=4, small_steps=60, rounds=5)
+QUICK = Size("quick", chapter_steps=1, small_steps=15, rounds=2)
+
+
+@dataclass(frozen=True)
 class Contest:
     """One task. `unit` is what is measured, of which more is better, or less."""
 
@@ -45,19 +59,12 @@ class Contest:
     less_is_better: bool = False
     times_itself: bool = False
     """Whether a contestant is told when its process was started."""
+    size: str = FULL.name
+    """How much is measured: of rounds of another size no ratios are made."""
 
-
-@dataclass(frozen=True)
-class Size:
-    """How much is measured."""
-
-    chapter_steps: int
-    small_steps: int
-    rounds: int
-
-
-FULL = Size(chapter_steps=4, small_steps=60, rounds=5)
-QUICK = Size(chapter_steps=1, small_steps=15, rounds=2)
+    @property
+    def uses_mxnet(self) -> bool:
+        return any("mxnet" in who.needs for who in self.contestants)
 
 
 def contests(
@@ -70,7 +77,10 @@ def contests(
     """
     made = [_chapter(size), _small(size), *map(_prediction, (1, 32, 1000)), _first_answer()]
     made.append(_page(onnxruntime_web))
-    return {contest.name: _with_mxnet_in(contest, mxnet_python) for contest in made}
+    return {
+        contest.name: replace(_with_mxnet_in(contest, mxnet_python), size=size.name)
+        for contest in made
+    }
 
 
 def _with_mxnet_in(contest: Contest, python: str | None) -> Contest:

@@ -11,9 +11,11 @@ from netinnet.bench.roofline import Roofline
 from netinnet.bench.scaling import Point
 from netinnet.bench.tables import markdown_table
 from netinnet.bench.verdict import Spread, Verdict
+from netinnet.errors import NetinnetError
 from netinnet.files import write_bytes, write_text
 from netinnet.reports import figures
 
+PAGE, HEADING = "bench.md", "# How fast netinnet is"
 HEADERS = (
     "",
     "median",
@@ -88,6 +90,13 @@ def section(verdict: Verdict) -> str:
     return text
 
 
+def check_own(folder: Path) -> None:
+    """Raise NetinnetError where the folder's page is not one of `write`: it is not written over."""
+    page = folder / PAGE
+    if page.exists() and not page.read_text("utf-8", errors="replace").startswith(HEADING):
+        raise NetinnetError(f"{page} is no page of nin bench; choose another --output")
+
+
 def write(
     folder: Path,
     verdicts: Sequence[Verdict],
@@ -96,7 +105,7 @@ def write(
     where: str,
 ) -> Path:
     """The page with all that the folder holds, and its figures where matplotlib is. Its path."""
-    parts = [f"# How fast netinnet is\n\n{where}\n"]
+    parts = [f"{HEADING}\n\n{where}\n"]
     for verdict in verdicts:
         parts.append(section(verdict))
         if figures.are_available():
@@ -116,7 +125,7 @@ def write(
     if roofs and figures.are_available():
         write_bytes(folder / "roofline.svg", roofline_page.figure(roofs))
         parts.append("![Speed of each layer against what it computes a byte](roofline.svg)\n")
-    page = folder / "bench.md"
+    page = folder / PAGE
     write_text(page, "\n".join(parts))
     return page
 

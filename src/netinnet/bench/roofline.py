@@ -60,21 +60,21 @@ class Roofline:
         return least / sum(layer.seconds for layer in self.layers)
 
 
-def kept(file: Path) -> list[Roofline]:
-    """What was measured before. Raises NetinnetError where the file holds something else."""
-    return results.read(file, _made)
+def kept(file: Path, here: dict[str, Any]) -> list[Roofline]:
+    """What was measured before on the machine `here`. Raises NetinnetError, as `results.read`."""
+    return results.read(file, _made, here)
 
 
 def _made(layers: list[dict[str, Any]], **others: Any) -> Roofline:
     return Roofline(layers=tuple(LayerTime(**layer) for layer in layers), **others)
 
 
-def run(file: Path, listener: Callable[[str], object]) -> None:
+def run(file: Path, listener: Callable[[str], object], here: dict[str, Any]) -> None:
     """Measure what the file lacks, in the order of MEASURED; each is written at once.
 
     A framework that is not installed is left out, with those behind it, and said to be.
     """
-    done = kept(file)
+    done = kept(file, here)
     for framework, recipe in MEASURED[len(done) :]:
         package = PACKAGES[framework]
         if importlib.util.find_spec(package) is None:
@@ -82,7 +82,7 @@ def run(file: Path, listener: Callable[[str], object]) -> None:
             return
         listener(f"the layers of {recipe} in {framework} …")
         done.append(_made(**ask(peer(framework), {"recipe": recipe, "framework": framework})))
-        results.write(file, done)
+        results.write(file, done, here)
 
 
 def peer(framework: str) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from netinnet.bench import kept as results
 from netinnet.costs import measure, table
@@ -47,21 +48,21 @@ def points() -> Iterator[tuple[str, float]]:
         yield from ((varied, v) for v in values if varied != "threads" or v <= cores())
 
 
-def kept(file: Path) -> list[Point]:
-    """What was measured before. Raises NetinnetError where the file holds something else."""
-    return results.read(file, Point)
+def kept(file: Path, here: dict[str, Any]) -> list[Point]:
+    """What was measured before on the machine `here`. Raises NetinnetError, as `results.read`."""
+    return results.read(file, Point, here)
 
 
-def run(file: Path, listener: Callable[[str, float], object]) -> None:
+def run(file: Path, listener: Callable[[str, float], object], here: dict[str, Any]) -> None:
     """Measure the points that the file lacks; each is written at once."""
-    done = kept(file)
+    done = kept(file, here)
     have = {(point.varied, point.value) for point in done}
     for varied, value in points():
         if (varied, value) in have:
             continue
         listener(varied, value)
         done.append(measured(varied, value))
-        results.write(file, done)
+        results.write(file, done, here)
 
 
 def measured(varied: str, value: float) -> Point:

@@ -16,6 +16,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from netinnet.bench import kept
 from netinnet.bench.contests import Contest, Contestant
 from netinnet.errors import FrameworkError, NetinnetError
 from netinnet.files import write_text
@@ -39,6 +40,7 @@ class Results:
 
     contest: str
     machine: dict[str, Any]
+    size: str
     rounds: list[dict[str, dict[str, float | None]]] = field(default_factory=list)
     """Of each round, by the contestant's name: value, memory (bytes), peak (FLOP/s)."""
     left_out: dict[str, str] = field(default_factory=dict)
@@ -71,6 +73,12 @@ def machine(mxnet_python: str | None = None) -> dict[str, Any]:
     if mxnet_python is not None:
         versions["mxnet"] = _version_in(mxnet_python, "mxnet")
     return {"processor": _processor(), "cores": cores(), "versions": versions}
+
+
+def without_mxnet(here: dict[str, Any]) -> dict[str, Any]:
+    """A machine as those see it who need no MXNet: whether there is any changes nothing."""
+    versions = {name: version for name, version in here["versions"].items() if name != "mxnet"}
+    return {**here, "versions": versions}
 
 
 def _version_in(python: str, package: str) -> str:
@@ -108,15 +116,21 @@ def opened(contest: Contest, folder: Path, here: dict[str, Any]) -> Results:
     Raises NetinnetError where they are of elsewhere.
     """
     file = file_of(contest, folder)
+    here = here if contest.uses_mxnet else without_mxnet(here)
     if not file.exists():
-        return Results(contest.name, here)
+        return Results(contest.name, here, contest.size)
     found = Results.read(file)
-    if found.machine != here:
-        raise NetinnetError(
-            f"{file}: measured on another machine or with other versions: give another --output, "
-            f"or remove it"
-        )
+    kept.check_machine(file, found.machine, here)
     return found
+
+
+def check_size(contest: Contest, results: Results, folder: Path) -> None:
+    """Raise NetinnetError where results are of fewer steps, or more, than are to be measured."""
+    if results.size != contest.size:
+        raise NetinnetError(
+            f"{file_of(contest, folder)}: a {results.size} measurement, and this is a "
+            f"{contest.size} one: give another --output, or --force to measure again"
+        )
 
 
 def file_of(contest: Contest, folder: Path) -> Path:
@@ -147,6 +161,7 @@ def run(
     Who can't be measured is left out, with the reason. Raises NothingMeasured where nobody can be.
     """
     results = opened(contest, folder, here)
+    check_size(contest, results, folder)
     file = file_of(contest, folder)
     able = list(_able(contest, results))
     results.rounds += [{} for _ in range(len(results.rounds), rounds)]
@@ -183,8 +198,7 @@ def _able(contest: Contest, results: Results) -> Iterator[Contestant]:
         if missing := who.missing:
             results.left_out[who.name] = f"{missing} is not installed"
         else:
-            if results.left_out.get(who.name, "").endswith("is not installed"):
-                del results.left_out[who.name]
+            results.left_out.pop(who.name, None)  # it is tried again
             yield who
 
 

@@ -13,12 +13,9 @@ from netinnet.cli.console import Switch, WholeNumber, console, print_json, print
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from netinnet.bench.roofline import Roofline
-    from netinnet.bench.scaling import Point
+    from netinnet.bench.found import Found
     from netinnet.bench.turns import Turn
-    from netinnet.bench.verdict import Verdict
 
-SCALING, ROOFLINE = "scaling", "roofline"
 FOLDER = Path("bench")
 
 
@@ -73,8 +70,8 @@ def bench(
     json
         Print JSON.
     """
+    from netinnet.bench import found as results
     from netinnet.bench import page, roofline, scaling, turns
-    from netinnet.bench import verdict as verdicts
     from netinnet.bench.contests import FULL, QUICK
     from netinnet.bench.contests import contests as known_contests
     from netinnet.errors import NetinnetError, check_name
@@ -84,16 +81,17 @@ def bench(
     if wanted_rounds < 1:
         raise NetinnetError(f"--rounds must be at least 1, got {wanted_rounds}")
     known = known_contests(size, mxnet_python, onnxruntime_web)
-    everything = [*known, SCALING, ROOFLINE]
+    everything = [*known, results.SCALING, results.ROOFLINE]
     names = list(dict.fromkeys(contests)) or everything
     for name in names:
         check_name("contest", name, everything)
     here = turns.machine(mxnet_python)
     if force:
         for name in names:
-            (output / f"{name}.json").unlink(missing_ok=True)
-    screen = console(stderr=True)
-    points_file, roofs_file = output / f"{SCALING}.json", output / f"{ROOFLINE}.json"
+            results.file_of(name, output).unlink(missing_ok=True)
+    results.read(output, known, here)  # what is of elsewhere is said before anything is measured
+    results.check(output, {name: known[name] for name in names if name in known}, here)
+    screen, alone = console(stderr=True), turns.without_mxnet(here)
 
     def note(text: str) -> None:
         if not quiet:
@@ -107,23 +105,24 @@ def bench(
                 if contests:
                     raise
                 screen.print(f"left out: {error}")  # of all that there is, the rest goes on
-    if SCALING in names:
-        scaling.run(points_file, lambda varied, value: note(f"scaling: {varied} {value:g} …"))
-    if ROOFLINE in names:
-        roofline.run(roofs_file, lambda what: note(f"roofline: {what}"))
-    found = [
-        verdicts.judged(contest, turns.opened(contest, output, here))
-        for contest in known.values()
-        if turns.file_of(contest, output).exists()
-    ]
-    points, roofs = scaling.kept(points_file), roofline.kept(roofs_file)
+    if results.SCALING in names:
+        scaling.run(
+            results.file_of(results.SCALING, output),
+            lambda varied, value: note(f"scaling: {varied} {value:g} …"),
+            alone,
+        )
+    if results.ROOFLINE in names:
+        file = results.file_of(results.ROOFLINE, output)
+        roofline.run(file, lambda what: note(f"roofline: {what}"), alone)
+    found = results.read(output, known, here)
     versions = ", ".join(f"{package} {version}" for package, version in here["versions"].items())
     where = f"{here['processor']}, {units.counted(here['cores'], 'core')}; {versions}."
-    written = page.write(output, found, points, roofs, where)
+    written = page.write(output, found.verdicts, found.points, found.roofs, where)
     if json:
-        print_json({"machine": here, "contests": found, SCALING: points, ROOFLINE: roofs})
+        measured = {"contests": found.verdicts, "scaling": found.points, "roofline": found.roofs}
+        print_json({"machine": here, **measured})
         return
-    _print_tables(names, found, points, roofs)
+    _print_tables(names, found)
     say(f"the page: {written}")
 
 
@@ -135,16 +134,12 @@ def _line(turn: Turn) -> str:
     return f"{turn.contest.name}, round {turn.round} of {turn.rounds}: {turn.who.name} {text}"
 
 
-def _print_tables(
-    names: Sequence[str],
-    found: Sequence[Verdict],
-    points: Sequence[Point],
-    roofs: Sequence[Roofline],
-) -> None:
+def _print_tables(names: Sequence[str], found: Found) -> None:
     """What was asked for, of what the folder holds."""
     from netinnet.bench import page, roofline_page
+    from netinnet.bench.found import ROOFLINE, SCALING
 
-    for verdict in found:
+    for verdict in found.verdicts:
         if verdict.contest.name in names:
             say(f"\n{verdict.contest.title} ({verdict.contest.unit})")
             print_table(page.HEADERS, page.cells(verdict), right=(1, 2, 3, 4, 5))
@@ -152,7 +147,7 @@ def _print_tables(
                 say(f"left out: {who}: {reason}")
     if SCALING in names:
         say("\nA training step of nin-small (PyTorch)")
-        print_table(page.SCALING_HEADERS, page.scaling_cells(points), right=(1, 2, 3, 4, 5))
-    for roof in roofs if ROOFLINE in names else []:
+        print_table(page.SCALING_HEADERS, page.scaling_cells(found.points), right=(1, 2, 3, 4, 5))
+    for roof in found.roofs if ROOFLINE in names else []:
         say(f"\n{roofline_page.title(roof)}")
         print_table(roofline_page.HEADERS, roofline_page.cells(roof), right=(2, 3, 4, 6))

@@ -1,0 +1,49 @@
+"""What a folder of results holds: all that was measured on one machine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from netinnet.bench import page, roofline, scaling, turns, verdict
+from netinnet.bench.contests import Contest
+from netinnet.bench.roofline import Roofline
+from netinnet.bench.scaling import Point
+from netinnet.bench.verdict import Verdict
+
+SCALING, ROOFLINE = "scaling", "roofline"
+
+
+@dataclass(frozen=True)
+class Found:
+    """Contests in their order, points of the scaling, and rooflines."""
+
+    verdicts: list[Verdict]
+    points: list[Point]
+    roofs: list[Roofline]
+
+
+def file_of(name: str, folder: Path) -> Path:
+    """The results of a contest, of the scaling or of the rooflines."""
+    return folder / f"{name}.json"
+
+
+def read(folder: Path, contests: Mapping[str, Contest], here: dict[str, Any]) -> Found:
+    """All results. Raises NetinnetError where some are of another machine, or no results."""
+    opened = [
+        verdict.judged(contest, turns.opened(contest, folder, here))
+        for name, contest in contests.items()
+        if file_of(name, folder).exists()
+    ]
+    alone = turns.without_mxnet(here)
+    points = scaling.kept(file_of(SCALING, folder), alone)
+    return Found(opened, points, roofline.kept(file_of(ROOFLINE, folder), alone))
+
+
+def check(folder: Path, contests: Mapping[str, Contest], here: dict[str, Any]) -> None:
+    """Raise NetinnetError, before anything is measured, where `contests` can't go on there."""
+    page.check_own(folder)
+    for contest in contests.values():
+        turns.check_size(contest, turns.opened(contest, folder, here), folder)
