@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from netinnet.data.source import Facts
 from netinnet.errors import FrameworkError, NetinnetError, RecipeError
 from netinnet.frameworks import FRAMEWORKS
 from netinnet.studies import fields, outcome, plan, reliability, statistics, tables, timing, workers
@@ -186,6 +187,10 @@ MISTAKES = {
     "not a number": (["--vary", "epochs=1,x"], "--vary: epochs must be of type int, got 'x'"),
     "twice": (["--vary", "epochs=1,1"], "epochs has a value twice: 1,1"),
     "seed as arm": (["--vary", "seed=1,2"], "--vary: seed is no arm of a study"),
+    "split as arm": (
+        ["--vary", "split=60/40,80/20"],
+        "--vary: split decides which pictures there are, so all arms have the same",
+    ),
     "out of range": (["--vary", "pointwise=1,9"], "pointwise must be between 0 and 8, got 9"),
     "no such option": (["--network", "lenet", "--pointwise", "1"], "lenet has no option pointwise"),
     "first seed": (["--first-seed", "-1"], "--first-seed: seeds are from 0 to 2147483647, got -1"),
@@ -484,6 +489,18 @@ def test_a_page_where_nothing_lives(tmp_path: Path) -> None:
     assert "Dead classes" in text
 
 
+def test_arms_read_their_pictures_alike() -> None:
+    """Else they would be judged on other pictures."""
+    first = recipes.load("fashion", dataset="./photos", split="60/40")
+    facts = Facts(("a", "b"), None, (0.5,), (0.5,))
+    arms = tuple(
+        Arm(name, first.replace(split=split), given=facts)
+        for name, split in (("a", "60/40"), ("b", "80/20"))
+    )
+    with pytest.raises(NetinnetError, match=r"^a and b read \./photos by another split: give all"):
+        Plan("comparison", arms, (0,))
+
+
 @needs("pytorch")
 def test_finished_runs_are_not_run_again(dying_study: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(dying_study, tmp_path / "study")
@@ -502,6 +519,9 @@ def test_finished_runs_are_not_run_again(dying_study: Path, tmp_path: Path) -> N
     assert "this study is continued with nin reliability --resume" in wrong.stderr
     decided = nin("reliability", "--resume", folder, "--epochs", "3")
     assert "--resume uses the study's own plan; leave out --epochs" in decided.stderr
+    first = nin("reliability", "--resume", folder, "--first-seed", "9", "--dry-run")
+    assert first.returncode == 2
+    assert "--first-seed with --resume adds seeds: say how many with --seeds" in first.stderr
 
 
 @pytest.mark.usefixtures("fashion_mnist")

@@ -15,7 +15,7 @@ def ablate(
     *questions: str,
     recipe: str | None = None,
     seeds: WholeNumber | None = None,
-    first_seed: WholeNumber = 0,
+    first_seed: WholeNumber | None = None,
     flags: StudyFlags = NO_FLAGS,
     overrides: RecipeFlags = None,
 ) -> None:
@@ -38,7 +38,7 @@ def ablate(
     seeds
         Number of seeds, 5 if not given.
     first_seed
-        The first of them.
+        The first of them; 0 if not given.
     """
     study.run(
         ablation.KIND,

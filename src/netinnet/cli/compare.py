@@ -13,7 +13,7 @@ from netinnet.studies import comparison
 def compare(
     *networks: str,
     seeds: WholeNumber | None = None,
-    first_seed: WholeNumber = 0,
+    first_seed: WholeNumber | None = None,
     flags: StudyFlags = NO_FLAGS,
     overrides: RecipeFlags = None,
 ) -> None:
@@ -34,7 +34,7 @@ def compare(
     seeds
         Number of seeds, 3 if not given.
     first_seed
-        The first of them.
+        The first of them; 0 if not given.
     """
     study.run(
         comparison.KIND,

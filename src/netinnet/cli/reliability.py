@@ -21,7 +21,7 @@ def reliability(
     recipe: str | None = None,
     vary: Annotated[list[str] | None, Parameter(negative=())] = None,
     seeds: WholeNumber | None = None,
-    first_seed: WholeNumber = 0,
+    first_seed: WholeNumber | None = None,
     threshold: float | None = None,
     flags: StudyFlags = NO_FLAGS,
     overrides: RecipeFlags = None,
@@ -43,7 +43,7 @@ def reliability(
     seeds
         Number of seeds, 10 if not given.
     first_seed
-        The first of them.
+        The first of them; 0 if not given.
     threshold
         Accuracy that a converged run has at least; 0.8 if not given.
     """

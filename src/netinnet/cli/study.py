@@ -55,7 +55,7 @@ def run(
     overrides: RecipeFlags,
     *,
     decided: dict[str, Any],
-    seeds: tuple[int | None, int, int],
+    seeds: tuple[int | None, int | None, int],
     plan: Callable[[dict[str, Any], tuple[int, ...]], Plan],
     headers: Mapping[str, Callable[[Any], str]],
     right: Sequence[int],
@@ -72,11 +72,13 @@ def run(
     recipe_flags.refuse_seed(changes)
     number, first, default = seeds
     if flags.resume is None:
-        made = plan(changes, plans.seeds(default if number is None else number, first))
+        made = plan(changes, plans.seeds(default if number is None else number, first or 0))
     else:
         there = load_own(flags, kind, {**decided, **changes})
         assert isinstance(there, Plan)
-        more = () if number is None else plans.seeds(number, first)
+        if number is None and first is not None:
+            raise NetinnetError("--first-seed with --resume adds seeds: say how many with --seeds")
+        more = () if number is None else plans.seeds(number, first or 0)
         made = dataclasses.replace(there, seeds=tuple(dict.fromkeys((*there.seeds, *more))))
     if flags.dry_run:
         _show_plan(made, flags)

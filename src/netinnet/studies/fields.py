@@ -6,12 +6,14 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from netinnet.data.datasets import READING
 from netinnet.errors import RecipeError, nearest
 from netinnet.training import recipe as recipes
 
 _NO_ARMS = {
     "seed": "is no arm of a study; --seeds decides it",
     "threads": "is no arm of a study; --threads decides it",
+    **dict.fromkeys(READING, "decides which pictures there are, so all arms have the same"),
 }
 
 

@@ -124,6 +124,15 @@ class Plan:
             raise NetinnetError(f"--threshold must be between 0 and 1, got {self.threshold:g}")
         if len({arm.recipe.judged for arm in self.arms}) > 1:
             raise NetinnetError("all arms must be judged on one split; give all the same evaluate")
+        read: dict[str, Arm] = {}
+        for arm in self.arms:
+            first = read.setdefault(arm.recipe.dataset, arm)
+            for name, value in arm.recipe.reading.items():
+                if value != first.recipe.reading[name]:
+                    raise NetinnetError(
+                        f"{first.name} and {arm.name} read {arm.recipe.dataset} by another {name}: "
+                        f"give all arms the same, or they are judged on other pictures"
+                    )
 
     @property
     def judged(self) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from netinnet.data.datasets import READING
 from netinnet.errors import RecipeError
 from netinnet.networks.zoo import describe
 from netinnet.studies.fields import assignments, field_value, field_values, value_text
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 _FIXED_NAMES = ("dataset", "framework", "device", "validation", "evaluate", "seed", "threads")
 FIXED = dict.fromkeys(
-    (*_FIXED_NAMES, "checkpoint_seconds", "train_examples", "test_examples"),
+    (*_FIXED_NAMES, *READING, "checkpoint_seconds", "train_examples", "test_examples"),
     "stays the same in all trials; it cannot be searched",
 )
 """Fields that no search may touch: what is learned, where, and how it is judged."""
