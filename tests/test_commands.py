@@ -14,7 +14,8 @@ import pytest
 import netinnet
 from netinnet.cli.main import COMMANDS, run
 from netinnet.costs import measure, table
-from netinnet.errors import NetinnetError, RecipeError, RecipeWarning
+from netinnet.data.source import DatasetRecord, Facts
+from netinnet.errors import DataError, NetinnetError, RecipeError, RecipeWarning
 from netinnet.frameworks import FRAMEWORKS
 from netinnet.networks import zoo
 from netinnet.optimizer import KINDS, Optimizer
@@ -267,6 +268,18 @@ def test_a_whole_recipe_is_not_warned_of(tmp_path: Path) -> None:
         assert recipes.load(name) == recipes.load("fashion")
         for shipped in recipes.shipped():
             recipes.load(shipped)
+
+
+def test_odd_paths_in_a_recipe(tmp_path: Path) -> None:
+    """TOML forbids DEL as it is; bytes that are no text can't be written at all."""
+    odd = recipes.load("fashion", dataset='./a\x7fb\u2028"\\c')
+    name = write(tmp_path / "recipe.toml", odd.to_toml())
+    assert recipes.load(name) == odd
+    message = r"dataset has bytes that are no text: './a\\udcffb'; rename it"
+    with pytest.raises(RecipeError, match=message):
+        recipes.load("fashion", dataset="./a\udcffb")
+    with pytest.raises(DataError, match="can't be kept in a run; rename it"):
+        DatasetRecord("a", Facts(("a",), None, (0.5,), (0.5,)), {}, "", read_from="/x/\udcff")
 
 
 # The API

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -11,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -118,6 +120,8 @@ def test_an_error_in_one_shard_is_the_error(monkeypatch: pytest.MonkeyPatch) -> 
         (["--shards", "8", "--framework", "jax"], "jax has no shards: leave them out, or take pyt"),
         (["--shards", "128"], "shards must be between 2 and 64, got 128"),
         (["--processes", "0"], "processes must be at least 1, got 0"),
+        (["--processes", "0", "--dry-run"], "processes must be at least 1, got 0"),
+        (["--processes", "3", "--dry-run"], "8 shards can't be divided among 3 processes: give a"),
     ],
 )
 def test_what_cannot_be_is_one_line(flags: list[str], said: str, tmp_path: Path) -> None:
@@ -126,6 +130,21 @@ def test_what_cannot_be_is_one_line(flags: list[str], said: str, tmp_path: Path)
     assert said in done.stderr
     assert done.stderr.count("\n") == 1
     assert not (tmp_path / "run").exists()
+
+
+def test_a_dry_run_is_that_of_all_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With their shards, and no other process begins; a mistake is said before any begins."""
+
+    def forbidden(*_arguments: Any, **_options: Any) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(follow.subprocess, "Popen", forbidden)
+    done = nin("train", *FLAGS, "--processes", "2", "--dry-run", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["recipe"]["shards"] == 8
+    done = nin("train", "--recipe", "nosuch", "--processes", "2")
+    assert done.returncode == 2
+    assert "unknown recipe 'nosuch'" in done.stderr
 
 
 def test_shards_are_divided_evenly() -> None:

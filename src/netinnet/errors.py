@@ -50,6 +50,15 @@ class Diverged(NetinnetError):
     """A training whose numbers are no longer finite."""
 
 
+def is_text(text: str) -> bool:
+    """Whether UTF-8 can write it: paths may hold bytes that are no text."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def printable(text: str) -> str:
     """The text as one line that any terminal and file can show: what can't be shown is escaped.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from netinnet.errors import RecipeError
 if TYPE_CHECKING:
     from netinnet.data.source import DatasetRecord
     from netinnet.training.prepared import Prepared
+    from netinnet.training.run import Run
 
 
 def train(
@@ -81,6 +83,7 @@ def train(
     from netinnet.training.listening import data_progress
     from netinnet.training.prepared import prepare
     from netinnet.training.run import open_run
+    from netinnet.training.team import in_shards
 
     if rank_here():
         follow.follow(data_dir)
@@ -91,9 +94,11 @@ def train(
         recipe_flags.refuse({"recipe": recipe, "time": time, **new, **changes}, "run's own recipe")
     elif more_epochs is not None:
         raise RecipeError("--more-epochs continues a finished run: name it with --resume RUN")
+    # A mistake is said before other processes start.
+    wish = choice.wish(recipe, changes, time=time) if resume is None else None
     with (
         TrainingProgress(quiet=quiet, stderr=json) as progress,
-        follow.started(processes, data_dir),
+        follow.started(min(processes, 1) if dry_run else processes, data_dir),
     ):
         common: dict[str, Any] = {"data_dir": data_dir, "listener": progress, "report": html.write}
         common["detect_anomaly"] = detect_anomaly
@@ -110,12 +115,19 @@ def train(
         elif resume is not None:
             run = start.resume(resume, **common)
         else:
-            wish = choice.wish(recipe, changes, time=time)
+            assert wish is not None
             checked(wish.recipe.dataset)
             if dry_run:
+                # As all processes together train it: their threads are those of this one here.
+                wish = dataclasses.replace(wish, recipe=in_shards(wish.recipe, processes))
                 _show(prepare(wish, data_dir=data_dir, listener=progress), json)
                 return
             run = start.train(wish, output=output, **common)
+    _show_result(run, json)
+
+
+def _show_result(run: Run, json: bool) -> None:
+    """The figures of a finished run."""
     metrics = run.metrics()
     if json:
         print_json({"run": str(run.folder), **metrics})

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from netinnet.errors import DataError, NetinnetError
+from netinnet.errors import DataError, NetinnetError, is_text
 from netinnet.networks.layers import Shape
 from netinnet.networks.network import Preprocessing
 from netinnet.units import times
@@ -139,6 +139,13 @@ class DatasetRecord:
     how_split: str = ""
     read_from: str = dataclasses.field(default="", compare=False)
     """The folder that held it, absolute; "" where it is found by its name."""
+
+    def __post_init__(self) -> None:
+        if not is_text(self.name + self.read_from):
+            raise DataError(
+                f"{self.read_from or self.name!a}: a path with bytes that are no text can't be "
+                f"kept in a run; rename it"
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON and TOML; what is not known is left out."""

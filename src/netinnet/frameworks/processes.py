@@ -24,6 +24,15 @@ PATIENCE = datetime.timedelta(hours=1)
 """How long a process waits for another: the first one evaluates, reports and saves meanwhile."""
 
 
+def check_shares(shards: int, count: int) -> None:
+    """Raise FrameworkError where so many processes can't have as many shards each."""
+    if shards % count:
+        raise FrameworkError(
+            f"{shards} shards can't be divided among {count} processes: give a power of two up to "
+            f"{shards}"
+        )
+
+
 class ProcessLost(FrameworkError):
     """Another process has ended before its time."""
 

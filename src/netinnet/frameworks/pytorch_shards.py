@@ -21,7 +21,7 @@ from netinnet.data.targets import Targets
 from netinnet.errors import FrameworkError
 from netinnet.frameworks import pytorch_learner, pytorch_model
 from netinnet.frameworks.learner import LearnerSettings
-from netinnet.frameworks.processes import ALONE, Processes
+from netinnet.frameworks.processes import ALONE, Processes, check_shares
 from netinnet.frameworks.pytorch_batch_norm import input_gradient, normalised, rows, track
 from netinnet.fresh_process import cores
 from netinnet.networks.layers import BatchNorm, Dropout
@@ -35,11 +35,7 @@ class Shards:
     """The shards of a step: which are this process's, its threads, and where they meet."""
 
     def __init__(self, count: int, threads: int, processes: Processes = ALONE) -> None:
-        if count % processes.count:
-            raise FrameworkError(
-                f"{count} shards can't be divided among {processes.count} processes: give a power "
-                f"of two up to {count}"
-            )
+        check_shares(count, processes.count)
         self.count, self.processes = count, processes
         share = count // processes.count
         self.mine = range(processes.rank * share, (processes.rank + 1) * share)

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +28,9 @@ from netinnet.training.parts import learner_for, load_data
 from netinnet.training.recipe import from_mapping
 from netinnet.training.stepping import advance
 from netinnet.training.team import Team
+
+END_SECONDS = 5
+"""So long the others may take to end, all together; one may wait for a leader that never came."""
 
 
 def follow(data_dir: Path | None = None) -> None:
@@ -83,25 +87,23 @@ def started(count: int, data_dir: Path | None) -> Iterator[None]:
     command = [sys.executable, "-m", "netinnet", "train"]
     if data_dir is not None:
         command += ["--data-dir", str(data_dir)]
-    before = dict(os.environ)
+    before, followers = dict(os.environ), list[subprocess.Popen[bytes]]()
     os.environ.update(processes.environment(0, count, port))
-    followers = [
-        subprocess.Popen(
-            command,
-            env={**os.environ, **processes.environment(rank, count, port)},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-        )
-        for rank in range(1, count)
-    ]
     try:
+        for rank in range(1, count):
+            environment = {**os.environ, **processes.environment(rank, count, port)}
+            silent = subprocess.DEVNULL
+            followers.append(
+                subprocess.Popen(command, env=environment, stdin=silent, stdout=silent)
+            )
         yield
     finally:
         os.environ.clear()
         os.environ.update(before)
+        deadline = time.monotonic() + END_SECONDS
         for follower in followers:
             try:
-                follower.wait(5)
+                follower.wait(max(0.0, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
-                follower.kill()  # it waits for a leader that never came
+                follower.kill()
                 follower.wait()

@@ -23,7 +23,7 @@ import numpy as np
 
 from netinnet.data import datasets
 from netinnet.data.source import Dataset
-from netinnet.errors import RecipeError, RecipeWarning, check_name, nearest
+from netinnet.errors import RecipeError, RecipeWarning, check_name, is_text, nearest
 from netinnet.networks.network import Network
 from netinnet.networks.zoo import Named
 from netinnet.training.recipe_values import RANGES, choices
@@ -185,6 +185,9 @@ class Recipe:
             is_path = name == "dataset" and not datasets.is_named(value)
             if value is not None and not is_path:
                 check_name(name, value, known, RecipeError)
+        for name, value in vars(self).items():
+            if isinstance(value, str) and not is_text(value):
+                raise RecipeError(f"{name} has bytes that are no text: {value!a}; rename it")
         for name in ("group_by", "split"):
             if getattr(self, name) is not None and datasets.is_named(self.dataset):
                 raise RecipeError(
@@ -245,7 +248,9 @@ def toml_lines(values: Mapping[str, Any]) -> str:
     """Numbers, texts and lists as TOML, a line each; None is left out."""
     given = {name: value for name, value in values.items() if value is not None}
     return "".join(
-        f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in given.items()
+        # TOML forbids DEL as it is, and JSON does not.
+        f"{name} = {json.dumps(value, ensure_ascii=False)}\n".replace("\x7f", "\\u007f")
+        for name, value in given.items()
     )
 
 

@@ -67,7 +67,7 @@ def begin(
     """Train what was prepared, as `train`."""
     network, data = prepared.network, prepared.data
     with led() as team:
-        recipe = in_shards(prepared.recipe, team.processes)
+        recipe = in_shards(prepared.recipe, team.processes.count)
         initial = initial_weights(recipe, network, prepared.pretrained)
         learner = learner_for(recipe, network, data.facts, initial, team.processes)
         training = Training(

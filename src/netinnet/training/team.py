@@ -69,10 +69,15 @@ def in_parts(processes: Processes, source: Source, compute: Callable[[Source], A
     return processes.concatenated(compute(View(source, own)))
 
 
-def in_shards(recipe: Recipe, processes: Processes) -> Recipe:
-    """The recipe as several processes train it: with shards. Raises RecipeError."""
-    if processes.count == 1:
+def in_shards(recipe: Recipe, count: int) -> Recipe:
+    """The recipe as so many processes train it: several with shards.
+
+    Raises RecipeError or FrameworkError where they can't.
+    """
+    if count == 1:
         return recipe
     if recipe.framework != "pytorch":
         raise RecipeError(f"several processes train with PyTorch only, not with {recipe.framework}")
-    return recipe if recipe.shards else recipe.replace(shards=SHARDS)
+    sharded = recipe if recipe.shards else recipe.replace(shards=SHARDS)
+    all_processes.check_shares(sharded.shards or SHARDS, count)
+    return sharded
