@@ -335,6 +335,13 @@ def test_a_folder_is_written(photos: Path, capsys: pytest.CaptureFixture[str]) -
     assert "matplotlib" not in page.text
 
 
+def test_a_closed_standard_output(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    assert explain(photos) == 0
+    assert len(list(Path("explained").iterdir())) == 4
+    assert explain(photos, "--json") == 0
+
+
 def test_the_class_that_is_shown_is_each_pictures_own(photos: Path) -> None:
     Image.fromarray(np.zeros((6, 6), np.uint8)).save("black.png")
     Image.fromarray(np.full((6, 6), 255, np.uint8)).save("white.png")

@@ -428,6 +428,10 @@ def test_a_wrong_export_leaves_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path
         (["a.onnx", "--batch", "2"], "--batch goes with --plain"),
         (["a.onnx", "--plain", "--batch", "0"], "--batch must be at least 1, got 0"),
         (["a.onnx", "--seed", "3"], "--seed goes with --precision float16 or int8"),
+        (
+            ["a.onnx", "--precision", "int8", "--calibrate", ".", "--seed", "-1"],
+            "--seed must be at least 0, got -1",
+        ),
         (["a.onnx", "--precision", "int4"], "unknown precision 'int4' (did you mean 'int8'?)"),
         (["a.onnx", "--licence", " "], "--licence is empty"),
         (["nothing", "a.onnx"], "nothing: no such model file"),

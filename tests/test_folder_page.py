@@ -122,6 +122,14 @@ def test_a_name_that_is_no_utf8(photos: Path, tmp_path: Path) -> None:
     ("words", "message"),
     [
         (["photos", "--force"], "--force needs --output"),
+        (["photos", "--group-by", "("], "group_by is no regular expression: missing ), untermin"),
+        (["photos", "--group-by", "x{9" + "9" * 30 + "}"], "group_by is no regular expression: "),
+        (["photos", "--group-by", "(" * 5000], "group_by is no regular expression: maximum recurs"),
+        (
+            ["photos", "--split", "60/30/nan"],
+            "100 in all, as in 80/10/10 or 90/10; got '60/30/nan'",
+        ),
+        (["photos", "--split", "nan/10"], "100 in all, as in 80/10/10 or 90/10; got 'nan/10'"),
         (
             ["arrays", "--output", "p.html"],
             "arrays is not a folder of pictures; leave out --output",

@@ -340,6 +340,17 @@ def test_a_file_of_labels(tmp_path: Path) -> None:
     assert any("not in labels.csv: x/19.png" in caution for caution in loaded.cautions)
     (folder / "labels.csv").rename(folder / "mine.csv")
     assert data.load(str(folder / "mine.csv")).record.digest == loaded.record.digest
+    (folder / "mine.csv").rename(folder / ".mine.csv")
+    hidden = data.load(str(folder / ".mine.csv"))
+    assert hidden.record.digest == loaded.record.digest
+    assert not any("hidden" in caution for caution in hidden.cautions)
+
+
+def test_a_class_of_more_digits_than_int_takes(tmp_path: Path) -> None:
+    folder, many = fill(tmp_path / "p", {"x": 20}), "1" * 5000
+    lines = [f"x/{i}.png,{many if i % 2 else 9}" for i in range(20)]
+    (folder / "labels.csv").write_text("\n".join(["path,class", *lines]))
+    assert data.load(str(folder)).facts.classes == ("9", many)
 
 
 @pytest.mark.parametrize(
@@ -348,6 +359,10 @@ def test_a_file_of_labels(tmp_path: Path) -> None:
         ("file,label\nx/0.png,a\n", "line 2: no path or no class; the first line should be path,"),
         ("path,class\nx/0.png,\n", "line 2: no path or no class"),
         ("path,class\n../q.png,a\n", "line 2: ../q.png lies outside of the folder of labels.csv"),
+        (
+            "path,class\nx/0.png,a\nx\0/1.png,b\n",
+            r"line 3: no file can be called 'x\x00/1.png' (emb",
+        ),
         ("path,class\nx/0.png,a\nx/0.png,b\n", "line 3: x/0.png is named twice"),
         ("path,class,split\nx/0.png,a,dev\n", "line 2: split must be train, test or validation"),
         ("path,class,split\nx/0.png,a,train\nx/1.png,b,\n", "give a split to all pictures"),

@@ -35,6 +35,12 @@ def test_a_folder_is_walked_in_natural_order(tmp_path: Path) -> None:
     assert _files(tmp_path) == (names, [])
 
 
+def test_digits_are_a_number_however_many() -> None:
+    many = "1" * 5000
+    names = ["02", "2", "10", "a9", "a٣1", "a40", f"a{many}", f"A{many}b", f"a{many}0", "b"]
+    assert sorted(set(names), key=pictures.natural) == names
+
+
 def test_what_a_folder_leaves_out_is_counted(tmp_path: Path) -> None:
     outside = _save(tmp_path / "outside" / "secret.png")
     photos = tmp_path / "photos"
@@ -119,6 +125,24 @@ def test_results_come_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(pictures, "read", watched)
     assert run(["predict", str(tmp_path), "--json"]) == 0
     assert printed == [0, 1, 2]
+
+
+@pytest.mark.parametrize("form", [[], ["--csv"], ["--json"]])
+def test_a_closed_standard_output(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: list[str]
+) -> None:
+    paths = [str(_save(tmp_path / f"{i}.png", i)) for i in range(2)]
+    monkeypatch.setattr(sys, "stdout", None)
+    assert run(["predict", paths[0], *form]) == 0
+    assert run(["predict", *paths, *form]) == 0
+
+
+def test_a_closed_standard_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stderr", None)
+    assert run(["predict", str(tmp_path / "none.png"), "--json"]) == 2
+    assert "no such file" in json.loads(capsys.readouterr().out)["error"]
 
 
 @pytest.mark.parametrize("content", ["picture", b"", b"hello"])

@@ -180,6 +180,13 @@ def test_stale_locks_are_told_apart(tmp_path: Path) -> None:
     assert json.loads((tmp_path / LOCK_FILE).read_text())["host"] == "other"
 
 
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"host":' * 100_000, "{", "5", "\xff"])
+def test_a_damaged_lock_names_nobody(text: str, tmp_path: Path) -> None:
+    (tmp_path / LOCK_FILE).write_bytes(text.encode("latin-1"))
+    with claimed(tmp_path) as own:
+        assert own.before == ""
+
+
 def test_a_holder_shows_that_it_is_alive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(claim, "BEAT_SECONDS", 0.01)
     with claimed(tmp_path):

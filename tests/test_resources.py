@@ -272,6 +272,19 @@ def test_figure(tmp_path: Path) -> None:
     assert (tmp_path / "nin.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.parametrize("command", ["summary", "resources"])
+def test_a_figure_is_not_written_over(command: str, tmp_path: Path) -> None:
+    figure = tmp_path / "x.svg"
+    figure.write_text("mine")
+    done = nin(command, "lenet", "--figure", figure)
+    assert (done.returncode, done.stdout, figure.read_text()) == (2, "", "mine")
+    assert done.stderr == (
+        f"nin: {figure} already exists; give another name, or --force to write over it\n"
+    )
+    assert nin(command, "lenet", "--figure", figure, "--force").returncode == 0
+    ElementTree.parse(figure)  # noqa: S314
+
+
 MISTAKES = {
     "batch": (["--batch", "0"], "--batch must be from 1 to 65,536, got 0"),
     "optimizer": (["--optimizer", "sdg"], "unknown optimizer 'sdg' (did you mean 'sgd'?)"),
@@ -282,6 +295,7 @@ MISTAKES = {
         "--measure measures float32; leave out --precision float16",
     ),
     "figure": (["--figure", "x.pdf"], "--figure x.pdf: the name must end in .svg or .png"),
+    "force": (["--force"], "--force needs --figure"),
     "framework": (["--framework", "torch"], "unknown framework 'torch' (did you mean 'pytorch'?)"),
     "size": (["--image-size", "50"], "nin needs at least 67×67"),
 }

@@ -26,7 +26,7 @@ from hypothesis.extra import numpy as hnp
 from numpy.lib.stride_tricks import sliding_window_view
 
 import netinnet
-from netinnet import data
+from netinnet import data, weights
 from netinnet.cli.main import run as command
 from netinnet.data import augmentation, batches, datasets
 from netinnet.data.augmentation import Augmentation
@@ -465,6 +465,30 @@ def test_an_object_is_trained_resumed_evaluated_and_saved(
     assert shown["accuracy_interval"] == metrics["test"]["accuracy_interval"]
     assert command(["evaluate", str(whole.folder)]) == 2
     assert "given as an object" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("recipe", "message"),
+    [
+        ("split = 5", "the model's recipe: split must be of type str, got 5"),
+        ('group_by = "("', "the model's recipe: group_by is no regular expression: missing )"),
+        ("skip_bad = []", "the model's recipe: skip_bad must be of type bool, got []"),
+        ("dataset = 5", "the model's recipe: dataset must be of type str, got 5"),
+        ("split = " + "[" * 5000, "the model's recipe is damaged (maximum recursion depth"),
+    ],
+)
+def test_a_models_damaged_recipe_is_one_line(
+    recipe: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if not recipe.startswith("dataset"):
+        recipe = f'dataset = "{tmp_path}"\n{recipe}'
+    shipped = netinnet.load()
+    model = tmp_path / "model.safetensors"
+    weights.save(model, dataclasses.replace(shipped, notes={"recipe": recipe}))
+    assert command(["evaluate", str(model)]) == 2
+    err = capsys.readouterr().err
+    assert message in err
+    assert err.count("\n") == 1
 
 
 def test_a_study_refuses_an_object_in_one_line() -> None:

@@ -177,6 +177,8 @@ def test_the_default_space_holds_every_shipped_recipe(name: str) -> None:
         (["--storage", "sqlite:////nonexistent/folder/x.db"], "cannot be used"),
         (["--minutes", "nan"], "--minutes must be above 0"),
         (["--minutes", "0"], "--minutes must be above 0"),
+        (["--minutes", "nan", "--dry-run", "--json"], "--minutes must be above 0, got nan"),
+        (["--minutes", "-5", "--dry-run"], "--minutes must be above 0, got -5"),
         (["--workers", "0"], "--workers must be at least 1"),
         (["--search", "seed=1,2"], "seed stays the same in all trials"),
         (["--space", "missing.toml"], "missing.toml: cannot be read"),

@@ -177,9 +177,11 @@ def _run(arguments: list[str]) -> int:
 
 
 def _fail(message: str, status: int = 2) -> int:
-    # One line, whatever stands in a name or a library's own message. A closed terminal hears none.
-    with contextlib.suppress(OSError):
-        print(f"nin: {printable(message)}", file=sys.stderr)
+    # One line, whatever stands in a name or a library's own message. A closed terminal hears none,
+    # and where standard error is closed, print would take standard output in its place.
+    if sys.stderr:
+        with contextlib.suppress(OSError):
+            print(f"nin: {printable(message)}", file=sys.stderr)
     return status
 
 

@@ -59,7 +59,8 @@ def _answers(paths: Iterable[Path], ask: Callable[[str, Array], T]) -> Answers[T
             error = str(problem).encode(errors="replace").decode()
             warn(error)
         yield name, result, error
-        sys.stdout.flush()
+        if sys.stdout:  # None where it is closed, as by >&-
+            sys.stdout.flush()
 
 
 def _outside(output: Path, images: Sequence[Path], paths: Iterable[Path]) -> Iterator[Path]:
@@ -75,5 +76,7 @@ def _outside(output: Path, images: Sequence[Path], paths: Iterable[Path]) -> Ite
 
 
 def warn(text: str) -> None:
+    if sys.stderr is None:  # closed: print would take standard output in its place
+        return
     with contextlib.suppress(OSError):
         print(f"nin: {printable(text)}", file=sys.stderr)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -60,7 +61,8 @@ def predict(
         raise ImageError("--json and --csv are two forms of output; choose one")
     predictor = Predictor(model_files.find(model), framework=framework)
     alone, answers = each(images, lambda _, picture: predictor.answer(picture, top))
-    table = csv.writer(sys.stdout, lineterminator="\n")
+    # None where it is closed, as by >&-.
+    table = csv.writer(sys.stdout or io.StringIO(), lineterminator="\n")
     if csv_:
         table.writerow(("file", "class", "probability", "error", "score"))
     failed = False

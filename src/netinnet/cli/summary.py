@@ -47,6 +47,7 @@ def summary(
         str | None, choice(frameworks.FRAMEWORKS, "What to measure with; pytorch if not given.")
     ] = None,
     figure: Path | None = None,
+    force: Switch = False,
     json: Switch = False,
 ) -> None:
     """Show what a network is and what it costs: layers, shapes, parameters, computation, memory.
@@ -89,6 +90,8 @@ def summary(
         peak memory are measured.
     figure
         Write a figure of memory and MACs by layer to this .svg or .png file.
+    force
+        Write over the figure.
     json
         Print JSON.
     """
@@ -97,9 +100,15 @@ def summary(
     title = frameworks.framework(framework or "pytorch").title
     if framework is not None and not measure:
         raise NetinnetError(f"--framework {framework} is what to measure with: add --measure")
+    if force and figure is None:
+        raise NetinnetError("--force needs --figure")
     if figure is not None:
         if figure.suffix not in (".svg", ".png"):
             raise NetinnetError(f"--figure {figure}: the name must end in .svg or .png")
+        if figure.exists() and not force:
+            raise NetinnetError(
+                f"{figure} already exists; give another name, or --force to write over it"
+            )
         from netinnet.reports import figures
 
         figures.require()

@@ -183,7 +183,10 @@ def _from_labels(listing: Listing, file: Path) -> None:
                 f"path,class,split), and each other one name a picture and its class"
             )
         plain = PurePosixPath(path.replace("\\", "/"))
-        inside = Path(os.path.realpath(file.parent / plain))
+        try:
+            inside = Path(os.path.realpath(file.parent / plain))
+        except ValueError as error:  # a NUL, or what the system's encoding of names has not
+            raise DataError(f"{where}: no file can be called {path!a} ({error})") from error
         if not inside.is_relative_to(os.path.realpath(file.parent)):
             raise DataError(f"{where}: {path} lies outside of the folder of {file.name}")
         split = str(row.get("split") or "").strip().lower()
@@ -198,4 +201,4 @@ def _from_labels(listing: Listing, file: Path) -> None:
         raise DataError(f"{file}: give a split to all pictures, train and test among them, or none")
     others = [path for path in _pictures(listing) if path not in labels]
     listing.left_out += [(path, f"not in {file.name}") for path in others]
-    listing.left_out.remove((file.name, "not a picture by its name"))
+    listing.left_out = [left for left in listing.left_out if left[0] != file.name]

@@ -319,7 +319,8 @@ def parse_split(text: str) -> dict[str, float]:
         shares = [float(part) / 100 for part in text.split("/")]
     except ValueError:
         shares = []
-    if len(shares) not in (2, 3) or min(shares) <= 0 or abs(sum(shares) - 1) > 1e-6:
+    # Asked so that NaN is refused: it is neither above nor below anything.
+    if len(shares) not in (2, 3) or not (min(shares) > 0 and abs(sum(shares) - 1) <= 1e-6):
         raise DataError(
             f"a split is per cent for training, test and perhaps validation, 100 in all, as in "
             f"80/10/10 or 90/10; got '{text}'"
@@ -357,10 +358,13 @@ def look(
         verify: Compare the SHA-256 of every file, instead of trusting its size and time.
 
     Raises:
-        DataError: Where it has no such layout; damaged pictures are none, but in `errors`.
+        DataError: Where it has no such layout, or can't be split so; damaged pictures are no error
+            here, but in `errors`.
 
     Example: `look(Path("photos"), Path("cache")).cautions`.
     """
+    if group_by is not None:
+        _check_expression(group_by)
     listing = picture_folder.scan(path)
     if split is not None and listing.is_split:
         raise DataError(f"{path}: it is split already; leave out --split {split}")
@@ -407,6 +411,13 @@ def look(
     with files.replacing(kept_file) as file:
         np.savez(file, seen=seen, near=near, text=text, thumbnails=thumbnails)
     return Look(listing, seen, errors, near.tolist(), **splitting)
+
+
+def _check_expression(group_by: str) -> None:
+    try:
+        re.compile(group_by)
+    except (re.error, OverflowError, RecursionError) as error:
+        raise DataError(f"group_by is no regular expression: {error}") from error
 
 
 def _edited(

@@ -7,6 +7,7 @@ import os
 import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -186,10 +187,11 @@ def files(paths: Iterable[Path], note: Callable[[str], None]) -> Iterator[Path]:
             note(f"{path}: {skipped:,} skipped: hidden, a link, or not called {kinds}")
 
 
-def natural(name: str) -> tuple[list[str | int], str]:
+def natural(name: str) -> tuple[list[str | Decimal], str]:
     """Digits count as numbers, capitals as small letters."""
-    parts: list[str | int] = [*_DIGITS.split(name.lower())]
-    parts[1::2] = map(int, parts[1::2])
+    texts = _DIGITS.split(name.lower())
+    parts: list[str | Decimal] = [*texts]
+    parts[1::2] = map(Decimal, texts[1::2])  # int takes 4,300 digits at most
     return parts, name
 
 

@@ -166,7 +166,10 @@ class DatasetRecord:
             name, digest = str(facts.pop("name")), str(facts.pop("digest"))
             how, place = (str(facts.pop(key, "")) for key in ("how_split", "read_from"))
             return cls(name, Facts.from_dict(facts), counts, digest, how, place)
-        except (KeyError, TypeError, ValueError, AttributeError, NetinnetError) as error:
+        except (
+            *(KeyError, TypeError, ValueError, AttributeError, RecursionError),
+            NetinnetError,
+        ) as error:
             raise DataError(f"{where}: damaged, no record of a data set ({error!r})") from error
 
     def check(self, other: DatasetRecord) -> None:

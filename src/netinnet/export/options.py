@@ -37,7 +37,7 @@ class Options:
         run: The run that the model is of, for the card; filled in where it is known.
 
     Raises:
-        NetinnetError: For a precision that there is not, and counts below 1.
+        NetinnetError: For a precision that there is not, and counts below 1 and a seed below 0.
 
     Example: `Options(precision="int8", licence="CC0-1.0")`
     """
@@ -57,6 +57,8 @@ class Options:
     run: Run | None = None
 
     def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise NetinnetError(f"--seed must be at least 0, got {self.seed}")
         if self.precision is not None:
             check_name("precision", self.precision, PRECISIONS)
         tested = 1 if self.test_pictures is None else self.test_pictures

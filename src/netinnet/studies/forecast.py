@@ -52,6 +52,7 @@ def of(
     if isinstance(plan, SearchPlan):
         from netinnet.studies import tuning
 
+        plan.check_end(minutes)
         if folder is not None:
             over = sum(trial.is_over for trial in tuning.load(folder, storage).trials)
         wanted, folder = (plan.trials or 0) - over, None

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import InitVar, dataclass, field, replace
@@ -187,6 +188,13 @@ class SearchPlan:
         check_name("pruner", self.pruner, PRUNERS)
         if self.trials is not None and self.trials < 1:
             raise NetinnetError(f"--trials must be at least 1, got {self.trials}")
+
+    def check_end(self, minutes: float | None) -> None:
+        """Raise NetinnetError for a sitting of so many minutes that can't be, or never ends."""
+        if minutes is not None and not 0 < minutes < math.inf:
+            raise NetinnetError(f"--minutes must be above 0, got {minutes:g}")
+        if self.trials is None and minutes is None:
+            raise NetinnetError("this search has no end: give --trials or --minutes")
 
     @property
     def recipe(self) -> Recipe:

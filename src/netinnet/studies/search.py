@@ -65,10 +65,7 @@ def conduct(
     those that a kill left half done go on from their checkpoints. Raises Interrupted when asked
     to stop, after all trials have saved.
     """
-    if minutes is not None and not 0 < minutes < math.inf:
-        raise NetinnetError(f"--minutes must be above 0, got {minutes:g}")
-    if plan.trials is None and minutes is None:
-        raise NetinnetError("this search has no end: give --trials or --minutes")
+    plan.check_end(minutes)
     setup = scheduler.prepare(plan.as_study(plan.trials or 1), workers, data_dir, listener)
     # A storage that can't be used is said before the folder is made, too.
     study = tuning.open_study(plan, Path(), storage) if plan.storage else None

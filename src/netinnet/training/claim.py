@@ -115,7 +115,7 @@ def _holder(file: IO[str]) -> dict[str, Any]:
     file.seek(0)
     try:
         found = json.loads(file.read())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 

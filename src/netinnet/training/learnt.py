@@ -13,18 +13,21 @@ from netinnet.training import recipe as recipes
 from netinnet.training.recipe import Recipe
 from netinnet.weights import Model
 
+WHERE = "the model's recipe"
+"""What errors call it."""
+
 
 def recipe_values(model: Model) -> dict[str, Any]:
     """The recipe's fields as the file has them, {} where it says nothing. Raises ModelError."""
     try:
         return tomllib.loads(model.notes.get("recipe", ""))
-    except ValueError as error:
-        raise ModelError(f"the model's recipe is damaged ({error})") from error
+    except (ValueError, RecursionError) as error:
+        raise ModelError(f"{WHERE} is damaged ({error})") from error
 
 
 def recipe_of(model: Model) -> Recipe:
     """The recipe by which it was trained. Raises ModelError or RecipeError where it is damaged."""
-    return recipes.from_mapping(recipe_values(model), "the model's recipe")
+    return recipes.from_mapping(recipe_values(model), WHERE)
 
 
 def record_of(model: Model) -> DatasetRecord | None:
@@ -34,13 +37,17 @@ def record_of(model: Model) -> DatasetRecord | None:
 
 
 def load(model: Model, name: str | None, data_dir: Path | None, on_progress: Progress) -> Dataset:
-    """The data set that is named, or the one that the model learnt, checked to be that one."""
+    """The data set that is named, or the one that the model learnt, checked to be that one.
+
+    Raises NetinnetError where it is missing or another, or where the model's recipe is damaged.
+    """
     if name is not None:
         return datasets.load(name, data_dir, on_progress)
-    recipe = recipe_values(model)
-    dataset = str(recipe.get("dataset", "fashion-mnist"))
-    options = {name: recipe.get(name) for name in datasets.READING}
-    return datasets.load(dataset, data_dir, on_progress, record_of(model), **options)
+    # Only what is of the data set: another version's recipe may have other fields.
+    fields = ("dataset", *datasets.READING)
+    values = {name: value for name, value in recipe_values(model).items() if name in fields}
+    recipe = recipes.from_mapping(values, WHERE)
+    return datasets.load(recipe.dataset, data_dir, on_progress, record_of(model), **recipe.reading)
 
 
 def check_classes(model: Model, data: Dataset) -> None:

@@ -196,7 +196,7 @@ class Recipe:
         if self.group_by is not None:
             try:
                 re.compile(self.group_by)
-            except re.error as error:
+            except (re.error, OverflowError, RecursionError) as error:
                 raise RecipeError(f"group_by is no regular expression: {error}") from error
         self._check_levers()
         self._check_computed()
