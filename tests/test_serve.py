@@ -7,10 +7,12 @@ import base64
 import contextlib
 import dataclasses
 import hashlib
+import html
 import http.client
 import io
 import json
 import logging
+import math
 import os
 import re
 import shutil
@@ -36,6 +38,7 @@ from PIL import Image
 from netinnet import weights
 from netinnet.cli.main import run
 from netinnet.errors import ModelError, NetinnetError
+from netinnet.export import page
 from netinnet.inference import model_files
 from netinnet.inference.predictor import Predictor
 from netinnet.networks import zoo
@@ -187,6 +190,12 @@ def _npy(array: np.ndarray, **options: Any) -> bytes:
     file = io.BytesIO()
     np.lib.format.write_array(file, array, **options)
     return file.getvalue()
+
+
+def _npy_of(shape: str, content: bytes) -> bytes:
+    """A .npy file that says any shape."""
+    header = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}}}\n".encode()
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + content
 
 
 def _form(*parts: tuple[str, str, bytes]) -> tuple[bytes, str]:
@@ -423,6 +432,11 @@ REFUSED: dict[str, tuple[str, bytes, str, int, str]] = {
     "floats": ("", _npy(np.zeros((2, 2))), NPY, 422, "holds float64; pictures are uint8"),
     "object": ("", _npy(np.array([{}]), allow_pickle=True), NPY, 422, "holds object"),
     "large npy": ("", LARGE_NPY, NPY, 422, "damaged or truncated .npy file"),
+    "below 0": ("", _npy_of("(-28, -28)", bytes(784)), NPY, 422, "damaged or truncated .npy"),
+    "truth": ("", _npy_of("(True, 28, 28)", bytes(784)), NPY, 422, "damaged or truncated .npy"),
+    "immense": ("", _npy_of(f"({2**70}, 0)", b""), NPY, 422, "damaged or truncated .npy"),
+    "sizes": ("", _npy_of(f"({'1, ' * 99})", b"a"), NPY, 422, "damaged or truncated .npy"),
+    "empty npy": ("", _npy_of("(0, 28)", b""), NPY, 400, "got 0×28"),
     "single": ("", _npy(np.zeros((), np.uint8)), NPY, 400, "got a single value"),
     "form": ("", TEXT, "multipart/form-data", 400, "the form can't be read"),
     "empty form": ("", *_form(), 400, "the form has no file"),
@@ -434,7 +448,9 @@ REFUSED: dict[str, tuple[str, bytes, str, int, str]] = {
     "model": ("?model=x", PNG, "image/png", 404, "no model of that name; there are: nin-small-fas"),
     "option": ("?tops=3", PNG, "image/png", 400, "options are model, shape, top, maps, always"),
     "twice": ("?top=3&top=4", PNG, "image/png", 400, "each once"),
-    "top": ("?top=0", PNG, "image/png", 400, "top is a whole number of at least 1"),
+    "top": ("?top=0", PNG, "image/png", 400, "top is a whole number from 1 to 999,999"),
+    "large top": ("?top=1000000", PNG, "image/png", 400, "top is a whole number from 1 to"),
+    "long top": (f"?top={'9' * 5000}", PNG, "image/png", 400, "top is a whole number from 1 to"),
     "digits": ("?top=²", PNG, "image/png", 400, "the query can't be read"),
     "maps": ("?maps=yes", PNG, "image/png", 400, "maps is 0 or 1"),
 }
@@ -700,6 +716,48 @@ def test_the_page_answers(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
     want = Predictor(model_files.find(None)).run(array[None, ..., None], ("logits", "class_maps"))
     assert difference(answer["logits"], want["logits"]) < 5e-3
     assert difference(answer["maps"], want["class_maps"]) < 5e-3
+
+
+def test_the_page_is_of_the_model_that_answers(tmp_path: Path) -> None:
+    """Whatever has become of its file."""
+    file = Path(shutil.copy(model_files.shipped(), tmp_path / "m.safetensors"))
+    with client(file) as asked:
+        _other(file)  # nobody has looked at it yet
+        pages = [asked.get("/")]
+        front._made.cache_clear()
+        file.unlink()
+        pages.append(asked.get("/"))
+    expected = page.page(model_files.find(None), title="m").encode()
+    assert [(reply.status, reply.body == expected) for reply in pages] == [(200, True)] * 2
+
+
+def test_the_page_asks_the_service_where_weights_are_too_large_for_it(tmp_path: Path) -> None:
+    with client(_other(tmp_path / "C++ & more.safetensors", scale=1e6)) as asked:
+        reply = asked.get("/")
+    assert reply.status == 200
+    assert b'"v1/predict?model=C%2B%2B%20%26%20more&' in reply.body
+
+
+NAMES = ("C++ & more", "a#b?c=d;e%41", "'\"<i>", "é", os.fsdecode(b"a\xff"))
+
+
+def test_links_name_their_models(tmp_path: Path) -> None:
+    """The list's, and the one in the example of a model whose input is no picture."""
+    network = zoo.resolve("lenet", channels=2)
+    model = Model(network, weights.initial(network, 0))
+    for name in NAMES:
+        weights.save(tmp_path / f"{name}.safetensors", model)
+    with client(tmp_path, who=access("127.0.0.1", allow_host=["a&b"])) as asked:
+        links = re.findall(r'href="([^"]*)"', asked.get("/").body.decode())
+        assert len(links) == len(NAMES)
+        for link, name in zip(links, sorted(NAMES), strict=True):
+            query = html.unescape(link)
+            shown = name.encode(errors="replace").decode()
+            assert asked.get(f"/v1/model{query}").json["name"] == shown
+            reply = asked.get(f"/{query}", host="A&B:1234")
+            assert reply.status == 200
+            assert f"<h1>{html.escape(shown)}</h1>" in reply.body.decode()
+            assert f"'http://a&amp;b:1234/v1/predict{link}'</pre>" in reply.body.decode()
 
 
 def test_other_libraries_logging_is_left_alone() -> None:
@@ -1111,7 +1169,7 @@ def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["missing.safetensors"], "missing.safetensors: no such model file"),
+        (["--port", "0", "missing.safetensors"], "missing.safetensors: no such model file"),
         (["--port", "70000"], "--port is a number from 0 to 65535, got 70000"),
         pytest.param(
             *(["--host", "no such host"], "--host no such host: cannot listen there"),
@@ -1120,15 +1178,34 @@ def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
         (["--token", " "], "--token is empty"),
         (["--allow-host", "a.example:80"], "--allow-host is a name without port or slash"),
         (["--allow-origin", "a.example"], "--allow-origin is a site as in https://example.org"),
-        (["--threads", "0"], "--threads must be at least 1, got 0"),
-        (["--reload-seconds", "-1"], "--reload-seconds must not be below 0"),
-        (["--max-body", "0"], "--max-body must be above 0, got 0"),
-        (["--head-seconds", "nan"], "--head-seconds must be above 0, got nan"),
+        (["--threads", "0"], "--threads is a number from 1 to 1,024, got 0"),
+        (["--threads", "9" * 22], "--threads is a number from 1 to 1,024, got 999999"),
+        *(
+            (
+                ["--reload-seconds", text],
+                f"--reload-seconds is a number from 0 to 1,000,000, got {v}",
+            )
+            for text, v in (("-1", "-1.0"), ("nan", "nan"), ("inf", "inf"), ("1e300", "1e+300"))
+        ),
+        (["--max-body", "0"], "--max-body must be above 0 and at most 1,000,000,000,000, got 0"),
+        *(
+            (
+                ["--decode-seconds", v],
+                f"--decode-seconds must be above 0 and at most 1,000,000, got {v}",
+            )
+            for v in ("nan", "inf", "3000000.0")
+        ),
+        *(
+            ([f"--{field.name.replace('_', '-')}", "1.6"], 'unable to convert "1.6" into int')
+            for field in dataclasses.fields(Limits)
+            if field.type == "int"
+        ),
     ],
     ids=str,
 )
 def test_mistakes(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["serve", *arguments]) == 2
+    # Nothing is served where a mistake is overlooked: the test would not end.
+    assert run(["serve", *arguments, "none.safetensors"]) == 2
     out, err = capsys.readouterr()
     assert (out, err.count("\n")) == ("", 1)
     assert message in err
@@ -1150,7 +1227,14 @@ def test_the_extra_is_named(
     assert "nin serve needs uvicorn: pip install 'netinnet[serve]'" in capsys.readouterr().err
 
 
-def test_limits_are_all_flags() -> None:
+def test_limits_are_all_flags(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[Any] = []
+    monkeypatch.setattr("netinnet.cli.serve.run", lambda *_, **named: given.append(named["limits"]))
     for field in dataclasses.fields(Limits):
-        with pytest.raises(NetinnetError, match=f"--{field.name.replace('_', '-')} must be above"):
-            Limits(**{field.name: 0})
+        flag = f"--{field.name.replace('_', '-')}"
+        for value in (0, math.nan, math.inf, 10**13):
+            with pytest.raises(NetinnetError, match=f"{flag} must be above"):
+                Limits(**{field.name: value})
+        assert run(["serve", flag, "7"]) == 0
+        expected = dataclasses.asdict(Limits(**{field.name: 7}))
+        assert dataclasses.asdict(given.pop()) == expected

@@ -3,16 +3,38 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import field, fields, make_dataclass
 from json import dumps
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
 from netinnet.cli.console import Switch, WholeNumber
+from netinnet.errors import printable
 from netinnet.serve.limits import Limits
 from netinnet.serve.server import Started
 from netinnet.serve.server import serve as run
+
+
+def _limit_flags() -> Any:
+    """Limits as the command's flags: whole numbers are not rounded."""
+    own = [
+        (limit.name, WholeNumber, field(default=limit.default))
+        for limit in fields(Limits)
+        if isinstance(limit.default, int)
+    ]
+    # Help is made of the one, and types are looked up by the other.
+    about = {"__doc__": Limits.__doc__, "__module__": __name__}
+    return make_dataclass(
+        "LimitFlags", own, bases=(Limits,), namespace=about, frozen=True, kw_only=True
+    )
+
+
+if TYPE_CHECKING:
+    LimitFlags = Limits
+else:
+    LimitFlags = _limit_flags()
 
 
 def serve(
@@ -28,7 +50,7 @@ def serve(
     allow_origin: Annotated[list[str] | None, Parameter(negative=())] = None,
     threads: WholeNumber | None = None,
     reload_seconds: float = 1.0,
-    limits: Annotated[Limits | None, Parameter(name="*", group="Limits")] = None,
+    limits: Annotated[LimitFlags | None, Parameter(name="*", group="Limits")] = None,
     verbose: Switch = False,
     json: Switch = False,
 ) -> None:
@@ -76,7 +98,7 @@ def serve(
             print(dumps({"url": service.url, "port": service.port, "models": names}), flush=True)
         else:
             listed = ", ".join(f"{m['name']} ({m['version']})" for m in names)
-            print(f"{service.url} serves {listed}", flush=True)
+            print(printable(f"{service.url} serves {listed}"), flush=True)
 
     run(
         models or (),

@@ -7,6 +7,7 @@ time than a framework's layers would.
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 import traceback
 from collections.abc import Awaitable, Callable, Sequence
@@ -22,7 +23,7 @@ from netinnet.serve.catalog import Catalog, Say, Served
 from netinnet.serve.children import Children
 from netinnet.serve.decoding import RAW, Part, decode
 from netinnet.serve.engine import Engine, Outcome, Question
-from netinnet.serve.guard import NO_SNIFFING, NO_STORE, Access
+from netinnet.serve.guard import NO_SNIFFING, NO_STORE, Access, host_of
 from netinnet.serve.limits import Limits
 from netinnet.serve.meters import CONTENT_TYPE, Meters
 from netinnet.serve.problems import Headers, Problem, busy, to_json
@@ -39,6 +40,7 @@ MAX_MAP_VALUES = 1_000_000
 QUICK_SECONDS = 0.001
 """A model that takes less answers a request that is alone in the event loop: to wake the engine and
 to be woken by it would take a third of that time, and nobody waits."""
+_TOP = re.compile(r"[0-9]{1,6}")
 
 
 class Request(NamedTuple):
@@ -79,7 +81,12 @@ def options(query: bytes) -> Options:
     """The options in a query. Raises Problem for one that is unknown, twice there, or wrong."""
     given: dict[str, Any] = {}
     try:
-        pairs = parse_qsl(query.decode("ascii"), keep_blank_values=True, max_num_fields=16)
+        pairs = parse_qsl(
+            query.decode("ascii"),
+            keep_blank_values=True,
+            errors="surrogateescape",  # so are models called whose file's name is no text
+            max_num_fields=16,
+        )
     except ValueError as error:
         raise Problem(400, f"the query can't be read: {error}") from error
     for name, value in pairs:
@@ -93,8 +100,9 @@ def options(query: bytes) -> Options:
                 raise Problem(400, f"{name} is 0 or 1")
             given[name] = given[name] == "1"
     if "top" in given:
-        if not (given["top"].isascii() and given["top"].isdigit() and 0 < int(given["top"]) < 1e6):
-            raise Problem(400, "top is a whole number of at least 1")
+        # Of very many digits Python makes no number.
+        if not (_TOP.fullmatch(given["top"]) and int(given["top"])):
+            raise Problem(400, "top is a whole number from 1 to 999,999")
         given["top"] = int(given["top"])
     return Options(**given)
 
@@ -276,7 +284,7 @@ class App:
         if wanted.model is None and len(models) > 1:
             page = front.list_page([*models.values()])
         else:
-            page = front.front_page(self.catalog.get(wanted.model))
+            page = front.front_page(self.catalog.get(wanted.model), host_of(request.headers))
         return Answer(page, kind=HTML, headers=front.headers(page))
 
     async def model(self, request: Request) -> Answer:

@@ -37,6 +37,8 @@ class Served:
     file: Path
     sha256: str
     """Of the file's content."""
+    model: Model
+    """As it was read; the predictor holds the same weights, so they take no more memory."""
     predictor: Predictor
     seconds: float
     """What one picture took, of the input's size."""
@@ -165,7 +167,7 @@ class Catalog:
         compute(predictor, blank, maps=False)  # so that the first answer is fast
         began = time.perf_counter()
         compute(predictor, blank, maps=False)
-        return Served(name, file, digest, predictor, time.perf_counter() - began)
+        return Served(name, file, digest, model, predictor, time.perf_counter() - began)
 
     def _put(self, served: Served) -> None:
         old = self.models.get(served.name)

@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from netinnet.serve.decoding import NPY, RAW, Part, Pictures, decode
+from netinnet.serve.decoding import NPY, RAW, Part, Pictures, decode, is_shape
 from netinnet.serve.limits import Limits
 from netinnet.serve.problems import Problem, busy
 
@@ -85,7 +85,7 @@ class Children:
             child.end()
             limit = f"{self.limits.decode_seconds:g} s"
             raise Problem(422, f"decoding took longer than {limit} and was ended") from error
-        except (OSError, EOFError, ValueError, TypeError, LookupError) as error:
+        except Exception as error:  # what it says may make almost anything
             child.end()
             raise Problem(422, "the picture ended the process that decoded it") from error
         self._idle.append(child)
@@ -122,6 +122,8 @@ class _Child:
         if "status" in answer:
             raise Problem(int(answer["status"]), str(answer["message"]))
         shapes = answer["shapes"]
+        if not all(map(is_shape, shapes)):
+            raise ValueError("no shapes")
         if sum(map(math.prod, shapes)) > self.limits.values_at_once:
             raise ValueError("more values than a request may have")
         return [

@@ -132,9 +132,19 @@ def _npy(part: Part, limits: Limits) -> Pictures:
     if dtype != np.uint8:
         raise Problem(422, f"{part.name}: holds {dtype}; pictures are uint8, values 0…255")
     values = np.frombuffer(part.content, np.uint8, offset=file.tell())
-    if len(values) != math.prod(shape):
-        raise Problem(422, f"{part.name}: damaged or truncated .npy file")
-    return _batch(part.name, values.reshape(shape, order="F" if is_fortran else "C"), limits)
+    damaged = Problem(422, f"{part.name}: damaged or truncated .npy file")
+    if not is_shape(shape) or len(values) != math.prod(shape):
+        raise damaged
+    try:
+        array = values.reshape(shape, order="F" if is_fortran else "C")
+    except (ValueError, OverflowError) as error:  # too many sizes; large ones beside a 0
+        raise damaged from error
+    return _batch(part.name, array, limits)
+
+
+def is_shape(sizes: Sequence[object]) -> bool:
+    """Whether these are whole numbers, none below 0: a stranger may say anything."""
+    return all(type(size) is int and size >= 0 for size in sizes)
 
 
 def _batch(name: str, array: Pictures, limits: Limits) -> Pictures:

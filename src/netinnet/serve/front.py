@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import html
 import re
 from collections.abc import Sequence
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
+from netinnet.errors import ModelError
 from netinnet.export.policy import policy
-from netinnet.serve.catalog import Served, read
+from netinnet.serve.catalog import Served
 from netinnet.serve.problems import Headers
 from netinnet.weights import Model
 
@@ -29,14 +31,14 @@ MOST_PARAMETERS = 2_000_000
 _INLINE = re.compile(r"<(script|style)[^>]*>(.*?)</\1>", re.DOTALL)
 
 
-def front_page(model: Served) -> bytes:
+def front_page(model: Served, host: str) -> bytes:
     """The page of a model, in UTF-8: that of `nin export`, which computes its answers itself.
 
-    Of a large model the page asks the service; of one whose input is no picture it only says how
-    the service is asked.
+    Of a large model, or one with weights too large for the page, the page asks the service; of one
+    whose input is no picture it only says how the service is asked, at `host`.
     """
     if model.predictor.network.input.channels not in (1, 3):
-        return _asked(model)
+        return _asked(model, host)
     return _made(model)
 
 
@@ -46,20 +48,21 @@ def _made(model: Served) -> bytes:
 
     network = model.predictor.network
     count = sum(placed.layer.parameters(placed.input) for placed in network.placed_layers())
-    if count > MOST_PARAMETERS:
-        empty = Model(network, {}, calibration=model.predictor.calibration)
-        query = urlencode({"model": model.name, "top": 999_999, "maps": 1, "always_answer": 1})
-        return page.page(empty, title=model.name, remote=f"v1/predict?{query}").encode()
-    return page.page(read(model.file), title=model.name).encode()
+    if count <= MOST_PARAMETERS:
+        with contextlib.suppress(ModelError):  # where float16 has no such large weights
+            return _encoded(page.page(model.model, title=model.name))
+    empty = Model(network, {}, calibration=model.predictor.calibration)
+    query = _query(model=model.name, top=999_999, maps=1, always_answer=1)
+    return _encoded(page.page(empty, title=model.name, remote=f"v1/predict?{query}"))
 
 
-def _asked(model: Served) -> bytes:
+def _asked(model: Served, host: str) -> bytes:
     classes = "".join(f"<li>{html.escape(name)}</li>" for name in model.predictor.network.classes)
     content = (
         f"<p>Version {model.version}. It knows these classes:</p><ul>{classes}</ul>"
         "<p>It is asked with an array:</p>"
         "<pre>curl -H 'Content-Type: application/x-npy' --data-binary @picture.npy "
-        f"'http://localhost:8000/v1/predict?model={html.escape(model.name)}'</pre>"
+        f"'http://{html.escape(host)}/v1/predict?{html.escape(_query(model=model.name))}'</pre>"
         '<p><a href="openapi.json">openapi.json</a> describes everything.</p>'
     )
     return _page(model.name, content)
@@ -68,14 +71,24 @@ def _asked(model: Served) -> bytes:
 def list_page(models: Sequence[Served]) -> bytes:
     """Where there are several models: a link to each one's page."""
     links = "".join(
-        f'<li><a href="?model={html.escape(model.name)}">{html.escape(model.name)}</a></li>'
+        f'<li><a href="?{html.escape(_query(model=model.name))}">{html.escape(model.name)}</a></li>'
         for model in models
     )
     return _page("Models", f"<ul>{links}</ul>")
 
 
+def _query(**options: str | int) -> str:
+    """What stands behind a link's question mark; any name may be in it."""
+    return urlencode(options, errors="surrogateescape", quote_via=quote)
+
+
 def _page(title: str, content: str) -> bytes:
-    return _FRAME.format(title=html.escape(title), style=_STYLE, content=content).encode()
+    return _encoded(_FRAME.format(title=html.escape(title), style=_STYLE, content=content))
+
+
+def _encoded(text: str) -> bytes:
+    """In UTF-8; what a file's name held that is no text must not stop the page."""
+    return text.encode(errors="replace")
 
 
 def headers(content: bytes) -> Headers:

@@ -48,10 +48,7 @@ class Access:
         """Raise Problem where a request is refused: 400 or 421 for its Host, 401 for its token."""
         if path in OPEN:
             return
-        hosts = [value for name, value in headers if name == b"host"]
-        if len(hosts) != 1:
-            raise Problem(400, "a request has one Host header")
-        host = hosts[0].decode("latin-1").strip(" \t").lower()
+        host = host_of(headers)
         if _without_port(host) not in self.hosts:
             shown = host if host.isascii() and host.isprintable() else "that"
             raise Problem(421, f"this is not {shown[:100]}; --allow-host adds a name")
@@ -92,6 +89,14 @@ class Access:
             (b"cross-origin-resource-policy", b"cross-origin"),
             (b"vary", b"origin"),
         ]
+
+
+def host_of(headers: Headers) -> str:
+    """Where a request was sent to, by its Host header. Raises Problem where there is not one."""
+    hosts = [value for name, value in headers if name == b"host"]
+    if len(hosts) != 1:
+        raise Problem(400, "a request has one Host header")
+    return hosts[0].decode("latin-1").strip(" \t").lower()
 
 
 def access(

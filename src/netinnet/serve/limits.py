@@ -6,10 +6,15 @@ from dataclasses import dataclass, fields
 
 from netinnet.errors import NetinnetError
 
+MOST_SECONDS = 1_000_000
+"""11 days. Sockets can't wait for more than 24."""
+MOST = 10**12
+"""Of what is counted: a terabyte, and far below what the system's own numbers hold."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """Every limit of the service. Raises NetinnetError for one that is not above zero.
+    """Every limit of the service. Raises NetinnetError for one not above zero, or endless.
 
     Attributes:
         max_body: Largest request body, in bytes.
@@ -42,10 +47,12 @@ class Limits:
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            value = getattr(self, field.name)
-            if not value > 0:
+            value, most = getattr(self, field.name), MOST
+            if field.name.endswith("_seconds"):
+                most = MOST_SECONDS
+            if not 0 < value <= most:  # nan is not, either
                 name = field.name.replace("_", "-")
-                raise NetinnetError(f"--{name} must be above 0, got {value}")
+                raise NetinnetError(f"--{name} must be above 0 and at most {most:,}, got {value}")
 
     @property
     def bytes_at_once(self) -> int:

@@ -60,7 +60,11 @@ TEXT, NUMBER, WHOLE, TRUTH = ({"type": t} for t in ("string", "number", "integer
 MODEL = _option("model", "A model's name; needed where there are several", TEXT)
 OPTIONS = [
     MODEL,
-    _option("top", "How many classes of each picture", {**WHOLE, "minimum": 1, "default": 5}),
+    _option(
+        "top",
+        "How many classes of each picture",
+        {**WHOLE, "minimum": 1, "maximum": 999_999, "default": 5},
+    ),
     _option("maps", "1: the class maps too", {**WHOLE, "enum": [0, 1], "default": 0}),
     _option(
         "always_answer",

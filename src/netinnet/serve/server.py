@@ -19,7 +19,7 @@ from netinnet import process_memory
 from netinnet.errors import FrameworkError, NetinnetError
 from netinnet.fresh_process import cores
 from netinnet.serve.guard import Access, access
-from netinnet.serve.limits import Limits
+from netinnet.serve.limits import MOST_SECONDS, Limits
 
 if TYPE_CHECKING:
     from netinnet.serve.app import App
@@ -30,6 +30,7 @@ PACKAGES = ("uvicorn", "httptools", "starlette", "python_multipart", "prometheus
 """Those of the extra that must be there. uvloop is taken where it is."""
 
 TICK_SECONDS = 0.02
+MOST_THREADS = 1_024
 KEPT_BYTES = 8 * 2**20
 """Largest array whose memory stays for the next picture: those of large pictures are given back."""
 
@@ -108,10 +109,12 @@ def serve(
     limits = limits or Limits()
     if not 0 <= port <= 65_535:
         raise NetinnetError(f"--port is a number from 0 to 65535, got {port}")
-    if reload_seconds < 0:
-        raise NetinnetError(f"--reload-seconds must not be below 0, got {reload_seconds}")
-    if threads is not None and threads < 1:
-        raise NetinnetError(f"--threads must be at least 1, got {threads}")
+    if not 0 <= reload_seconds <= MOST_SECONDS:  # nan is not, either
+        raise NetinnetError(
+            f"--reload-seconds is a number from 0 to {MOST_SECONDS:,}, got {reload_seconds}"
+        )
+    if threads is not None and not 1 <= threads <= MOST_THREADS:
+        raise NetinnetError(f"--threads is a number from 1 to {MOST_THREADS:,}, got {threads}")
     who = access(host, token, allow_host, allow_origin)
     threads = threads or max(1, cores() - 1)
     with _listener(host, port) as listener:
