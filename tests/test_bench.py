@@ -46,6 +46,17 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return order
 
 
+def failing(answer: Any, reason: str) -> Any:
+    """The same answers, but FAST fails."""
+
+    def fail(module: str, request: Any, python: str | None = None) -> Any:
+        if request["options"].get("speed") == 20:
+            raise FrameworkError(reason)
+        return answer(module, request)
+
+    return fail
+
+
 def test_contestants_take_turns_and_ratios_are_of_a_round(asked: list[str], tmp_path: Path) -> None:
     results = turns.run(CONTEST, tmp_path, 3, quiet, HERE)
     assert asked == ["prediction", "peer", "peer"] * 3
@@ -89,14 +100,7 @@ def test_an_interrupted_contest_goes_on(asked: list[str], tmp_path: Path) -> Non
 def test_who_fails_or_is_missing_is_left_out_with_the_reason(
     asked: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answer = turns.ask
-
-    def fail(module: str, request: Any, python: str | None = None) -> Any:
-        if request["options"].get("speed") == 20:
-            raise FrameworkError("no compiler here")
-        return answer(module, request)
-
-    monkeypatch.setattr(turns, "ask", fail)
+    monkeypatch.setattr(turns, "ask", failing(turns.ask, "no compiler here"))
     absent = Contestant("absent", "peer", {"speed": 1}, needs=("json", "no_such_package"))
     contest = replace(CONTEST, contestants=(*CONTEST.contestants, absent))
     found = verdict.judged(contest, turns.run(contest, tmp_path, 2, quiet, HERE))
@@ -173,15 +177,8 @@ def test_results_of_another_machine_are_not_mixed_in(asked: list[str], tmp_path:
 def test_who_was_left_out_is_tried_again(
     asked: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answer = turns.ask
-
-    def fail(module: str, request: Any, python: str | None = None) -> Any:
-        if request["options"].get("speed") == 20:
-            raise FrameworkError("killed by signal 9")
-        return answer(module, request)
-
     with monkeypatch.context() as patched:
-        patched.setattr(turns, "ask", fail)
+        patched.setattr(turns, "ask", failing(turns.ask, "killed by signal 9"))
         assert list(turns.run(CONTEST, tmp_path, 2, quiet, HERE).left_out) == ["fast"]
     results = turns.run(CONTEST, tmp_path, 2, quiet, HERE)
     assert results.left_out == {}

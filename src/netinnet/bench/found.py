@@ -9,6 +9,7 @@ from typing import Any
 
 from netinnet.bench import page, roofline, scaling, turns, verdict
 from netinnet.bench.contests import Contest
+from netinnet.bench.kept import file_of
 from netinnet.bench.roofline import Roofline
 from netinnet.bench.scaling import Point
 from netinnet.bench.verdict import Verdict
@@ -23,11 +24,6 @@ class Found:
     verdicts: list[Verdict]
     points: list[Point]
     roofs: list[Roofline]
-
-
-def file_of(name: str, folder: Path) -> Path:
-    """The results of a contest, of the scaling or of the rooflines."""
-    return folder / f"{name}.json"
 
 
 def read(folder: Path, contests: Mapping[str, Contest], here: dict[str, Any]) -> Found:

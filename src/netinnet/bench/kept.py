@@ -15,6 +15,11 @@ from netinnet.files import write_text
 Kept = TypeVar("Kept")
 
 
+def file_of(name: str, folder: Path) -> Path:
+    """The results of a contest, of the scaling or of the rooflines."""
+    return folder / f"{name}.json"
+
+
 def read(file: Path, made: Callable[..., Kept], here: dict[str, Any]) -> list[Kept]:
     """What the file has, `made` of each one's fields; nothing where there is no file.
 

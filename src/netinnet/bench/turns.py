@@ -115,7 +115,7 @@ def opened(contest: Contest, folder: Path, here: dict[str, Any]) -> Results:
 
     Raises NetinnetError where they are of elsewhere.
     """
-    file = file_of(contest, folder)
+    file = kept.file_of(contest.name, folder)
     here = here if contest.uses_mxnet else without_mxnet(here)
     if not file.exists():
         return Results(contest.name, here, contest.size)
@@ -128,13 +128,9 @@ def check_size(contest: Contest, results: Results, folder: Path) -> None:
     """Raise NetinnetError where results are of fewer steps, or more, than are to be measured."""
     if results.size != contest.size:
         raise NetinnetError(
-            f"{file_of(contest, folder)}: a {results.size} measurement, and this is a "
+            f"{kept.file_of(contest.name, folder)}: a {results.size} measurement, and this is a "
             f"{contest.size} one: give another --output, or --force to measure again"
         )
-
-
-def file_of(contest: Contest, folder: Path) -> Path:
-    return folder / f"{contest.name}.json"
 
 
 @dataclass(frozen=True)
@@ -162,7 +158,7 @@ def run(
     """
     results = opened(contest, folder, here)
     check_size(contest, results, folder)
-    file = file_of(contest, folder)
+    file = kept.file_of(contest.name, folder)
     able = list(_able(contest, results))
     results.rounds += [{} for _ in range(len(results.rounds), rounds)]
     todo = [

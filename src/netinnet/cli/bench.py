@@ -71,7 +71,7 @@ def bench(
         Print JSON.
     """
     from netinnet.bench import found as results
-    from netinnet.bench import page, roofline, scaling, turns
+    from netinnet.bench import kept, page, roofline, scaling, turns
     from netinnet.bench.contests import FULL, QUICK
     from netinnet.bench.contests import contests as known_contests
     from netinnet.errors import NetinnetError, check_name
@@ -88,7 +88,7 @@ def bench(
     here = turns.machine(mxnet_python)
     if force:
         for name in names:
-            results.file_of(name, output).unlink(missing_ok=True)
+            kept.file_of(name, output).unlink(missing_ok=True)
     results.read(output, known, here)  # what is of elsewhere is said before anything is measured
     results.check(output, {name: known[name] for name in names if name in known}, here)
     screen, alone = console(stderr=True), turns.without_mxnet(here)
@@ -107,12 +107,12 @@ def bench(
                 screen.print(f"left out: {error}")  # of all that there is, the rest goes on
     if results.SCALING in names:
         scaling.run(
-            results.file_of(results.SCALING, output),
+            kept.file_of(results.SCALING, output),
             lambda varied, value: note(f"scaling: {varied} {value:g} …"),
             alone,
         )
     if results.ROOFLINE in names:
-        file = results.file_of(results.ROOFLINE, output)
+        file = kept.file_of(results.ROOFLINE, output)
         roofline.run(file, lambda what: note(f"roofline: {what}"), alone)
     found = results.read(output, known, here)
     versions = ", ".join(f"{package} {version}" for package, version in here["versions"].items())
