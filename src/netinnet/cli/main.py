@@ -15,7 +15,8 @@ from typing import Any
 
 from cyclopts import App, CycloptsError, Group, Parameter
 
-from netinnet.errors import NetinnetError, RecipeWarning, printable
+from netinnet.cli.console import warn
+from netinnet.errors import NetinnetError, RecipeWarning
 from netinnet.version import VERSION
 
 COMMANDS = {
@@ -177,11 +178,7 @@ def _run(arguments: list[str]) -> int:
 
 
 def _fail(message: str, status: int = 2) -> int:
-    # One line, whatever stands in a name or a library's own message. A closed terminal hears none,
-    # and where standard error is closed, print would take standard output in its place.
-    if sys.stderr:
-        with contextlib.suppress(OSError):
-            print(f"nin: {printable(message)}", file=sys.stderr)
+    warn(message)
     return status
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import os
 import sys
@@ -14,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from cyclopts import Parameter
 
-from netinnet.errors import ImageError, NetinnetError, printable
+from netinnet.cli.console import warn
+from netinnet.errors import ImageError, NetinnetError
 
 T = TypeVar("T")
 Images = Annotated[list[Path], Parameter(negative=(), allow_leading_hyphen=True)]
@@ -73,10 +73,3 @@ def _outside(output: Path, images: Sequence[Path], paths: Iterable[Path]) -> Ite
             yield path
     if skipped:
         warn(f"{output}: {skipped:,} skipped: in the folder that is written to")
-
-
-def warn(text: str) -> None:
-    if sys.stderr is None:  # closed: print would take standard output in its place
-        return
-    with contextlib.suppress(OSError):
-        print(f"nin: {printable(text)}", file=sys.stderr)
