@@ -10,7 +10,6 @@ Playwright.
 from __future__ import annotations
 
 import base64
-import shutil
 import sys
 from collections import defaultdict
 from pathlib import Path
@@ -20,6 +19,7 @@ from playwright.sync_api import sync_playwright
 
 import netinnet
 from benchmarks.pixels import odd_pictures, photographs
+from netinnet.bench import chromium
 from netinnet.data import pictures
 from netinnet.export import page
 
@@ -39,9 +39,7 @@ def main() -> None:
     made = odd_pictures(photographs(Path(sys.argv[1])), 500)
     apart: dict[str, list[int]] = defaultdict(list)
     with sync_playwright() as started:
-        browser = started.chromium.launch(
-            executable_path=shutil.which("chromium"), args=["--no-sandbox"]
-        )
+        browser = started.chromium.launch(executable_path=chromium.program(), args=["--no-sandbox"])
         tab = browser.new_page()
         tab.set_content(page.page(netinnet.load()))
         for odd in made:

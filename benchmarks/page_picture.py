@@ -8,7 +8,6 @@ Needs Chromium and Playwright.
 from __future__ import annotations
 
 import io
-import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -19,6 +18,7 @@ from playwright.sync_api import sync_playwright
 
 import netinnet
 from netinnet import data
+from netinnet.bench import chromium
 from netinnet.export import page
 
 TARGET = Path(__file__).parent.parent / "docs" / "images" / "page.png"
@@ -32,9 +32,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as started:
         file = Path(folder) / "page.html"
         file.write_text(page.page(netinnet.load(), title="What are you wearing?"))
-        browser = started.chromium.launch(
-            executable_path=shutil.which("chromium"), args=["--no-sandbox"]
-        )
+        browser = started.chromium.launch(executable_path=chromium.program(), args=["--no-sandbox"])
         tab = browser.new_page(viewport={"width": 1040, "height": 720})
         tab.goto(file.as_uri())
         given = {"name": "picture.png", "mimeType": "image/png", "buffer": buffer.getvalue()}

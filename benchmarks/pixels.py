@@ -20,7 +20,6 @@ import http.client
 import importlib.util
 import io
 import json
-import shutil
 import subprocess
 import sys
 import tarfile
@@ -37,6 +36,7 @@ from PIL import Image
 
 import netinnet
 from netinnet import frameworks, weights
+from netinnet.bench import chromium
 from netinnet.data import datasets, pictures
 from netinnet.export import check, plain
 from netinnet.inference import onnx_graph
@@ -203,13 +203,14 @@ def browser(precision: str) -> Callable[[Model], Engine]:
         from netinnet.export import page
 
         playwright = sync_playwright().start()
-        executable = shutil.which("chromium") or shutil.which("google-chrome")
-        chromium = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
-        tab = chromium.new_page()
+        launched = playwright.chromium.launch(
+            executable_path=chromium.program(), args=["--no-sandbox"]
+        )
+        tab = launched.new_page()
         tab.set_content(page.page(model, precision=precision))
 
         def close() -> None:
-            chromium.close()
+            launched.close()
             playwright.stop()
 
         def compute(images: Pictures) -> Logits:
@@ -268,7 +269,7 @@ class Runtime(NamedTuple):
     @property
     def is_there(self) -> bool:
         found = importlib.util.find_spec(self.package) is not None
-        return found and (self.package != "playwright" or shutil.which("chromium") is not None)
+        return found and (self.package != "playwright" or chromium.program() is not None)
 
 
 RUNTIMES = {

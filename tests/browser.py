@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from netinnet.bench import chromium
 from netinnet.export import browser_model, page
 from netinnet.weights import Model
 
@@ -80,7 +81,5 @@ def difference(got: object, want: np.ndarray) -> float:
     return float(np.abs(np.ravel(got) - np.ravel(want)).max() / max(1e-6, np.abs(want).max()))
 
 
-BROWSER = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
+BROWSER = chromium.program()
 FOLDER = Path(page.__file__).parent / "browser"

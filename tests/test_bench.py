@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netinnet.bench import kept, page, roofline, roofline_page, scaling, turns, verdict
+from netinnet.bench import chromium, kept, page, roofline, roofline_page, scaling, turns, verdict
 from netinnet.bench.contests import FULL, QUICK, Contest, Contestant, contests
+from netinnet.bench.machine import machine, seen_by
 from netinnet.bench.turns import Results
 from netinnet.errors import FrameworkError, NetinnetError
 from netinnet.fresh_process import ask
@@ -23,7 +24,7 @@ from tests.conftest import nin
 OURS = Contestant("netinnet", "prediction", {"engine": "ours", "batch": 2}, True)
 SLOW = Contestant("slow", "peer", {"speed": 10})
 FAST = Contestant("fast", "peer", {"speed": 20})
-HERE = turns.machine()
+HERE = machine()
 CONTEST = Contest("race", "A race", "pictures/s", (OURS, SLOW, FAST))
 
 
@@ -157,7 +158,7 @@ def test_its_version_is_kept_with_the_results(tmp_path: Path) -> None:
     python = tmp_path / "python"
     python.write_text(f"#!/bin/sh\necho {VERSION} 1.9.1\n")
     python.chmod(0o755)
-    assert turns.machine(str(python))["versions"]["mxnet"] == "1.9.1"
+    assert machine(str(python))["versions"]["mxnet"] == "1.9.1"
 
 
 def test_results_of_another_machine_are_not_mixed_in(asked: list[str], tmp_path: Path) -> None:
@@ -195,15 +196,53 @@ def test_rounds_of_another_size_are_not_mixed_in(asked: list[str], tmp_path: Pat
     )
 
 
-def test_mxnet_changes_the_machine_of_its_contests_only(asked: list[str], tmp_path: Path) -> None:
-    here = {**HERE, "versions": {**HERE["versions"], "mxnet": "1.9.1"}}
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("mxnet", {"needs": ("mxnet",)}),
+        ("chromium", {"outside": ("chromium",)}),
+        ("onnxruntime-web", {"outside": ("chromium", "onnxruntime-web")}),
+    ],
+)
+def test_a_program_outside_changes_the_machine_of_its_contests_only(
+    name: str, change: dict[str, Any], asked: list[str], tmp_path: Path
+) -> None:
+    here = {**HERE, "versions": {**HERE["versions"], name: "1.9.1"}}
     turns.run(CONTEST, tmp_path, 1, quiet, here)
-    assert turns.opened(CONTEST, tmp_path, turns.without_mxnet(HERE)).rounds
-    with_mxnet = replace(
-        CONTEST, contestants=(*CONTEST.contestants, replace(FAST, needs=("mxnet",)))
-    )
+    assert turns.opened(CONTEST, tmp_path, seen_by(HERE)).rounds
+    with_it = replace(CONTEST, contestants=(*CONTEST.contestants, replace(FAST, **change)))
     with pytest.raises(NetinnetError, match="measured on another machine or with other versions"):
-        turns.opened(with_mxnet, tmp_path, here)
+        turns.opened(with_it, tmp_path, here)
+
+
+@pytest.mark.parametrize(
+    ("package", "version"), [('{"version": "1.30.0"}', "1.30.0"), ("[]", "unknown")]
+)
+def test_the_version_of_onnxruntime_web_is_its_packages(
+    package: str, version: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "dist").mkdir()
+    (tmp_path / "package.json").write_text(package)
+    monkeypatch.chdir(tmp_path / "dist")
+    assert machine(onnxruntime_web=".")["versions"]["onnxruntime-web"] == version
+    (tmp_path / "package.json").unlink()
+    assert machine(onnxruntime_web=".")["versions"]["onnxruntime-web"] == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("said", "version"),
+    [("Chromium 150.0.7871.100 built on Debian GNU/Linux 12", "150.0.7871.100"), ("", None)],
+)
+def test_the_version_of_chromium(
+    said: str, version: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "chromium-browser"
+    program.write_text(f"#!/bin/sh\necho '{said}'\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert chromium.version() == version
+    program.unlink()
+    assert chromium.version() is None
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"contest": 1}', '{"race": {}}'])
@@ -326,7 +365,7 @@ def test_results_of_elsewhere_are_said_before_anything_is_measured(
 ) -> None:
     from netinnet.cli.main import run
 
-    elsewhere = {**turns.without_mxnet(HERE), "processor": "another"}
+    elsewhere = {**seen_by(HERE), "processor": "another"}
     file = tmp_path / f"{name}.json"
     if name == "small":
         Results(name, elsewhere, "full").write(file)
@@ -347,6 +386,39 @@ def test_a_page_of_ones_own_is_not_written_over(
     assert "bench.md is no page of nin bench; choose another" in capsys.readouterr().err
     assert (tmp_path / "bench.md").read_text() == "my notes"
     assert not asked
+
+
+@pytest.mark.parametrize("obstacle", ["my page", "another contest", "scaling"])
+def test_force_removes_nothing_where_it_is_refused(
+    obstacle: str, asked: list[str], tmp_path: Path
+) -> None:
+    from netinnet.cli.main import run
+
+    command = ["bench", "predict-1", "--rounds", "1", "--output", str(tmp_path), "--force"]
+    assert run(command) == 0
+    elsewhere = {**seen_by(HERE), "processor": "another"}
+    if obstacle == "my page":
+        (tmp_path / "bench.md").write_text("my notes")
+    elif obstacle == "scaling":
+        kept.write(tmp_path / "scaling.json", [], elsewhere)
+    else:
+        Results("small", elsewhere, "full").write(tmp_path / "small.json")
+    before = (tmp_path / "predict-1.json").read_bytes()
+    asked.clear()
+    assert run(command) == 2
+    assert (tmp_path / "predict-1.json").read_bytes() == before
+    assert not asked
+
+
+def test_force_measures_again_what_is_of_elsewhere(asked: list[str], tmp_path: Path) -> None:
+    from netinnet.cli.main import run
+
+    file = tmp_path / "predict-1.json"
+    Results("predict-1", {**seen_by(HERE), "processor": "another"}, "quick").write(file)
+    command = ["bench", "predict-1", "--rounds", "1", "--output", str(tmp_path)]
+    assert run(command) == 2
+    assert run([*command, "--force"]) == 0
+    assert Results.read(file).machine == seen_by(HERE)
 
 
 def test_the_command(asked: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

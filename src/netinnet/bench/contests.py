@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from netinnet.bench.machine import OUTSIDE
 from netinnet.frameworks import FRAMEWORKS
 
 
@@ -22,8 +23,10 @@ class Contestant:
     """The module whose `multiply` gives the machine's peak in the library that computes it."""
     needs: tuple[str, ...] = ()
     """Packages that must be installed."""
+    outside: tuple[str, ...] = ()
+    """What else it runs in or with, of `bench.machine.OUTSIDE`."""
     python: str | None = None
-    """The interpreter that has them; this one if None."""
+    """The interpreter that has the packages; this one if None."""
 
     @property
     def missing(self) -> str | None:
@@ -63,8 +66,10 @@ class Contest:
     """How much is measured: of rounds of another size no ratios are made."""
 
     @property
-    def uses_mxnet(self) -> bool:
-        return any("mxnet" in who.needs for who in self.contestants)
+    def outside(self) -> frozenset[str]:
+        """What its contestants use, of `bench.machine.OUTSIDE`."""
+        used = (name for who in self.contestants for name in (*who.needs, *who.outside))
+        return frozenset(used).intersection(OUTSIDE)
 
 
 def contests(
@@ -153,12 +158,14 @@ def _first_answer() -> Contest:
 def _page(onnxruntime_web: str | None) -> Contest:
     title = "A picture in the exported page, in Chromium, one thread"
     sides = {"netinnet": "WebAssembly", "netinnet, plain JavaScript": "JavaScript"}
+    needs, browser = ("playwright",), ("chromium",)
     ours = [
-        Contestant(name, "page", {"engine": engine}, True, needs=("playwright",))
+        Contestant(name, "page", {"engine": engine}, True, needs=needs, outside=browser)
         for name, engine in sides.items()
     ]
     options = {"engine": "onnxruntime-web", "peer": onnxruntime_web}
-    peer = Contestant("ONNX Runtime Web", "page", options, needs=("playwright",))
+    both = (*browser, "onnxruntime-web")
+    peer = Contestant("ONNX Runtime Web", "page", options, needs=needs, outside=both)
     return Contest("page", title, "pictures/s", (*ours, peer))
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from netinnet.bench import page, roofline, scaling, turns, verdict
+from netinnet.bench import machine, page, roofline, scaling, turns, verdict
 from netinnet.bench.contests import Contest
 from netinnet.bench.kept import file_of
 from netinnet.bench.roofline import Roofline
@@ -33,13 +33,29 @@ def read(folder: Path, contests: Mapping[str, Contest], here: dict[str, Any]) ->
         for name, contest in contests.items()
         if file_of(name, folder).exists()
     ]
-    alone = turns.without_mxnet(here)
+    alone = machine.seen_by(here)
     points = scaling.kept(file_of(SCALING, folder), alone)
     return Found(opened, points, roofline.kept(file_of(ROOFLINE, folder), alone))
 
 
-def check(folder: Path, contests: Mapping[str, Contest], here: dict[str, Any]) -> None:
-    """Raise NetinnetError, before anything is measured, where `contests` can't go on there."""
+def check(
+    folder: Path,
+    contests: Mapping[str, Contest],
+    names: Collection[str],
+    here: dict[str, Any],
+    *,
+    again: bool,
+) -> None:
+    """Raise NetinnetError, before anything is measured or removed, where `names` can't be measured
+    beside what the folder holds. `again`: what it holds of these is measured again."""
     page.check_own(folder)
-    for contest in contests.values():
-        turns.check_size(contest, turns.opened(contest, folder, here), folder)
+    alone = machine.seen_by(here)
+    for name, contest in contests.items():
+        if again and name in names:
+            continue
+        results = turns.opened(contest, folder, here)
+        if name in names:
+            turns.check_size(contest, results, folder)
+    for name, read_kept in ((SCALING, scaling.kept), (ROOFLINE, roofline.kept)):
+        if not (again and name in names):
+            read_kept(file_of(name, folder), alone)

@@ -7,27 +7,19 @@ round. What was measured is in the file at once: an interrupted command goes on 
 from __future__ import annotations
 
 import json
-import platform
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from netinnet.bench import kept
+from netinnet.bench import kept, machine
 from netinnet.bench.contests import Contest, Contestant
 from netinnet.errors import FrameworkError, NetinnetError
 from netinnet.files import write_text
-from netinnet.fresh_process import ask, cores
-from netinnet.version import VERSION
+from netinnet.fresh_process import ask
 
 ALONE = "netinnet.bench.peers.alone"
-PACKAGES = (
-    *("torch", "tensorflow-cpu", "tensorflow", "jax", "flax", "mxnet", "numpy"),
-    *("onnxruntime", "openvino"),
-)
 
 
 class NothingMeasured(NetinnetError):
@@ -59,64 +51,13 @@ class Results:
         write_text(file, json.dumps(vars(self), indent=1, ensure_ascii=False) + "\n")
 
 
-def machine(mxnet_python: str | None = None) -> dict[str, Any]:
-    """What decides the speed: processor, cores, versions; MXNet's is that of its environment.
-
-    Raises FrameworkError where `mxnet_python` has no MXNet.
-    """
-    versions = {"python": platform.python_version(), "netinnet": VERSION}
-    for name in PACKAGES:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    if mxnet_python is not None:
-        versions["mxnet"] = _version_in(mxnet_python, "mxnet")
-    return {"processor": _processor(), "cores": cores(), "versions": versions}
-
-
-def without_mxnet(here: dict[str, Any]) -> dict[str, Any]:
-    """A machine as those see it who need no MXNet: whether there is any changes nothing."""
-    versions = {name: version for name, version in here["versions"].items() if name != "mxnet"}
-    return {**here, "versions": versions}
-
-
-def _version_in(python: str, package: str) -> str:
-    """The version of a package in another environment, which must have this netinnet, too."""
-    code = (
-        "import sys; from importlib import metadata; from netinnet.version import VERSION; "
-        "print(VERSION, metadata.version(sys.argv[1]))"
-    )
-    command = [python, "-c", code, package]
-    try:
-        done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
-    except OSError as error:
-        raise FrameworkError(f"{python}: no Python: {error.strerror}") from error
-    if done.returncode:
-        lines = done.stderr.strip().splitlines() or [f"it ended with status {done.returncode}"]
-        raise FrameworkError(f"{python}: no environment with {package} and netinnet: {lines[-1]}")
-    ours, theirs = done.stdout.split()
-    if ours != VERSION:
-        raise FrameworkError(f"{python}: netinnet there is {ours}, and here {VERSION}")
-    return theirs
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text("utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
 def opened(contest: Contest, folder: Path, here: dict[str, Any]) -> Results:
     """The results to go on with, or new ones of the machine `here`.
 
     Raises NetinnetError where they are of elsewhere.
     """
     file = kept.file_of(contest.name, folder)
-    here = here if contest.uses_mxnet else without_mxnet(here)
+    here = machine.seen_by(here, contest.outside)
     if not file.exists():
         return Results(contest.name, here, contest.size)
     found = Results.read(file)

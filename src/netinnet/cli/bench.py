@@ -74,6 +74,7 @@ def bench(
     from netinnet.bench import kept, page, roofline, scaling, turns
     from netinnet.bench.contests import FULL, QUICK
     from netinnet.bench.contests import contests as known_contests
+    from netinnet.bench.machine import machine, seen_by
     from netinnet.errors import NetinnetError, check_name
 
     size = QUICK if quick else FULL
@@ -85,13 +86,12 @@ def bench(
     names = list(dict.fromkeys(contests)) or everything
     for name in names:
         check_name("contest", name, everything)
-    here = turns.machine(mxnet_python)
+    here = machine(mxnet_python, onnxruntime_web)
+    results.check(output, known, names, here, again=force)
     if force:
         for name in names:
             kept.file_of(name, output).unlink(missing_ok=True)
-    results.read(output, known, here)  # what is of elsewhere is said before anything is measured
-    results.check(output, {name: known[name] for name in names if name in known}, here)
-    screen, alone = console(stderr=True), turns.without_mxnet(here)
+    screen, alone = console(stderr=True), seen_by(here)
 
     def note(text: str) -> None:
         if not quiet:

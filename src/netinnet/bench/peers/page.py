@@ -19,6 +19,7 @@ import numpy as np
 from playwright.sync_api import Error, sync_playwright
 
 from netinnet import load
+from netinnet.bench import chromium
 from netinnet.bench.peers.prediction import multiply
 from netinnet.errors import FrameworkError
 from netinnet.export import page, plain
@@ -96,10 +97,9 @@ def measure(engine: str, peer: str | None = None) -> float:
 
 def browser(started: Any) -> Any:
     """The machine's Chromium, or Playwright's own. Raises FrameworkError where there is neither."""
-    found = filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome")))
     try:
         return started.chromium.launch(
-            executable_path=next(found, None),
+            executable_path=chromium.program(),
             # It runs our own page only, also as root in a container.
             args=["--no-sandbox"],
         )
