@@ -116,10 +116,10 @@ def _add_preprocessing(graph: Graph, network: Network) -> None:
     std = np.asarray(network.preprocessing.std)
     scale = graph.constant(SCALING[0], (1.0 / (255.0 * std))[:, None, None], np.float32)
     offset = graph.constant(SCALING[1], (mean / std)[:, None, None], np.float32)
-    graph.then("Cast", "input.float", to=TensorProto.FLOAT)
+    # A large picture is gone over as seldom as may be: its bytes are moved before they are floats,
+    # and its values are normalised when there are few, which is the same, as resizing is linear.
     graph.then("Transpose", "input.channels_first", perm=[0, 3, 1, 2])
-    graph.then("Mul", "input.scaled", [scale])
-    graph.then("Sub", "input.normalised", [offset])
+    graph.then("Cast", "input.float", to=TensorProto.FLOAT)
 
     size = graph.node("Shape", "input.size", [INPUT], start=1, end=3)
     place = None
@@ -138,6 +138,8 @@ def _add_preprocessing(graph: Graph, network: Network) -> None:
     columns = graph.node("Transpose", "input.columns_transposed", [columns], perm=[1, 0])
     graph.end = graph.node("MatMul", "input.resized_rows", [rows, graph.end])
     graph.then("MatMul", "input.resized", [columns])
+    graph.then("Mul", "input.scaled", [scale])
+    graph.then("Sub", "input.normalised", [offset])
     if place is not None:
         end = graph.node("Add", "input.part_end", [start, place])
         behind = graph.node("Sub", "input.behind", [target, end])
