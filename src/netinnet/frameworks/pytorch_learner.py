@@ -180,7 +180,8 @@ def slow_bfloat16(device: torch.device) -> str | None:
         known = torch.cpu.get_capabilities() if device.type == "cpu" else {}
         has = known.get("amx_bf16") or known.get("arm_bf16")
         if known.get("avx512_bf16") and not has:  # docs/performance.md
-            return f"{device} multiplies bfloat16 without AMX: float32 may be as fast or faster"
+            tell = "--dry-run says what each takes"
+            return f"{device} multiplies bfloat16 without AMX: float32 may be faster; {tell}"
     return None if has else f"{device} has no bfloat16 arithmetic: precision float32 is faster"
 
 
