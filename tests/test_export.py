@@ -380,6 +380,9 @@ def test_only_whole_float32_exports_are_read_back(clothes_folder: Path, tmp_path
     for name, array in netinnet.load().weights.items():
         np.testing.assert_array_equal(back.weights[name], array)
     more = {"calibrate": str(clothes_folder), "test_pictures": 5}
+    assert back.notes["recipe"] == netinnet.load().notes["recipe"]
+    assert back.calibration is not None
+    assert set(back.notes) == {"netinnet", "recipe"}  # the licence is not given, not "none given"
     for options, kind in (
         (Options(plain=True), "plain float32"),
         (Options(precision="float16", **more), "float16"),
@@ -388,6 +391,19 @@ def test_only_whole_float32_exports_are_read_back(clothes_folder: Path, tmp_path
         writing.export(None, tmp_path / "other.onnx", dataclasses.replace(options, force=True))
         with pytest.raises(ModelError, match=rf"an export \({kind}\), which is not read back"):
             model_files.find(tmp_path / "other.onnx")
+
+
+def test_a_licence_survives_copies(tmp_path: Path) -> None:
+    options = Options(licence="CC0-1.0")
+    writing.export(None, tmp_path / "a.onnx", options)
+    assert nin("convert", "a.onnx", "b.safetensors", cwd=tmp_path).returncode == 0
+    writing.export(tmp_path / "b.safetensors", tmp_path / "c.onnx")
+    assert metadata_of(tmp_path / "c.onnx")["licence"] == "CC0-1.0"
+    assert (
+        "CC0-1.0" in sections(card.card(model_files.find(tmp_path / "c.onnx")))["Licence"].sentences
+    )
+    given = card.card(model_files.find(tmp_path / "c.onnx"), licence="MIT")
+    assert sections(given)["Licence"].sentences == ("MIT",)
 
 
 # Nothing is lost
@@ -598,6 +614,24 @@ def test_tflite(precision: str, share: float, points: float, tmp_path: Path) -> 
     assert done.loss is not None
     assert done.loss.accuracy is not None
     assert 100 * (done.loss.accuracy[0] - done.loss.accuracy[1]) <= points
+
+
+@pytest.mark.parametrize("suffix", ["onnx", pytest.param("tflite", marks=needs("tensorflow"))])
+def test_pictures_are_never_those_of_a_data_set_that_it_did_not_learn(
+    suffix: str, tmp_path: Path
+) -> None:
+    """A file that does not say what the model learnt: int8 is refused, float16 not measured."""
+    network = zoo.network("lenet")
+    model, path = Model(network, weights.initial(network, 0)), tmp_path / f"a.{suffix}"
+    unknown = "the model's file does not say which data set it learnt; name one with --calibrate"
+    with pytest.raises(NetinnetError, match=f"int8 needs pictures to measure.*{unknown}"):
+        writing.export(model, path, Options(precision="int8"))
+    assert not path.exists()
+    done = writing.export(model, path, Options(precision="float16"))
+    assert done.notes[0] == f"what float16 changes was not measured on pictures: {unknown}"
+    assert done.loss is None
+    assert done.float32_size is not None
+    assert done.size < 0.55 * done.float32_size
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from netinnet.data import datasets, picture_folder, pictures
 from netinnet.data.folder import has_arrays
 from netinnet.data.source import Progress, Source, View
-from netinnet.errors import DataError
+from netinnet.errors import DataError, NetinnetError
 from netinnet.export.options import MOST_TEST_PICTURES, Options
 from netinnet.training import learnt
 from netinnet.weights import Model
@@ -54,7 +54,7 @@ def find(model: Model, options: Options, on_progress: Progress) -> AtHand:
     if name is not None and _is_loose(Path(name)) and not datasets.is_named(name):
         return _loose(Path(name), model, options, rng, on_progress)
     shape, preprocessing = model.network.input, model.network.preprocessing
-    data = learnt.load(model, name, options.data_dir, on_progress)
+    data = learnt.load(model, name, options.data_dir, on_progress, "--calibrate")
     data = data.sized(shape, on_progress, preprocessing)
     chosen = np.sort(_drawn(rng, len(data.train), options.pictures))
     some = [
@@ -64,6 +64,28 @@ def find(model: Model, options: Options, on_progress: Progress) -> AtHand:
     same = data.facts.classes == model.network.classes and data.facts.channels == shape.channels
     count = min(len(data.test), options.test_pictures or MOST_TEST_PICTURES)
     return AtHand(data.name, some, View(data.test, np.arange(count)) if same and count else None)
+
+
+def wanted(
+    model: Model, options: Options, on_progress: Progress
+) -> tuple[AtHand | None, tuple[str, ...]]:
+    """What a smaller precision is measured on, and what must be said of it: int8 can't do without
+    pictures, float16 says that there are none.
+
+    Raises:
+        NetinnetError: Where int8 has none.
+    """
+    if options.numbers == "float32":
+        return None, ()
+    try:
+        return find(model, options, on_progress), ()
+    except NetinnetError as error:
+        if options.numbers == "int8":
+            cure = "--calibrate names a data set or folder"
+            raise NetinnetError(f"int8 needs pictures to measure ranges on; {cure}: {error}") from (
+                error
+            )
+        return None, (f"what float16 changes was not measured on pictures: {error}",)
 
 
 def _drawn(rng: np.random.Generator, count: int, wanted: int) -> npt.NDArray[np.int64]:

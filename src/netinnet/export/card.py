@@ -24,6 +24,7 @@ from netinnet.weights import Model
 
 NOT_MEASURED = "not measured"
 NOT_KNOWN = "not known: neither the model's file nor a run says it"
+NOT_GIVEN = "None was given for this model."
 NEAR = 3
 """How many pairs of classes that are taken for each other are named."""
 Row = tuple[str, str]
@@ -70,7 +71,8 @@ def card(model: Model, run: Run | None = None, licence: str | None = None) -> Ca
     Args:
         model: The model; its file's notes say what it learnt and by which recipe.
         run: The finished run that it is of, whose metrics and events say how good it is.
-        licence: The model's licence, in the words that are to be written down.
+        licence: The model's licence, in the words that are to be written down; what its file says
+            if None.
 
     Raises:
         NetinnetError: Where the model's notes or the run's files are damaged.
@@ -89,7 +91,7 @@ def card(model: Model, run: Run | None = None, licence: str | None = None) -> Ca
             _use(model, run),
             _preprocessing(network),
             _making(model, run),
-            Section("Licence", (licence or "None was given for this model.",)),
+            Section("Licence", (licence or model.notes.get("licence") or NOT_GIVEN,)),
         ),
     )
 

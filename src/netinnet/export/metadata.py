@@ -6,6 +6,8 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from netinnet.export.options import Options
+from netinnet.inference.model_files import WHOLE
+from netinnet.inference.onnx_graph import NO_LICENCE, NOT_NOTES
 from netinnet.networks.network import Network
 from netinnet.version import VERSION
 from netinnet.weights import Model
@@ -42,7 +44,7 @@ def describe(proto: ModelProto, model: Model, options: Options) -> None:
     """Write the metadata of an export into its graph, in the place of what is there.
 
     `export` says which kind it is: a file that has it, and isn't float32 and whole, is not read
-    back as a model.
+    back as a model. One that is keeps the model's notes: its recipe and data set.
     """
     from onnx import helper
 
@@ -50,7 +52,7 @@ def describe(proto: ModelProto, model: Model, options: Options) -> None:
     texts = {
         "classes": json.dumps(list(network.classes), ensure_ascii=False),
         "export": f"{'plain ' if options.plain else ''}{options.numbers}",
-        "licence": options.licence or "none given",
+        "licence": options.licence or model.notes.get("licence") or NO_LICENCE,
         "netinnet": VERSION,
         "network": json.dumps(network.to_dict(), ensure_ascii=False, separators=(",", ":")),
         "preprocessing": json.dumps(
@@ -62,6 +64,8 @@ def describe(proto: ModelProto, model: Model, options: Options) -> None:
         if not options.plain:
             texts["calibration"] = found.to_json(halved=options.numbers != "float32")
             texts["threshold"] = "none" if found.threshold is None else f"{found.threshold:.9g}"
+    if not options.plain and options.numbers == WHOLE:
+        texts = {**{name: t for name, t in model.notes.items() if name not in NOT_NOTES}, **texts}
     del proto.metadata_props[:]
     helper.set_model_props(proto, dict(sorted(texts.items())))
     proto.producer_name = "netinnet"

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from netinnet.data.source import Progress
-from netinnet.errors import NetinnetError
 from netinnet.export import at_hand, check, loss, metadata, plain, quantise
 from netinnet.export.folding import folded
 from netinnet.export.options import Exported, Options
@@ -29,7 +28,7 @@ def write(path: Path, model: Model, options: Options, on_progress: Progress) -> 
     network, precision = model.network, options.numbers
     float32 = _float32(model, options)
     before = onnx_digest.sealed(float32.SerializeToString(deterministic=True))
-    pictures, notes = _pictures(model, options, on_progress)
+    pictures, notes = at_hand.wanted(model, options, on_progress)
     graph = float32
     if precision == "float16":
         quantise.halve(graph, network)
@@ -63,23 +62,6 @@ def _float32(model: Model, options: Options) -> ModelProto:
         graph = load_model_from_string(onnx_graph.to_onnx(model))
     metadata.describe(graph, model, Options(plain=options.plain, licence=options.licence))
     return graph
-
-
-def _pictures(
-    model: Model, options: Options, on_progress: Progress
-) -> tuple[at_hand.AtHand | None, tuple[str, ...]]:
-    """What a smaller precision is measured on; int8 can't do without, float16 says so."""
-    if options.numbers == "float32":
-        return None, ()
-    try:
-        return at_hand.find(model, options, on_progress), ()
-    except NetinnetError as error:
-        if options.numbers == "int8":
-            cure = "--calibrate names a data set or folder"
-            raise NetinnetError(f"int8 needs pictures to measure ranges on; {cure}: {error}") from (
-                error
-            )
-        return None, (f"what float16 changes was not measured on pictures: {error}",)
 
 
 def _in_eight_bits(model: Model, options: Options, pictures: at_hand.AtHand) -> ModelProto:

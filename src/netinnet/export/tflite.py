@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 from pathlib import Path
 from typing import Any
@@ -27,11 +28,12 @@ def write(path: Path, model: Model, options: Options, on_progress: Progress) -> 
     """
     adapter = frameworks.adapter("tensorflow")
     network, precision = model.network, options.numbers
-    pictures = at_hand.find(model, options, on_progress) if precision != "float32" else None
+    pictures, notes = at_hand.wanted(model, options, on_progress)
     on_progress("converting by TensorFlow", 0, None)
     native = adapter.build(network, model.weights)
-    float32 = _converted(native, model, options, None)
-    content = float32 if pictures is None else _converted(native, model, options, pictures)
+    content = float32 = _converted(native, model, dataclasses.replace(options, precision=None))
+    if precision != "float32":
+        content = _converted(native, model, options, pictures)
     with replacing(path) as file:
         file.write(content)
         file.seek(0)
@@ -43,8 +45,9 @@ def write(path: Path, model: Model, options: Options, on_progress: Progress) -> 
             on_progress(f"measuring what {precision} changes", 0, None)
             lost = loss.measure(_engine(float32, model, options.batch), engine, pictures)
     kind = f"TFLite, batch of {options.batch}, {precision}"
-    size = None if pictures is None else len(float32)
+    size = None if precision == "float32" else len(float32)
     notes = (
+        *notes,
         "it takes preprocessed pictures: a model card (FILE.md) says how",
         "nin does not read it back: keep the model that it was made of",
     )
@@ -52,8 +55,9 @@ def write(path: Path, model: Model, options: Options, on_progress: Progress) -> 
 
 
 def _converted(
-    native: Any, model: Model, options: Options, pictures: at_hand.AtHand | None
+    native: Any, model: Model, options: Options, pictures: at_hand.AtHand | None = None
 ) -> bytes:
+    """The file's bytes in the options' precision; int8 needs pictures."""
     import tensorflow as tf
     from tensorflow.python.framework import convert_to_constants
 
@@ -62,18 +66,19 @@ def _converted(
     concrete = tf.function(lambda x: native(x, training=False)).get_concrete_function(signature)
     frozen = convert_to_constants.convert_variables_to_constants_v2(concrete)
     converter = tf.lite.TFLiteConverter.from_concrete_functions([frozen], native)
-    if pictures is not None:
+    if options.numbers != "float32":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        if options.numbers == "float16":
-            converter.target_spec.supported_types = [tf.float16]
-        else:
-            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-            arrays = [
-                x
-                for picture in pictures.some
-                for x in check.batches(picture, model.network, options.batch, AXES)
-            ]
-            converter.representative_dataset = lambda: ([x] for x in arrays)
+    if options.numbers == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+    elif options.numbers == "int8":
+        assert pictures is not None
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        arrays = [
+            x
+            for picture in pictures.some
+            for x in check.batches(picture, model.network, options.batch, AXES)
+        ]
+        converter.representative_dataset = lambda: ([x] for x in arrays)
     try:
         with warnings.catch_warnings():
             # "Statistics for quantized inputs were expected": they come of the pictures.

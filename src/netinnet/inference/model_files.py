@@ -69,7 +69,10 @@ def _read_onnx(path: Path) -> weights.Model:
         raise _damaged(path, error) from error
     checked = weights.check(network, tensors, str(path))
     calibration = weights.calibration_of(network, metadata, str(path))
-    notes = {name: text for name, text in metadata.items() if name not in onnx_graph.NOT_NOTES}
+    skipped = (*onnx_graph.NOT_NOTES, *onnx_graph.ABOUT_FILE)
+    notes = {name: text for name, text in metadata.items() if name not in skipped}
+    if notes.get("licence") == onnx_graph.NO_LICENCE:
+        del notes["licence"]
     return weights.Model(network, checked, notes, calibration)
 
 

@@ -45,6 +45,9 @@ CLASS_MAPS = "class_maps"
 FEATURES = "features"
 NOT_NOTES = ("format", "classes", "network", "calibration", DIGEST)
 """What a file's metadata says of the model itself."""
+ABOUT_FILE = ("export", "preprocessing", "temperature", "threshold")
+"""What an export's metadata says of the file, and of the model a second time."""
+NO_LICENCE = "none given"
 SCALING = ("input.scale", "input.offset")
 """The float constants that are no weights."""
 

@@ -36,16 +36,27 @@ def record_of(model: Model) -> DatasetRecord | None:
     return DatasetRecord.from_dict(kept, "the model's data set") if kept else None
 
 
-def load(model: Model, name: str | None, data_dir: Path | None, on_progress: Progress) -> Dataset:
+def load(
+    model: Model,
+    name: str | None,
+    data_dir: Path | None,
+    on_progress: Progress,
+    flag: str = "--dataset",
+) -> Dataset:
     """The data set that is named, or the one that the model learnt, checked to be that one.
 
-    Raises NetinnetError where it is missing or another, or where the model's recipe is damaged.
+    Raises NetinnetError where it is missing or another, where the model's recipe is damaged, and
+    where the model does not say what it learnt: `flag` is what names it then.
     """
     if name is not None:
         return datasets.load(name, data_dir, on_progress)
     # Only what is of the data set: another version's recipe may have other fields.
     fields = ("dataset", *datasets.READING)
     values = {name: value for name, value in recipe_values(model).items() if name in fields}
+    if "dataset" not in values:
+        raise ModelError(
+            f"the model's file does not say which data set it learnt; name one with {flag}"
+        )
     recipe = recipes.from_mapping(values, WHERE)
     return datasets.load(recipe.dataset, data_dir, on_progress, record_of(model), **recipe.reading)
 
