@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,10 +16,12 @@ from PIL import Image
 
 import netinnet
 from netinnet.data import pictures
-from netinnet.export import examples, page
+from netinnet.export import card, examples, page
+from netinnet.inference import model_files
 from netinnet.inference.predictor import Predictor
 from netinnet.metrics import softmax
 from tests.browser import BROWSER, difference
+from tests.conftest import ROOT
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -42,7 +45,9 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     picture = Image.fromarray(boot()[..., 0])
     picture.save(path.with_name("boot.png"))
     shown = examples.read([path.with_name("boot.png")], print)
-    path.write_text(page.page(netinnet.load(), precision="float32", shown=shown))
+    model = netinnet.load()
+    sections = card.card(model).sections
+    path.write_text(page.page(model, precision="float32", shown=shown, card=sections))
     return path
 
 
@@ -146,23 +151,52 @@ def test_the_map_is_drawn_as_nin_explain_draws_it(opened: Page) -> None:
     assert np.abs(drawn(opened).astype(int) - want).max() <= 1
 
 
-def test_a_dropped_and_a_pasted_file(opened: Page) -> None:
-    transfer = """bytes => {
-      const transfer = new DataTransfer();
-      transfer.items.add(new File([Uint8Array.from(bytes)], "p.png", { type: "image/png" }));
-      return transfer;
-    }"""
-    for event in ("drop", "paste"):
-        picture = np.full((9, 7 if event == "drop" else 5, 3), 40, np.uint8)
-        given = opened.evaluate_handle(transfer, list(encoded(Image.fromarray(picture))))
-        opened.evaluate(
-            """([event, data]) => dispatchEvent(event === "drop"
-               ? new DragEvent(event, { dataTransfer: data, bubbles: true, cancelable: true })
-               : new ClipboardEvent(event, { clipboardData: data, bubbles: true }))""",
-            [event, given],
-        )
-        until(opened, f"state.picture && state.picture.width === {picture.shape[1]}")
-        answered(opened)
+EVENTS = ("drop", "paste")
+
+
+def transfer(tab: Page, event: str, *files: tuple[str, str, bytes], text: str = "") -> None:
+    """Drop or paste files (name, type, content), or a text."""
+    tab.evaluate(
+        """([event, files, text]) => {
+          const data = new DataTransfer();
+          for (const [name, type, bytes] of files)
+            data.items.add(new File([Uint8Array.from(bytes)], name, { type }));
+          if (text) data.setData("text/plain", text);
+          dispatchEvent(event === "drop"
+            ? new DragEvent(event, { dataTransfer: data, bubbles: true, cancelable: true })
+            : new ClipboardEvent(event, { clipboardData: data, bubbles: true }));
+        }""",
+        [event, [[name, kind, list(content)] for name, kind, content in files], text],
+    )
+
+
+@pytest.mark.parametrize("event", EVENTS)
+def test_a_dropped_and_a_pasted_file(opened: Page, event: str) -> None:
+    content = encoded(Image.fromarray(np.full((9, 7, 3), 40, np.uint8)))
+    transfer(opened, event, ("p.png", "image/png", content))
+    until(opened, "state.picture && state.picture.width === 7")
+    answered(opened)
+    assert opened.is_hidden("#problem")
+
+
+@pytest.mark.parametrize("event", EVENTS)
+def test_of_several_files_the_first_is_used_and_that_is_said(opened: Page, event: str) -> None:
+    wide, narrow = (encoded(Image.fromarray(np.zeros((9, n), np.uint8))) for n in (8, 5))
+    transfer(opened, event, ("a.png", "image/png", wide), ("b.png", "image/png", narrow))
+    assert answered(opened)
+    assert opened.evaluate("state.picture.width") == 8
+    assert opened.inner_text("#problem") == "Only the first of 2 files is used."
+    transfer(opened, event, ("b.png", "image/png", narrow))
+    until(opened, "state.picture.width === 5")
+    assert opened.is_hidden("#problem")
+
+
+@pytest.mark.parametrize("event", EVENTS)
+def test_what_is_given_and_is_no_picture_is_said(opened: Page, event: str) -> None:
+    transfer(opened, event, text="https://example.org/picture.png")
+    assert opened.inner_text("#problem").startswith("That is no picture.")
+    transfer(opened, event, ("a.pdf", "application/pdf", b"%PDF"))
+    until(opened, "document.getElementById('problem').textContent.includes('“a.pdf” can')")
 
 
 def test_a_drawing(opened: Page) -> None:
@@ -189,6 +223,82 @@ def test_the_camera(opened: Page) -> None:
     assert opened.get_attribute("#camera", "aria-pressed") == "false"
 
 
+STREAMS = """() => {
+  globalThis.streams = [];
+  const devices = navigator.mediaDevices, real = devices.getUserMedia.bind(devices);
+  devices.getUserMedia = async (wanted) => {
+    const stream = await real(wanted);
+    streams.push(stream);
+    return stream;
+  };
+}"""
+LIVE = "streams.filter((stream) => stream.getTracks().some((t) => t.readyState === 'live')).length"
+
+
+def test_the_camera_is_off_when_its_button_says_so(opened: Page) -> None:
+    """Whatever is done until it is allowed."""
+    opened.evaluate(STREAMS)
+    opened.evaluate("for (const _ of [1, 2]) document.getElementById('camera').click()")
+    until(opened, "streams.length === 2 && state.answer")
+    assert opened.evaluate(LIVE) == 1
+    opened.click("#camera")
+    assert opened.get_attribute("#camera", "aria-pressed") == "false"
+    assert opened.evaluate(LIVE) == 0
+    opened.evaluate("document.getElementById('camera').click()")
+    opened.click("#draw")
+    until(opened, "streams.length === 3")
+    opened.wait_for_timeout(100)
+    assert opened.get_attribute("#camera", "aria-pressed") == "false"
+    assert opened.evaluate(LIVE) == 0
+    assert opened.evaluate("state.picture.width") == 280  # the paper
+
+
+def test_what_is_said_stays_while_the_camera_goes_on(opened: Page) -> None:
+    opened.click("#camera")
+    until(opened, "state.answer")
+    transfer(opened, "drop", text="a text")
+    opened.evaluate("globalThis.first = state.picture")
+    until(opened, "state.picture !== first")
+    assert opened.is_visible("#problem")
+    opened.click("#camera")
+
+
+@pytest.mark.parametrize("opened", [{"locale": "pt-BR"}], indirect=True)
+def test_a_camera_that_cannot_be_used(opened: Page) -> None:
+    opened.evaluate(
+        """() => {
+          const refuse = () => Promise.reject(new Error("Permission denied"));
+          navigator.mediaDevices.getUserMedia = refuse;
+        }"""
+    )
+    opened.click("#camera")
+    until(opened, "!document.getElementById('problem').hidden")
+    text = "A câmera não pode ser usada: Permission denied."
+    assert opened.inner_text("#problem") == text
+    assert opened.inner_text("#problem [lang=en]") == "Permission denied"
+    opened.select_option("#language", "en")
+    assert opened.inner_text("#problem") == "The camera can't be used: Permission denied."
+
+
+def test_after_an_error_no_answer_is_awaited_and_the_next_picture_is_answered(opened: Page) -> None:
+    opened.evaluate(
+        """() => {
+          const context = CanvasRenderingContext2D.prototype, real = context.getImageData;
+          context.getImageData = function (x, y, width, height) {
+            if (width === 90) throw new RangeError("no memory");
+            return real.call(this, x, y, width, height);
+          };
+        }"""
+    )
+    give(opened, encoded(Image.new("L", (90, 90))))
+    until(opened, "!document.getElementById('problem').hidden")
+    assert opened.inner_text("#problem") == "The model can't be run here: no memory."
+    assert opened.inner_text("#verdict") == ""
+    give(opened, encoded(Image.fromarray(boot()[..., 0])))
+    assert answered(opened)
+    assert opened.is_hidden("#problem")
+
+
 def test_an_example(opened: Page) -> None:
     opened.click("#examples button")
     assert (
@@ -212,6 +322,25 @@ def test_in_portuguese(opened: Page) -> None:
     assert opened.get_attribute("html", "lang") == "pt"
     opened.select_option("#language", "en")
     assert opened.inner_text("#choose") == "Choose a picture"
+
+
+@pytest.mark.parametrize("opened", [{"locale": "pt-BR"}], indirect=True)
+def test_what_stays_english_says_so(opened: Page) -> None:
+    assert opened.get_attribute("#network tbody", "lang") == "en"
+    assert opened.inner_text("#card summary") == "Sobre este modelo"
+    outside = "#card > :not(summary, [lang=en])"
+    assert opened.locator("#card > [lang=en] h3").count()
+    assert opened.locator(outside).count() == 0
+
+
+@pytest.mark.parametrize("opened", [{"java_script_enabled": False}], indirect=True)
+def test_without_javascript_both_languages_say_that_it_is_needed(opened: Page) -> None:
+    lines = opened.locator("noscript p").all_inner_texts()
+    assert [line.split(".")[0] for line in lines] == [
+        "This page needs JavaScript",
+        "Esta página precisa de JavaScript",
+    ]
+    assert opened.get_attribute("noscript p:nth-child(2)", "lang") == "pt"
 
 
 def test_by_keyboard_alone(opened: Page) -> None:
@@ -256,6 +385,22 @@ def test_every_word_is_there_in_both_languages() -> None:
     assert [*map(sorted, gaps.values())] == [sorted(gaps["en"])] * 2
     used = re.findall(r"data-(?:word|label)=\"(\w+)\"", page.text("page.html"))
     assert {*used} <= {*keys["en"]}
+
+
+def test_the_python_in_the_documentation_writes_a_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = tmp_path / "runs/first"
+    run.mkdir(parents=True)
+    shutil.copy(model_files.shipped(), run / "model.safetensors")
+    (told,) = re.findall(r"^From Python: `(.*)`\.$", (ROOT / "docs/page.md").read_text(), re.M)
+    (example,) = re.findall(r">>> (.*)", str(page.page.__doc__))
+    for line in (told, example):
+        exec(line, {"netinnet": netinnet, "page": page.page, "Path": Path})  # noqa: S102
+        written = tmp_path / "page.html"
+        assert "nin-small" in written.read_text("utf-8")
+        written.unlink()
 
 
 def test_size_of_the_shipped_models_page() -> None:

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import contextlib
 import dataclasses
+import gc
 import hashlib
 import html
 import http.client
@@ -23,6 +24,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -35,13 +37,15 @@ import pytest
 from hypothesis import strategies as st
 from PIL import Image
 
+import netinnet
 from netinnet import weights
 from netinnet.cli.main import run
 from netinnet.errors import ModelError, NetinnetError
 from netinnet.export import page
 from netinnet.inference import model_files
 from netinnet.inference.predictor import Predictor
-from netinnet.networks import zoo
+from netinnet.networks import Flatten, Linear, zoo
+from netinnet.networks.network import Block, Network
 from netinnet.serve import front, openapi
 from netinnet.serve.catalog import Catalog
 from netinnet.serve.decoding import KINDS, NPY, RAW
@@ -665,6 +669,32 @@ def test_other_sites_read_nothing_unless_named(shipped: Client) -> None:
         assert refused.status == 401
 
 
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [
+        ("https://Example.org", "https://example.org"),
+        ("HTTPS://example.org:443", "https://example.org"),
+        ("http://example.org:80", "http://example.org"),
+        ("http://example.org:443", "http://example.org:443"),
+        ("http://[::1]:8080", "http://[::1]:8080"),
+    ],
+)
+def test_an_origin_is_taken_as_browsers_send_it(given: str, sent: str) -> None:
+    assert access("localhost", allow_origin=[given]).allows([(b"origin", sent.encode())])
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        *("https://*.example.org", "https://example.org/", "https://bücher.example", "null", "*"),
+        *("https://me@example.org", "https://example.org?", "https://example.org:", "ftp://a.org"),
+    ],
+)
+def test_an_origin_that_no_browser_sends_is_refused(given: str) -> None:
+    with pytest.raises(NetinnetError, match=r"--allow-origin is a site as in https://example\.org"):
+        access("localhost", allow_origin=[given])
+
+
 @pytest.mark.parametrize("path", ["/", "/v1/model", "/nowhere", "/metrics", "/healthz"])
 def test_headers_that_keep_browsers_careful(path: str, shipped: Client) -> None:
     headers = shipped.get(path).headers
@@ -687,24 +717,48 @@ def test_the_page_may_run_its_own_scripts_only() -> None:
     assert not re.search(r"unsafe-(inline|hashes)|[' ]unsafe-eval", policy)
 
 
-@pytest.mark.skipif(BROWSER is None, reason="no Chromium")
+needs_browser = pytest.mark.skipif(BROWSER is None, reason="no Chromium")
+
+
+@contextlib.contextmanager
+def opened(*models: Path) -> Iterator[tuple[Any, list[str], Catalog]]:
+    """The page of a service in a browser, what goes wrong in it, and the service's models."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    catalog, troubles = Catalog(models, 1), []
+    with listening(Limits(), catalog=catalog) as port, playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
+        tab = browser.new_page()
+        tab.on("console", lambda message: troubles.append(message.text))
+        tab.on("pageerror", lambda error: troubles.append(str(error)))
+        tab.goto(f"http://127.0.0.1:{port}/")
+        yield tab, troubles, catalog
+        browser.close()
+
+
+def _given(picture: np.ndarray, kind: str = "image/png") -> dict[str, Any]:
+    return {"name": "picture.png", "mimeType": kind, "buffer": _file(picture, "PNG")}
+
+
+def _flat(path: Path, *classes: str) -> Path:
+    """A model file without class maps."""
+    head = Block("head", (Flatten(), Linear(len(classes))))
+    network = Network("flat", (1, 28, 28), (head,), classes)
+    weights.save(path, Model(network, weights.initial(network, 0)))
+    return path
+
+
+@needs_browser
 @pytest.mark.parametrize("most", [front.MOST_PARAMETERS, 0], ids=["in the page", "by the service"])
 def test_the_page_answers(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same page, whether it computes or asks; nothing goes wrong in it."""
-    playwright = pytest.importorskip("playwright.sync_api")
     monkeypatch.setattr(front, "MOST_PARAMETERS", most)
-    front._made.cache_clear()
     array = np.zeros((28, 28), np.uint8)
     array[8:24, 16:25] = array[18:24, 4:25] = 200
-    given = {"name": "boot.png", "mimeType": "image/png", "buffer": _file(array, "PNG")}
-    with listening(Limits()) as port, playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
-        tab, troubles, asked = browser.new_page(), [], []
-        tab.on("console", lambda message: troubles.append(message.text))
-        tab.on("pageerror", lambda error: troubles.append(str(error)))
+    asked: list[str] = []
+    with opened() as (tab, troubles, _):
         tab.on("request", lambda request: asked.append(request.url))
-        tab.goto(f"http://127.0.0.1:{port}/")
-        tab.set_input_files("#file", given)
+        tab.reload()
+        tab.set_input_files("#file", _given(array))
         tab.wait_for_selector("#bars li")
         answer = tab.evaluate(
             "Object.fromEntries(['logits', 'maps'].map(k => [k, Array.from(state.answer[k])]))"
@@ -712,10 +766,86 @@ def test_the_page_answers(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
         asked = [url for url in asked if not url.startswith(("data:", "blob:"))]
         assert [("predict" in url) for url in asked] == ([False] if most else [False, True])
         assert troubles == []
-        browser.close()
     want = Predictor(model_files.find(None)).run(array[None, ..., None], ("logits", "class_maps"))
     assert difference(answer["logits"], want["logits"]) < 5e-3
     assert difference(answer["maps"], want["class_maps"]) < 5e-3
+
+
+@needs_browser
+def test_the_page_of_a_model_without_class_maps_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the service, also for a file whose type the service does not take."""
+    monkeypatch.setattr(front, "MOST_PARAMETERS", 0)
+    with opened(_flat(tmp_path / "m.safetensors", "a", "b", "c")) as (tab, troubles, _):
+        for kind in ("image/png", "application/octet-stream"):
+            tab.reload()
+            tab.set_input_files("#file", _given(PICTURE, kind))
+            tab.wait_for_selector("#bars li")
+            assert tab.locator("#bars li").count() == 3
+            assert tab.is_hidden("#map")
+        assert troubles == []
+
+
+def test_the_page_asks_for_class_maps_that_can_be_answered(
+    shipped: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(front, "MOST_PARAMETERS", 0)
+    for most, asks in ((490, b"maps=1"), (489, b"maps=0")):  # 10 classes, 7×7 cells
+        monkeypatch.setattr(front, "MAX_MAP_VALUES", most)
+        front._PAGES.clear()
+        assert asks in shipped.get("/").body
+    front._PAGES.clear()
+
+
+@needs_browser
+@pytest.mark.parametrize("maps", [True, False], ids=["other classes", "no class maps"])
+def test_the_page_says_that_the_model_has_changed(
+    maps: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(front, "MOST_PARAMETERS", 0)
+    file = _other(tmp_path / "m.safetensors")
+    with opened(file) as (tab, _, catalog):
+        if maps:
+            network = zoo.network("nin-small", classes=("a", "b"))
+            weights.save(file, Model(network, weights.initial(network, 0)))
+        else:
+            _flat(file, "a", "b")
+        catalog.refresh()
+        tab.set_input_files("#file", _given(PICTURE))
+        tab.wait_for_selector("#problem:not([hidden])")
+        assert tab.inner_text("#problem") == "The model has changed: load the page again."
+        assert tab.inner_text("#verdict") == ""
+        tab.select_option("#language", "pt")
+        assert tab.inner_text("#problem") == "O modelo mudou: recarregue a página."
+        tab.reload()
+        tab.set_input_files("#file", _given(PICTURE))
+        tab.wait_for_selector("#bars li")
+        assert tab.locator("#bars li").count() == 2
+
+
+@needs_browser
+def test_the_page_says_what_the_service_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(front, "MOST_PARAMETERS", 0)
+    with opened() as (tab, _, _):
+        monkeypatch.setattr(Predictor, "run", None)
+        tab.set_input_files("#file", _given(PICTURE))
+        tab.wait_for_selector("#problem:not([hidden])")
+        message = "a fault of the service; its log says more"
+        assert tab.inner_text("#problem") == f"The model can't be run here: {message}."
+        assert tab.inner_text("#problem [lang=en]") == message
+        assert tab.inner_text("#verdict") == ""  # no "One moment …"
+
+
+def test_a_replaced_model_is_not_kept_for_its_page(tmp_path: Path) -> None:
+    file = _other(tmp_path / "m.safetensors")
+    with client(file) as asked:
+        old = weakref.ref(asked.catalog.models["m"])
+        asked.get("/")
+        _other(file, scale=3)
+        asked.catalog.refresh()
+        gc.collect()
+        assert old() is None
 
 
 def test_the_page_is_of_the_model_that_answers(tmp_path: Path) -> None:
@@ -724,7 +854,7 @@ def test_the_page_is_of_the_model_that_answers(tmp_path: Path) -> None:
     with client(file) as asked:
         _other(file)  # nobody has looked at it yet
         pages = [asked.get("/")]
-        front._made.cache_clear()
+        front._PAGES.clear()
         file.unlink()
         pages.append(asked.get("/"))
     expected = page.page(model_files.find(None), title="m").encode()
@@ -854,6 +984,25 @@ def test_models_that_cannot_be(tmp_path: Path) -> None:
         Catalog([one], 1)
 
 
+def test_what_is_no_model_is_left_out_of_a_folder(tmp_path: Path) -> None:
+    """With a line; it is an error where it is named itself, or no model is left."""
+    half = tmp_path / "half.onnx"
+    netinnet.export_model(None, half, precision="float16")
+    reason = f"{half}: an export"
+    for place in (tmp_path, half):
+        with pytest.raises(ModelError, match=re.escape(reason)):
+            Catalog([place], 1)
+    _other(tmp_path / "whole.safetensors")
+    with pytest.raises(ModelError, match="an export"):
+        Catalog([tmp_path / "whole.safetensors", half], 1)
+    with client(tmp_path) as asked:
+        assert [*asked.catalog.models] == ["whole"]
+        asked.catalog.refresh()
+        (said,) = asked.said
+        assert said.startswith(f"half: not loaded, it is left out: {reason}")
+        assert b'nin_loads_total{name="half",outcome="failed"} 1.0' in asked.get("/metrics").body
+
+
 # Its own description
 
 
@@ -868,8 +1017,14 @@ def test_the_description_is_of_the_routes(shipped: Client) -> None:
     names = {p["name"] for p in predict["parameters"] if p["in"] == "query"}
     text = shipped.post("/v1/predict?x=1", *BODIES["png"][:2]).message
     assert names == {*text.removeprefix("options are ").removesuffix(", each once").split(", ")}
-    statuses = {str(status) for *_, status, _ in REFUSED.values()} | {"401", "408", "421", "503"}
-    assert statuses < {*predict["responses"]}
+    always = {"408", "431", "500", "503"}
+    statuses = {str(status) for *_, status, _ in REFUSED.values()} | {"401", "421"} | always
+    assert statuses | {"200"} == {*predict["responses"]}
+    for described in found["paths"].values():
+        for operation in described.values():
+            assert always < {*operation["responses"]}
+    assert {*map(str, CODES)} - statuses == {"405"}  # of no operation: of methods that are none
+    assert "another method with 405" in found["info"]["description"]
     schemas = found["components"]["schemas"]
     for name in re.findall(r'"#/components/schemas/(\w+)"', json.dumps(found)):
         assert name in schemas
@@ -926,7 +1081,7 @@ def test_stopping(shipped: Client) -> None:
 
 @contextlib.asynccontextmanager
 async def answering(
-    limits: Limits, say: Callable[[str], None] = lambda line: None
+    limits: Limits, say: Callable[[str], None] = lambda line: None, catalog: Catalog | None = None
 ) -> AsyncIterator[int]:
     """A service at a port, in this event loop."""
     from netinnet.serve.app import App
@@ -936,7 +1091,8 @@ async def answering(
     meters = Meters()
     engine = Engine(asyncio.get_running_loop(), limits, meters)
     decoders = ThreadPoolExecutor(1)
-    app = App(Catalog([], 1), engine, decoders, access("127.0.0.1"), limits, meters)
+    models = catalog or Catalog([], 1)
+    app = App(models, engine, decoders, access("127.0.0.1"), limits, meters)
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         made = server(app, limits, say)
@@ -954,7 +1110,9 @@ async def answering(
 
 
 @contextlib.contextmanager
-def listening(limits: Limits, say: Callable[[str], None] = lambda line: None) -> Iterator[int]:
+def listening(
+    limits: Limits, say: Callable[[str], None] = lambda line: None, catalog: Catalog | None = None
+) -> Iterator[int]:
     """A service at a port, in a thread of this process."""
     ports: list[int] = []
     ready = threading.Event()
@@ -962,7 +1120,7 @@ def listening(limits: Limits, say: Callable[[str], None] = lambda line: None) ->
 
     async def live() -> None:
         over = asyncio.Event()
-        async with answering(limits, say) as port:
+        async with answering(limits, say, catalog) as port:
             loop = asyncio.get_running_loop()
             is_over.append(lambda: loop.call_soon_threadsafe(over.set))
             ports.append(port)

@@ -42,6 +42,7 @@ def page(
     shown: Sequence[Example] = (),
     card: Sequence[Section] = (),
     remote: str | None = None,
+    version: str | None = None,
 ) -> str:
     """The page of a model as HTML.
 
@@ -52,18 +53,21 @@ def page(
         shown: Example pictures, to try.
         card: Sections of the model's card.
         remote: Where a service answers, instead of the page itself: the page then has no weights.
+        version: Of the model there; the page takes no answer of another one.
 
     Raises:
         ModelError: For an input of other channels than 1 or 3, or weights too large for float16.
 
     Example:
-        Path("page.html").writetext(page(netinnet.load()))
+        >>> Path("page.html").write_text(page(netinnet.load()), "utf-8")
     """
-    data = _data(model, precision, remote)
+    data = _data(model, precision, remote, version)
     return _html(model.network, data, title, shown, card)
 
 
-def _data(model: Model, precision: str, remote: str | None = None) -> dict[str, Any]:
+def _data(
+    model: Model, precision: str, remote: str | None = None, version: str | None = None
+) -> dict[str, Any]:
     """What the page's scripts know: see `page`."""
     network = model.network
     if network.input.channels not in CHANNELS:
@@ -73,7 +77,7 @@ def _data(model: Model, precision: str, remote: str | None = None) -> dict[str, 
         )
     if remote is None:
         return browser_model.data(model, read("kernel.wasm"), precision)
-    return {**browser_model.about(model, precision), "remote": remote}
+    return {**browser_model.about(model, precision), "remote": remote, "version": version}
 
 
 def _html(
@@ -106,6 +110,7 @@ def _html(
         app=app,
         rows=rows,
         card=card,
+        remote="remote" in data,
         version=VERSION,
     )
     return result

@@ -24,7 +24,7 @@ from netinnet.serve.children import Children
 from netinnet.serve.decoding import RAW, Part, decode
 from netinnet.serve.engine import Engine, Outcome, Question
 from netinnet.serve.guard import NO_SNIFFING, NO_STORE, Access, host_of
-from netinnet.serve.limits import Limits
+from netinnet.serve.limits import MAX_MAP_VALUES, Limits
 from netinnet.serve.meters import CONTENT_TYPE, Meters
 from netinnet.serve.problems import Headers, Problem, busy, to_json
 
@@ -36,7 +36,6 @@ SMALL = 65_536
 
 FEW = 8
 """Pictures whose JSON is made in the event loop; that of more would hold others up."""
-MAX_MAP_VALUES = 1_000_000
 QUICK_SECONDS = 0.001
 """A model that takes less answers a request that is alone in the event loop: to wake the engine and
 to be woken by it would take a third of that time, and nobody waits."""

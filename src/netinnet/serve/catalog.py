@@ -70,11 +70,12 @@ class Catalog:
     Args:
         places: Run folders, model files, and folders of those; the shipped model if there are none.
         threads: CPU threads of each.
-        say: Called with a line for each model that is loaded again, or can't be.
+        say: Called with a line for each model that is loaded again, or can't be loaded.
         meters: Where that is counted.
 
     Raises:
-        ModelError: Where there is no model, one is damaged, or two have one name.
+        ModelError: Where there is no model that can be loaded, one of the places itself can't be,
+            or two have one name.
 
     Example:
         >>> Catalog([Path("runs/first")], threads=1).models["first"].predictor
@@ -97,9 +98,20 @@ class Catalog:
                     f"two models are called {name}: {found[name]} and {file}; rename one"
                 )
             found[name] = file
+        named = {*self.places, *(place / IN_RUN for place in self.places)}
+        left_out: dict[str, Exception] = {}
         for name, file in found.items():
             self._marks[name] = _mark(file)
-            self._put(self._load(name, file))
+            try:
+                self._put(self._load(name, file))
+            except (NetinnetError, OSError) as error:
+                if file in named:
+                    raise
+                left_out[name] = error  # a folder may hold what is no model of ours
+        if not self.models:
+            raise next(iter(left_out.values()))
+        for name, reason in left_out.items():
+            self._not_loaded(name, reason)
 
     def get(self, name: str | None) -> Served:
         """A model by its name, the only one without. Raises Problem where that is none."""
@@ -133,10 +145,7 @@ class Catalog:
                     self._put(self._load(name, file))
                     self.say(f"{name}: now version {self.models[name].version} of {file}")
             except (NetinnetError, OSError) as error:
-                kept = f"version {old.version} stays in use" if old else "it is left out"
-                self.say(f"{name}: not loaded, {kept}: {error}")
-                if self.meters:
-                    self.meters.not_loaded(name)
+                self._not_loaded(name, error)
 
     def _files(self, quiet: bool = False) -> Iterator[tuple[str, Path]]:
         """Name and file of each model; `quiet` passes over places that are gone."""
@@ -168,6 +177,13 @@ class Catalog:
         began = time.perf_counter()
         compute(predictor, blank, maps=False)
         return Served(name, file, digest, model, predictor, time.perf_counter() - began)
+
+    def _not_loaded(self, name: str, error: Exception) -> None:
+        old = self.models.get(name)
+        kept = f"version {old.version} stays in use" if old else "it is left out"
+        self.say(f"{name}: not loaded, {kept}: {error}")
+        if self.meters:
+            self.meters.not_loaded(name)
 
     def _put(self, served: Served) -> None:
         old = self.models.get(served.name)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import html
 import re
 from collections.abc import Sequence
 from urllib.parse import quote, urlencode
+from weakref import WeakKeyDictionary
 
 from netinnet.errors import ModelError
 from netinnet.export.policy import policy
+from netinnet.inference.predictor import Predictor
 from netinnet.serve.catalog import Served
+from netinnet.serve.limits import MAX_MAP_VALUES
 from netinnet.serve.problems import Headers
 from netinnet.weights import Model
 
@@ -28,6 +30,8 @@ _FRAME = """<!doctype html>
 """
 MOST_PARAMETERS = 2_000_000
 """Of a model whose weights go into the page, 4 MB; with more of them the page asks the service."""
+_PAGES: WeakKeyDictionary[Served, bytes] = WeakKeyDictionary()
+"""Pages that were asked for; each goes when its model is replaced."""
 _INLINE = re.compile(r"<(script|style)[^>]*>(.*?)</\1>", re.DOTALL)
 
 
@@ -39,10 +43,11 @@ def front_page(model: Served, host: str) -> bytes:
     """
     if model.predictor.network.input.channels not in (1, 3):
         return _asked(model, host)
-    return _made(model)
+    if model not in _PAGES:
+        _PAGES[model] = _made(model)
+    return _PAGES[model]
 
 
-@functools.lru_cache(maxsize=8)
 def _made(model: Served) -> bytes:
     from netinnet.export import page  # what it needs would delay the service's start
 
@@ -52,8 +57,18 @@ def _made(model: Served) -> bytes:
         with contextlib.suppress(ModelError):  # where float16 has no such large weights
             return _encoded(page.page(model.model, title=model.name))
     empty = Model(network, {}, calibration=model.predictor.calibration)
-    query = _query(model=model.name, top=999_999, maps=1, always_answer=1)
-    return _encoded(page.page(empty, title=model.name, remote=f"v1/predict?{query}"))
+    maps = int(_can_answer_maps(model.predictor))
+    query = _query(model=model.name, top=999_999, maps=maps, always_answer=1)
+    remote = f"v1/predict?{query}"
+    return _encoded(page.page(empty, title=model.name, remote=remote, version=model.version))
+
+
+def _can_answer_maps(predictor: Predictor) -> bool:
+    """Whether the network has class maps, and those of a picture are not too many values."""
+    if (maps := predictor.maps) is None:
+        return False
+    size = len(predictor.network.classes) * maps.input.height * maps.input.width
+    return size <= MAX_MAP_VALUES
 
 
 def _asked(model: Served, host: str) -> bytes:

@@ -26,6 +26,9 @@ NO_SNIFFING: Headers = [(b"x-content-type-options", b"nosniff")]
 NO_STORE: Headers = [(b"cache-control", b"no-store")]
 """For answers that are no page."""
 _HOST = re.compile(r"(\[[^\[\]]*\]|[^:\[\]]*)(:[0-9]*)?", re.ASCII)
+_ORIGIN = re.compile(r"(https?)://([a-z0-9._-]+|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?", re.ASCII)
+_PORTS = {"http": 80, "https": 443}
+"""Those that an Origin header leaves out."""
 _OWN_PAGES: Headers = [(b"cross-origin-resource-policy", b"same-origin")]
 _CHALLENGE: Headers = [(b"www-authenticate", b'Basic realm="nin serve", charset="UTF-8"')]
 
@@ -116,15 +119,19 @@ def access(
         if not name or "/" in name or _without_port(_bracketed(name)) != _bracketed(name):
             raise NetinnetError(f"--allow-host is a name without port or slash, got {name!r}")
         names.add(_bracketed(name))
-    for origin in allow_origin:
-        scheme, found, rest = origin.partition("://")
-        if scheme not in ("http", "https") or not found or not rest or "/" in rest:
-            raise NetinnetError(
-                f"--allow-origin is a site as in https://example.org, without a path, got "
-                f"{origin!r}"
-            )
+    origins = frozenset(map(_origin, allow_origin))
     own = None if token is None else token.strip()
-    return Access(own, frozenset(name.lower() for name in names), frozenset(allow_origin))
+    return Access(own, frozenset(name.lower() for name in names), origins)
+
+
+def _origin(site: str) -> str:
+    """A site as browsers write it: small letters, and no port that goes without saying."""
+    if (found := _ORIGIN.fullmatch(site.lower())) is None:
+        form = "a site as in https://example.org, in ASCII, without a path"
+        raise NetinnetError(f"--allow-origin is {form}, got {site!r}")
+    scheme, host, port = found.groups()
+    is_usual = port is None or int(port) == _PORTS[scheme]
+    return f"{scheme}://{host}" if is_usual else f"{scheme}://{host}:{int(port)}"
 
 
 def _bracketed(host: str) -> str:

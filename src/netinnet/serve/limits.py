@@ -11,6 +11,9 @@ MOST_SECONDS = 1_000_000
 MOST = 10**12
 """Of what is counted: a terabyte, and far below what the system's own numbers hold."""
 
+MAX_MAP_VALUES = 1_000_000
+"""Of the class maps in one answer."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:

@@ -26,14 +26,18 @@ def document(limits: Limits, has_token: bool) -> Document:
         },
         "/": {"get": _get("A page", None, [MODEL], (400, 404), kind="text/html")},
         "/healthz": {"get": _get("The process answers", _ref("Status"), [], (), is_open=True)},
-        "/readyz": {"get": _get("It takes requests", _ref("Status"), [], (503,), is_open=True)},
+        "/readyz": {"get": _get("It takes requests", _ref("Status"), [], (), is_open=True)},
         "/metrics": {"get": _get("For Prometheus", None, [], (), kind="text/plain")},
         "/openapi.json": {"get": _get("This description", {"type": "object"}, [], ())},
     }
     schemes = {scheme: {"type": "http", "scheme": scheme} for scheme in ("bearer", "basic")}
     return {
         "openapi": "3.1.0",
-        "info": {"title": "nin serve", "version": VERSION},
+        "info": {
+            "title": "nin serve",
+            "version": VERSION,
+            "description": "Another path is answered with 404, another method with 405.",
+        },
         "paths": paths,
         "components": {"schemas": SCHEMAS, **({"securitySchemes": schemes} if has_token else {})},
         **({"security": [{scheme: []} for scheme in schemes]} if has_token else {}),
@@ -104,9 +108,15 @@ SCHEMAS: Document = {
 }
 
 
+ALWAYS = (408, 431, 500, 503)
+"""What may be answered whatever is asked: where a request comes too slowly or its head is too
+large, for a fault of the service, and for too many connections."""
+
+
 def _errors(*statuses: int) -> Document:
     content = {"application/json": {"schema": _ref("Error")}}
-    return {str(s): {"description": CODES[s], "content": content} for s in statuses}
+    listed = sorted({*statuses, *ALWAYS})
+    return {str(s): {"description": CODES[s], "content": content} for s in listed}
 
 
 def _get(
@@ -124,7 +134,7 @@ def _get(
         "parameters": parameters,
         "responses": {
             "200": {"description": about, "content": {kind: {"schema": schema or TEXT}}},
-            **_errors(*sorted({*errors, *guarded})),
+            **_errors(*errors, *guarded),
         },
         **({"security": []} if is_open else {}),
     }
@@ -146,6 +156,6 @@ def _predict(limits: Limits) -> Document:
         "requestBody": {"required": True, "content": content},
         "responses": {
             "200": {"description": "An entry a picture, in order", "content": answer},
-            **_errors(400, 401, 404, 408, 413, 415, 421, 422, 503),
+            **_errors(400, 401, 404, 413, 415, 421, 422),
         },
     }

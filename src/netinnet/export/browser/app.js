@@ -2,20 +2,23 @@
 "use strict";
 
 const SHOWN = 5; // classes, unless all are asked for
+const SENT = /^image\/(png|jpeg|webp|gif|bmp)$/; // files that a service reads as they are
 const STAGE = 448; // pixels of the longest side of what is shown, where the picture is larger
 const model = JSON.parse(document.getElementById("model").textContent);
 const element = (id) => document.getElementById(id);
 const stage = element("stage"), canvas = element("canvas");
-const state = { picture: null, answer: null, chosen: null, all: false, asked: 0 };
+const state = { picture: null, answer: null, failed: false, chosen: null, all: false, asked: 0, problem: [null] };
 const ask = asker(model);
 
 // A picture (a canvas) is shown at once and answered as soon as the last answer is there.
 async function show(picture, { blob = null, isDrawing = false, isLive = false } = {}) {
   if (!isDrawing) stopDrawing();
-  if (!isLive) stopCamera();
-  problem(null);
+  if (!isLive) {
+    stopCamera();
+    problem(null); // what is said stays while the camera goes on
+  }
   const isNew = !(isDrawing || isLive) || !state.picture;
-  Object.assign(state, { picture, blob }, isNew ? { answer: null, chosen: null } : {});
+  Object.assign(state, { picture, blob, failed: false }, isNew ? { answer: null, chosen: null } : {});
   stage.classList.remove("empty");
   view(); // the last answer stays until the next one is there, if the picture only goes on
   await answered();
@@ -29,15 +32,20 @@ async function answered() {
     for (let done = 0; done !== state.asked; ) {
       done = state.asked;
       const { picture, blob } = state, { width, height } = picture;
-      const pixels = { rgba: picture.getContext("2d").getImageData(0, 0, width, height).data, width, height };
       try {
-        const answer = await ask(pixels, blob ?? (model.remote && (await asPng(picture))));
+        const pixels = { rgba: picture.getContext("2d").getImageData(0, 0, width, height).data, width, height };
+        const sent = model.remote && (blob && SENT.test(blob.type) ? blob : await asPng(picture));
+        const answer = await ask(pixels, sent);
         if (state.picture === picture) Object.assign(state, { answer });
         viewAnswer();
         await new Promise((resolve) => setTimeout(resolve)); // the words need not wait for the map
         viewPicture();
       } catch (error) {
-        problem(say("broken", { reason: error.message }));
+        if (state.picture !== picture) continue; // nobody waits for it any more
+        Object.assign(state, { answer: null, failed: true });
+        stopCamera(); // its next picture would only say the same
+        view();
+        problem(error.key ?? "broken", { reason: error.message });
       }
     }
   })();
@@ -47,9 +55,13 @@ async function answered() {
 
 const asPng = (picture) => new Promise((resolve) => picture.toBlob(resolve, "image/png"));
 
-function problem(text) {
-  element("problem").hidden = !text;
-  element("problem").textContent = text ?? "";
+// Says a text of words.js; null for nothing. A {reason} is the browser's or the service's: in English.
+function problem(key, values = {}) {
+  state.problem = [key, values];
+  const parts = key ? say(key, { ...values, reason: "\0" }).split("\0") : [];
+  if (parts.length > 1) parts.splice(1, 0, span(values.reason, { lang: "en" }));
+  element("problem").hidden = !key;
+  element("problem").replaceChildren(...parts);
 }
 
 // Everything that can be seen, by the state alone.
@@ -79,17 +91,13 @@ const ranked = (values) => values.map((_, i) => i).sort((a, b) => values[b] - va
 const shown = () => state.answer && (state.chosen ?? ranked(state.answer.probabilities)[0]);
 
 function verdict(answer, order) {
-  if (!answer) return [soft(say("thinking"))];
+  if (!answer) return state.failed ? [] : [soft(say("thinking"))];
   if (answer.refused) return [say("none")];
   return [`${model.classes[order[0]]} `, soft(percent(answer.probabilities[order[0]]))];
 }
 
-function soft(text) {
-  const span = document.createElement("span");
-  span.className = "soft";
-  span.textContent = text;
-  return span;
-}
+const span = (textContent, more) => Object.assign(document.createElement("span"), { textContent, ...more });
+const soft = (text) => span(text, { className: "soft" });
 
 // The picture as large as it is shown; a small one shows its pixels.
 function viewPicture() {
@@ -167,6 +175,7 @@ function translate() {
   element("subtitle").textContent = say(model.remote ? "remote" : "subtitle", facts);
   if (model.remote) document.querySelector("[data-word=private]").textContent = say("server");
   element("language").value = language;
+  problem(...state.problem);
   view();
 }
 

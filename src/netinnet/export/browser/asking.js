@@ -43,12 +43,15 @@ function asksHere(model) {
   return async ({ rgba, width, height }) => (answer ??= engine(model))(rgba, width, height);
 }
 
-// The server reads the picture's own file, as it would from anybody.
+// The server reads the picture's own file, as it would from anybody, if it is of a kind that it takes.
 function asksServer(model) {
   return async (pixels, blob) => {
     const started = performance.now();
     const response = await fetch(model.remote, { method: "POST", body: blob, headers: { "Content-Type": blob.type } });
     const result = await response.json();
+    // What this page asks is wrong only for another model than the one that it was made for.
+    const isOther = response.ok ? result.version !== model.version : result.error.code === "bad_request";
+    if (isOther) throw Object.assign(new Error("another model"), { key: "changed" });
     if (!response.ok) throw new Error(result.error.message);
     return { ...served(model, result, pixels), time: { asking: performance.now() - started } };
   };

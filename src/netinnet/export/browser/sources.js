@@ -34,20 +34,20 @@ function blank(width, height, colour) {
 // Files: chosen, dropped anywhere on the page, or pasted.
 function filesFrom(show, stage, problem) {
   const input = document.getElementById("file");
-  const read = async (file) => {
-    if (!file) return;
+  const read = async ([file, ...others]) => {
+    if (!file) return problem("noFile");
     try {
       show(await decoded(file), { blob: file });
+      if (others.length) problem("several", { count: others.length + 1 });
     } catch (error) {
-      const name = file.name || "?";
-      problem(error.width ? say("large", { name, ...error }) : say("unreadable", { name }));
+      problem(error.width ? "large" : "unreadable", { name: file.name || "?", ...error });
     }
   };
   const choose = () => input.click();
   document.getElementById("choose").onclick = choose;
   stage.onclick = () => stage.classList.contains("empty") && choose();
   input.onchange = () => {
-    read(input.files[0]);
+    read(input.files);
     input.value = ""; // so that the same file can be chosen again
   };
   let depth = 0;
@@ -58,11 +58,11 @@ function filesFrom(show, stage, problem) {
   addEventListener("drop", (event) => {
     event.preventDefault();
     mark(-depth);
-    read(event.dataTransfer.files[0]);
+    read(event.dataTransfer.files);
   });
   addEventListener("paste", (event) => {
-    const files = [...event.clipboardData.files].filter(({ type }) => type.startsWith("image/"));
-    if (files.length) read(files[0]);
+    const files = [...event.clipboardData.files], images = files.filter(({ type }) => type.startsWith("image/"));
+    read(images.length ? images : files); // of what is no picture its name is said
   });
   return read;
 }
@@ -79,7 +79,7 @@ function examplesFrom(examples, read) {
     button.type = "button";
     button.dataset.number = i + 1;
     button.append(image);
-    button.onclick = () => read(blob);
+    button.onclick = () => read([blob]);
     row.append(button);
   });
 }
@@ -137,26 +137,33 @@ function drawing(show, canvas, stage, model, stop) {
 function camera(show, problem, stop) {
   const button = document.getElementById("camera");
   button.hidden = !(navigator.mediaDevices && navigator.mediaDevices.getUserMedia);
-  let stream = null;
+  let stream = null, turn = 0;
+  const off = (ended) => ended.getTracks().forEach((track) => track.stop());
   const end = () => {
-    if (stream) stream.getTracks().forEach((track) => track.stop());
+    turn += 1; // a stream that comes later, when it is allowed, is not wanted any more
+    if (stream) off(stream);
     stream = null;
     button.setAttribute("aria-pressed", "false");
   };
   button.onclick = async () => {
     if (stream) return end();
     stop();
+    end();
+    problem(null);
+    const own = turn, video = document.createElement("video");
     try {
-      stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment", width: 640 } });
+      const allowed = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment", width: 640 } });
+      if (turn !== own) return off(allowed);
+      stream = allowed;
+      button.setAttribute("aria-pressed", "true");
+      Object.assign(video, { srcObject: stream, muted: true, playsInline: true });
+      await video.play();
     } catch (error) {
-      return problem(say("noCamera", { reason: error.message || error.name }));
+      if (turn !== own) return;
+      end();
+      return problem("noCamera", { reason: error.message || error.name });
     }
-    button.setAttribute("aria-pressed", "true");
-    const video = document.createElement("video");
-    Object.assign(video, { srcObject: stream, muted: true, playsInline: true });
-    await video.play();
-    const own = stream;
-    while (stream === own) {
+    while (turn === own) {
       const frame = blank(video.videoWidth, video.videoHeight, "#fff");
       frame.getContext("2d").drawImage(video, 0, 0);
       await show(frame, { isLive: true });

@@ -37,8 +37,11 @@ const WORDS = {
     server: "Pictures go to the server of this page and nowhere else.",
     unreadable: "“{name}” can't be read as a picture. PNG, JPEG, WebP, GIF and BMP can.",
     large: "“{name}” is too large for this browser ({width}×{height} pixels). Make it smaller.",
+    noFile: "That is no picture. Drop, paste or choose a picture's file.",
+    several: "Only the first of {count} files is used.",
     noCamera: "The camera can't be used: {reason}.",
     broken: "The model can't be run here: {reason}.",
+    changed: "The model has changed: load the page again.",
     canvas: "The picture, with the map of the chosen class over it",
   },
   pt: {
@@ -76,8 +79,11 @@ const WORDS = {
     server: "As imagens vão ao servidor desta página e a nenhum outro lugar.",
     unreadable: "“{name}” não pode ser lido como imagem. PNG, JPEG, WebP, GIF e BMP podem.",
     large: "“{name}” é grande demais para este navegador ({width}×{height} pixels). Diminua a imagem.",
+    noFile: "Isso não é uma imagem. Solte, cole ou escolha o arquivo de uma imagem.",
+    several: "Só o primeiro de {count} arquivos é usado.",
     noCamera: "A câmera não pode ser usada: {reason}.",
     broken: "O modelo não pode ser executado aqui: {reason}.",
+    changed: "O modelo mudou: recarregue a página.",
     canvas: "A imagem, com o mapa da classe escolhida sobre ela",
   },
 };
