@@ -106,17 +106,21 @@ def torch_onnx(path: Path, net: Any, size: int, channels: int = 1) -> tuple[Path
 
 
 def onnx_graph(
-    path: Path, *nodes: tuple[str, list[np.ndarray], dict[str, Any]], shape: tuple[int, ...]
+    path: Path, *nodes: tuple[str, list[np.ndarray | str], dict[str, Any]], shape: tuple[int, ...]
 ) -> Path:
-    """A graph written by hand: operators one after the other, each with its constants."""
+    """A graph written by hand: operators one after the other, each with its constants.
+
+    A name among them is an earlier value: "x" goes in, "y0" comes out of the first operator.
+    """
     from onnx import TensorProto, helper, numpy_helper, save_model
 
     end, made, constants = "x", [], []
     for number, (op, arrays, attributes) in enumerate(nodes):
         names = []
         for i, array in enumerate(arrays):
-            names.append(f"c{number}_{i}")
-            constants.append(numpy_helper.from_array(array, names[-1]))
+            names.append(array if isinstance(array, str) else f"c{number}_{i}")
+            if not isinstance(array, str):
+                constants.append(numpy_helper.from_array(array, names[-1]))
         made.append(
             helper.make_node(op, [end, *names], [f"y{number}"], f"{op}{number}", **attributes)
         )

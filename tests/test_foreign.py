@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import importlib.util
+import io
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from netinnet import weights
 from netinnet.errors import ModelError
-from netinnet.formats import convert, tensor_file
+from netinnet.formats import convert, mxnet_params, tensor_file
 from netinnet.formats.convert import Given, Reading
 from netinnet.frameworks import FRAMEWORKS
 from netinnet.inference import model_files, oracle
@@ -154,6 +157,51 @@ def test_a_graph_written_by_hand_comes_in(tmp_path: Path) -> None:
     assert difference(reading, images, np.log(foreign.onnx_logits(path, x))) <= 1e-5
 
 
+def drawn(*shape: int) -> np.ndarray:
+    return np.random.default_rng(sum(shape)).normal(0, 0.3, shape).astype(np.float32)
+
+
+FACTORS = np.float32([0.01, 0.02, 0.03])
+CONV3 = ("Conv", [drawn(12, 3, 3, 3)], {"pads": [1, 1, 1, 1]})
+CONV12 = ("Conv", [drawn(12, 12, 3, 3)], {"pads": [1, 1, 1, 1]})
+GAP = ("GlobalAveragePool", [], {})
+FLAT = ("Flatten", [], {})
+ADAPTED: dict[str, list[Any]] = {
+    "bias": [CONV3, ("Add", [drawn(12, 1, 1)], {}), GAP, FLAT],
+    "bias of four axes": [CONV3, ("Add", [drawn(1, 12, 1, 1)], {}), GAP, FLAT],
+    "one bias for all": [CONV3, ("Add", [drawn(1)], {}), GAP, FLAT],
+    "bias of two axes": [CONV3, GAP, FLAT, ("Gemm", [drawn(12, 4), drawn(1, 4)], {"beta": 2.0})],
+    "scaled": [
+        *(("Mul", [FACTORS[:, None, None]], {}), ("Sub", [drawn(1, 3, 1, 1)], {})),
+        *(CONV3, GAP, FLAT),
+    ],
+    "scaled, channels last": [
+        *(("Mul", [FACTORS], {}), ("Sub", [drawn(3)], {})),
+        *(("Transpose", [], {"perm": [0, 3, 1, 2]}), ("Mul", [1 + FACTORS[:, None, None]], {})),
+        *(CONV3, GAP, FLAT),
+    ],
+    "block": [CONV3, CONV12, ("Relu", [], {}), ("Add", ["y0"], {}), GAP, FLAT],
+    "biases in a block": [
+        *(CONV3, ("Add", [drawn(12, 1, 1)], {}), CONV12, ("Add", ["y1"], {})),
+        *(("Add", [drawn(12, 1, 1)], {}), ("Relu", [], {}), GAP, FLAT),
+    ],
+}
+"""Graphs of pictures 3×12×12, each the function of a network here."""
+
+
+@needs_onnx
+@pytest.mark.parametrize("what", ADAPTED)
+def test_constants_and_blocks_of_onnx_are_adapted(what: str, tmp_path: Path) -> None:
+    shape = (12, 12, 3) if "last" in what else (3, 12, 12)
+    path = foreign.onnx_graph(tmp_path / "theirs.onnx", *ADAPTED[what], shape=shape)
+    reading = convert.read(path)
+    images = pictures(12, 3)
+    x = images if "last" in what else images.transpose(0, 3, 1, 2)
+    is_assumed = any(row.what == "pictures" for row in reading.assumed)
+    expected = foreign.onnx_logits(path, (x / (255 if is_assumed else 1)).astype(np.float32))
+    assert difference(reading, images, expected) <= 1e-5
+
+
 def gluon_nin() -> list[Any]:
     from mxnet import npx
     from mxnet.gluon import nn
@@ -272,7 +320,64 @@ NEVER: dict[str, tuple[Callable[[Any], dict[str, Any]], str]] = {
         lambda k: {"relu2": k.Softmax()},
         "a layer behind the softmax",
     ),
+    "moved behind a padding": (
+        lambda k: {"start": _padded(k.Rescaling(1 / 127.5, -1)), "conv": k.Conv2D(6, 3)},
+        r"rescaling\w*: an addition to pictures with padding around them is not in the vocabulary",
+    ),
+    "scaling along the rows": (
+        lambda k: {"start": k.Rescaling([[[1 / 255]]] * 12)},
+        r"a constant of shape \(1, 1, 12, 1\) that is not along the 1 channels",
+    ),
+    "block around a flattened map": (
+        lambda k: {"end": _around(k)},
+        "adding a map, or a flattened one, to a vector is not in the vocabulary",
+    ),
 }
+
+
+def _padded(layer: Any) -> Any:
+    import keras
+
+    return keras.Sequential([keras.layers.ZeroPadding2D(1), layer])
+
+
+def _around(k: Any) -> Callable[[Any], Any]:
+    """Flattened, and added to what a matrix makes of it: here it has another order."""
+
+    def made(x: Any) -> Any:
+        flat = k.Flatten()(x)
+        return k.Dense(4)(k.Add()([k.Dense(flat.shape[1])(flat), flat]))
+
+    return made
+
+
+@needs("tensorflow")
+def test_an_array_too_many_in_a_described_layer_is_named(tmp_path: Path) -> None:
+    import h5py
+
+    path, member = _keras(lambda k: {})(tmp_path), "model.weights.h5"
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    stream = io.BytesIO(parts[member])
+    with h5py.File(stream, "r+") as file:
+        file["layers/conv2d/vars/2"] = np.ones(6, np.float32)
+    parts[member] = stream.getvalue()
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in parts.items():
+            archive.writestr(name, data)
+    with pytest.raises(ModelError, match=r"layer conv2d\w* should have kernel, bias; it has 3"):
+        convert.read(path)
+
+
+@needs("tensorflow")
+def test_pictures_may_be_padded_then_multiplied(tmp_path: Path) -> None:
+    from keras import layers as k
+
+    parts = keras_small(start=_padded(k.Rescaling(1 / 255)), conv=k.Conv2D(6, 3))
+    path, logits = foreign.keras_file(tmp_path / "theirs.keras", *parts, size=12)
+    images = pictures(12, 1)
+    found = difference(convert.read(path), images, logits(images.astype(np.float32)))
+    assert found <= 1e-5
 
 
 @needs("tensorflow")
@@ -314,9 +419,11 @@ def test_what_the_vocabulary_lacks_is_named(what: str, tmp_path: Path) -> None:
 
 
 CONV = ("Conv", [np.ones((4, 1, 3, 3), np.float32)], {"pads": [1, 1, 1, 1]})
-GAP = ("GlobalAveragePool", [], {})
-FLAT = ("Flatten", [], {})
 POOL = {"kernel_shape": [3, 3], "strides": [2, 2]}
+DEEP = ("Conv", [np.ones((12, 1, 3, 3), np.float32)], {"pads": [1, 1, 1, 1]})
+ONE = ("Conv", [np.ones((1, 1, 1, 1), np.float32)], {})
+WIDE = ("Conv", [np.ones((4, 4, 1, 1), np.float32)], {})
+MATRIX = ("MatMul", [np.eye(4, dtype=np.float32)], {})
 ONNX_NEVER: dict[str, tuple[list[Any], str]] = {
     "permute": (
         [CONV, ("Transpose", [], {"perm": [0, 2, 1, 3]}), FLAT],
@@ -332,6 +439,46 @@ ONNX_NEVER: dict[str, tuple[list[Any], str]] = {
     "made for 0 to 1": ([("Div", [np.float32(0.3)], {}), CONV, GAP, FLAT], "--mean 0 --std 0.3"),
     "softmax of maps": ([CONV, ("Softmax", [], {"axis": 1}), GAP, FLAT], "over axis 1 of a map"),
     "largest at the end": ([CONV, ("GlobalMaxPool", [], {}), FLAT], "GlobalMaxPool is not in the"),
+    "bias along the columns": (
+        [DEEP, ("Add", [np.ones(12, np.float32)], {}), GAP, FLAT],
+        r"Add1: a constant of shape \(12,\) that is not along the 12 channels",
+    ),
+    "bias along the rows": (
+        [DEEP, ("Add", [np.ones((12, 1), np.float32)], {}), GAP, FLAT],
+        r"a constant of shape \(12, 1\) that is not along the 12 channels",
+    ),
+    "bias of each example": (
+        [CONV, GAP, FLAT, ("Gemm", [np.eye(4, dtype=np.float32), np.ones((4, 1), "f")], {})],
+        r"a constant of shape \(4, 1\) that is not along the 4 channels",
+    ),
+    "mean picture": (
+        [("Sub", [np.ones((1, 12, 12), np.float32)], {}), CONV, GAP, FLAT],
+        r"a constant of shape \(1, 12, 12\) that is not along the 1 channels",
+    ),
+    "transposed twice": (
+        [*[("Transpose", [], {"perm": [0, 3, 1, 2]})] * 2, CONV, GAP, FLAT],
+        r"Transpose\(0, 3, 1, 2\) is not in the vocabulary",
+    ),
+    "block around the scaling": (
+        [("Mul", [np.float32(1 / 255)], {}), ONE, ("Add", ["x"], {}), CONV, GAP, FLAT],
+        "Add2: adding x, as it is in front of Mul0, is not in the vocabulary",
+    ),
+    "block around a bias": (
+        [CONV, ("Add", [np.float32(3)], {}), WIDE, ("Add", ["y0"], {}), GAP, FLAT],
+        "Add3: adding y0, as it is in front of Add1, is not in the vocabulary",
+    ),
+    "block around a sum": (
+        [CONV, WIDE, ("Add", ["y0"], {}), WIDE, ("Add", ["y1"], {}), GAP, FLAT],
+        "Add4: adding y1, as it is in front of Add2, is not in the vocabulary",
+    ),
+    "block around the softmax": (
+        [CONV, GAP, FLAT, MATRIX, ("Softmax", [], {}), ("Add", ["y2"], {})],
+        r"Add5: a layer behind the softmax \(Softmax4\)",
+    ),
+    "vector added to a map": (
+        [CONV, GAP, FLAT, MATRIX, ("Add", ["y1"], {})],
+        "Add4: adding a map, or a flattened one, to a vector is not in the vocabulary",
+    ),
 }
 
 
@@ -481,10 +628,15 @@ def test_what_is_assumed_is_told(shipped: Any, tmp_path: Path) -> None:
         "1e-05",
         "max pool 3×3",
         "ReLU",
+        "0 to 9: no names",
     ):
         assert text in done.stdout
     found = model_files.find(tmp_path / "o.safetensors").network.preprocessing
     assert found == Preprocessing((0.286,), (0.353,))
+    named = convert.read(state(tmp_path, shipped), Given(shipped.network)).assumed
+    assert ("classes", "T-shirt/top, Trouser, Pullover, …, Ankle boot: 10 in this order") in [
+        row[:2] for row in named
+    ]
 
 
 DIFFERS = "not the same function: logits of 3 examples differ by at most"
@@ -505,10 +657,14 @@ def test_a_check_finds_another_function(what: str, shipped: Any, tmp_path: Path)
     done = nin(*arguments, "--check", x, y, *flags)
     assert done.returncode == 2
     assert message in done.stderr
+    assert ("inputs that are not uint8 count as scaled already" in done.stderr) == (
+        message is DIFFERS
+    )
     assert not out.exists()
     done = nin(*arguments, "--check", x, y)
     assert done.returncode == 0, done.stderr
     assert "logits of 3 examples differ by at most" in done.stdout
+    assert "the scaling of pictures was not checked: the inputs are not uint8 pic" in done.stdout
 
 
 def test_a_check_of_pictures_finds_another_scaling(shipped: Any, tmp_path: Path) -> None:
@@ -521,7 +677,9 @@ def test_a_check_of_pictures_finds_another_scaling(shipped: Any, tmp_path: Path)
     arguments = ["convert", state(tmp_path, shipped), tmp_path / "o.safetensors"]
     arguments += ["--network", "nin-small", "--check", x, y]
     assert "not the same function" in nin(*arguments).stderr
-    assert nin(*arguments, "--mean", mean, "--std", std).returncode == 0
+    done = nin(*arguments, "--mean", mean, "--std", std)
+    assert done.returncode == 0, done.stderr
+    assert "not checked" not in done.stdout
 
 
 def test_a_map_corrects_the_order(shipped: Any, tmp_path: Path) -> None:
@@ -572,6 +730,131 @@ def test_short_numbers_become_float32(kind: str, tmp_path: Path) -> None:
     found, said = tensor_file.read(path)
     assert np.array_equal(found["a.weight"], values.float().numpy(), equal_nan=True)
     assert "1 tensors are" in said[0]
+
+
+PLAIN_TOML = """
+channels = 1
+size = 12
+classes = 4
+blocks = [
+    { nin = [6], kernel = 3, pointwise = 0 },
+    { nin = [4], kernel = 1, pointwise = 0, last_relu = false },
+    { head = "gap" },
+]
+"""
+
+
+def plain(folder: Path, **more: np.ndarray) -> tuple[Path, Path]:
+    """A network of two convolutions, and a state dict that has more than those."""
+    network, path = folder / "plain.toml", folder / "theirs.safetensors"
+    network.write_text(PLAIN_TOML)
+    tensors = {"features.0.weight": drawn(6, 1, 3, 3), "features.0.bias": drawn(6)}
+    tensors |= {"features.2.weight": drawn(4, 6, 1, 1), "features.2.bias": drawn(4)}
+    save_file({name: np.asarray(array) for name, array in (tensors | more).items()}, path)
+    return network, path
+
+
+MEAN_STD = "give --mean and --std, for values from 0 to 1"
+NOWHERE: dict[str, tuple[dict[str, np.ndarray], str]] = {
+    "slopes": (
+        {"features.1.weight": drawn(6)},
+        "features.1.weight (6) belongs to no layer of plain: slopes of a PReLU, for example, are "
+        "not in the vocabulary; what computes nothing may be left out of the file",
+    ),
+    "three axes": ({"scale": drawn(6, 1, 1)}, "scale (6×1×1) belongs to no layer of plain"),
+    "one number": ({"temperature": np.ones(())}, "temperature (one number) belongs to no layer"),
+    "scaling": (
+        {"mean": np.full((1, 1, 1), 0.25), "std": np.full((1, 1, 1), 0.5)},
+        f"mean, std scale pictures (mean 0.25; standard deviation 0.5), which is no layer's work "
+        f"here; {MEAN_STD}",
+    ),
+    "scaling by a module": (
+        {"pre.pixel_mean": np.full(1, 0.25), "pre.pixel_std": np.full(1, 0.5)},
+        "pre.pixel_mean, pre.pixel_std scale pictures (mean 0.25; standard deviation 0.5)",
+    ),
+    "two vectors": ({"a": drawn(6), "b": drawn(6)}, "the file 1; layer of a, b has no counterpart"),
+}
+
+
+@pytest.mark.parametrize("what", NOWHERE)
+def test_an_array_that_goes_nowhere_is_named(what: str, tmp_path: Path) -> None:
+    more, message = NOWHERE[what]
+    network, path = plain(tmp_path, **more)
+    with pytest.raises(ModelError) as caught:
+        convert.read(path, Given(zoo.resolve(network)))
+    assert message in str(caught.value)
+
+
+def test_slopes_in_mxnets_parameters_are_named(tmp_path: Path) -> None:
+    network, _ = plain(tmp_path)
+    path = tmp_path / "theirs.params"
+    tensors = {"conv0_weight": drawn(6, 1, 3, 3), "conv0_bias": drawn(6)}
+    tensors |= {"conv1_weight": drawn(4, 6, 1, 1), "conv1_bias": drawn(4)}
+    slopes = {f"arg:prelu{i}_alpha": drawn(6) for i in range(2)}
+    mxnet_params.write(path, tensors | slopes)
+    with pytest.raises(ModelError, match=r"prelu0\.alpha \(6\) belongs to no layer of plain"):
+        convert.read(path, Given(zoo.resolve(network)))
+
+
+def test_what_is_left_out_of_arrays_is_told(tmp_path: Path) -> None:
+    """A scaling where the user says it, and what no output depends on."""
+    more = {"norm.mean": np.full((1, 1, 1), 0.25), "norm.std": np.full((1, 1, 1), 0.5)}
+    more |= {"features.0.num_batches_tracked": np.int64(3), "drop.rngs.count": np.uint32(7)}
+    network, path = plain(tmp_path, **more)
+    arguments = ["convert", path, tmp_path / "o.safetensors", "--network", network]
+    assert MEAN_STD in nin(*arguments, "--mean", "0.25").stderr
+    done = nin(*arguments, "--mean", "0.25", "--std", "0.5")
+    assert done.returncode == 0, done.stderr
+    for line in (
+        "left out, since no output depends on it: rngs (1), num_batches_tracked (1)",
+        "left out, since --mean and --std are given: norm.mean, norm.std",
+    ):
+        assert line in done.stdout
+    assert "0 to 3: no names" in done.stdout
+
+
+@needs("tensorflow")
+def test_no_layer_of_keras_weights_goes_in_silence(tmp_path: Path) -> None:
+    from keras import layers as k
+
+    network, _ = plain(tmp_path)
+    given = zoo.resolve(network)
+    first, last = k.Conv2D(6, 3, activation="relu"), (k.Conv2D(4, 1), k.GlobalAveragePooling2D())
+    normalization = k.Normalization()
+    normalization.adapt(pictures(12, 1).astype(np.float32))
+    path = tmp_path / "theirs.weights.h5"
+    model = foreign.keras_model(normalization, first, *last, size=12)
+    model.save_weights(path)
+    with pytest.raises(ModelError, match=r"normalization.mean, .*give --mean and --std"):
+        convert.read(path, Given(given))
+    reading = convert.read(path, Given(given, mean=(0.5,), std=(0.3,)))
+    assert any("normalization.variance" in line for line in reading.said)
+    foreign.keras_model(first, k.PReLU(shared_axes=[1, 2]), *last, size=12).save_weights(path)
+    with pytest.raises(ModelError, match=r"p_re_lu\w*\.0 \(1×1×6\) belongs to no layer of plain"):
+        convert.read(path, Given(given))
+    model = foreign.keras_model(first, *last, size=12)
+    model.compile("adam", "mse")
+    model.fit(np.zeros((1, 12, 12, 1)), np.zeros((1, 4)), verbose=0)
+    model.save_weights(path)
+    reading = convert.read(path, Given(given))
+    assert reading.said == ("left out, since no output depends on it: what the optimizer keeps",)
+
+
+def test_weights_saved_by_keras_2_come_in(tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py")
+    network, _ = plain(tmp_path)
+    path, kernels = tmp_path / "theirs.h5", {"z": drawn(3, 3, 1, 6), "a": drawn(1, 1, 6, 4)}
+    with h5py.File(path, "w") as file:
+        file.attrs["layer_names"] = [b"z", b"re_lu", b"a"]
+        file.create_group("re_lu").attrs["weight_names"] = []
+        for name, kernel in kernels.items():
+            group = file.create_group(name)
+            group.attrs["weight_names"] = [f"{name}/{x}:0".encode() for x in ("kernel", "bias")]
+            group[f"{name}/kernel:0"], group[f"{name}/bias:0"] = kernel, drawn(kernel.shape[3])
+    reading = convert.read(path, Given(zoo.resolve(network)))
+    assert reading.pairs == {"block1.conv1": "z", "block2.conv1": "a"}
+    found = reading.model.weights["block2.conv1.weight"]
+    assert np.array_equal(found, kernels["a"].transpose(3, 2, 0, 1))
 
 
 # Nothing is written over

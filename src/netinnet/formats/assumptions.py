@@ -89,6 +89,7 @@ def assumed(network: Network) -> list[Assumption]:
         ),
         Assumption("head", ", ".join(head), "--network, --head"),
         scaling(network),
+        classes(network),
     ]
     return [row for row in rows if row.value]
 
@@ -102,6 +103,15 @@ def scaling(network: Network) -> Assumption:
     order = ", channels red, green, blue" if network.input.channels == 3 else ""
     value = f"0…255 become 0…1, mean {mean}, standard deviation {std}{order}"
     return Assumption("pictures", value, "--mean, --std")
+
+
+def classes(network: Network) -> Assumption:
+    """What the outputs are called, one after the other."""
+    names = network.classes
+    if names == tuple(map(str, range(len(names)))):
+        return Assumption("classes", f"0 to {len(names) - 1}: no names", "--dataset")
+    shown = ", ".join((*names[:3], *(("…", names[-1]) if len(names) > 3 else ())))
+    return Assumption("classes", f"{shown}: {len(names)} in this order", "--network, --dataset")
 
 
 def _listed(texts: Sequence[str]) -> str:

@@ -3,14 +3,13 @@
 A reader (`keras_config`, `onnx_files`, `gluon_symbol`) goes through its file's layers in order and
 says of each what it is; `Chain` holds where the chain ends, checks that each layer stands there,
 and refuses by name what the vocabulary (`networks/layers.py`) lacks. Arrays come in with canonical
-axes.
+axes, and so do constants that are broadcast over a value: (channel, row, column) are its last ones.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from netinnet.errors import ModelError, NetworkError
+from netinnet.formats.blocks import in_blocks
 from netinnet.formats.fitting import fitted
 from netinnet.formats.scaling import Scaling
 from netinnet.networks.layers import (
@@ -28,7 +28,6 @@ from netinnet.networks.layers import (
     Conv,
     Dropout,
     Flatten,
-    GlobalAvgPool,
     Layer,
     LeakyReLU,
     Linear,
@@ -36,13 +35,17 @@ from netinnet.networks.layers import (
     Shape,
     Sigmoid,
 )
-from netinnet.networks.network import LARGEST_INPUT, MOST_LAYERS, Block, Network
+from netinnet.networks.network import LARGEST_INPUT, MOST_LAYERS, Network
 from netinnet.networks.windows import DoesNotFit, Pads
 from netinnet.weights import Model, check
 
 Array = npt.NDArray[Any]
 MOST_STEPS = 10_000
 """Most layers of a file, those that do nothing and those of the preprocessing among them."""
+
+
+_Form = tuple[Shape, bool, Shape | None]
+"""A value's shape, whether it is a vector, and the map that it was where its order is not ours."""
 
 
 @dataclass
@@ -76,11 +79,15 @@ class Chain:
             raise ModelError(f"{self.where}: its input is {self.shape}, not {limit}")
         self.input = self.shape
         self._placed: list[_Placed] = []
-        self._values: dict[Hashable, tuple[int, Shape]] = {self.end: (0, self.shape)}
         self._spans: list[tuple[int, int]] = []
         self._steps = 0
         self._flattened: Shape | None = None
+        """What a vector at the end was, where the file has it in another order than we."""
         self._softmax = ""
+        self._values: dict[Hashable, tuple[int, _Form]] = {self.end: (0, self._form)}
+        """Each value that can be added later: how many layers make it, and its form."""
+        self._changed: dict[Hashable, str] = {}
+        """Values that are here no longer, and the layer that changed the ones before it."""
 
     # What a reader asks and says
 
@@ -94,21 +101,28 @@ class Chain:
 
     def at_end(self, name: str, *inputs: Hashable) -> None:
         """Check that a layer works on the end of the chain alone."""
-        self._steps += 1
-        if self._steps > MOST_STEPS:
-            raise self.error(name, f"more than {MOST_STEPS:,} layers")
+        self._goes_on(name)
         if inputs != (self.end,):
             taken = ", ".join(map(str, inputs)) or "nothing"
             raise self.error(
                 name, f"takes {taken}, not {self.end}: this is not one chain of layers"
             )
+
+    def _goes_on(self, name: str) -> None:
+        self._steps += 1
+        if self._steps > MOST_STEPS:
+            raise self.error(name, f"more than {MOST_STEPS:,} layers")
         if self._softmax:
             raise self.unknown(name, f"a layer behind the softmax ({self._softmax})")
 
     def passes(self, output: Hashable) -> None:
         """The end has another name now: a layer that does nothing."""
         self.end = output
-        self._values[output] = (len(self._placed), self.shape)
+        self._values[output] = (len(self._placed), self._form)
+
+    @property
+    def _form(self) -> _Form:
+        return self.shape, self.is_flat, self._flattened
 
     @property
     def is_fresh(self) -> bool:
@@ -219,7 +233,7 @@ class Chain:
     def flatten(self, name: str) -> None:
         if self.is_flat:
             return
-        if self.shape.height * self.shape.width > 1:
+        if self.channels_last and self.shape.height * self.shape.width > 1:
             self._flattened = self.shape
         self.place(name, Flatten())
 
@@ -236,39 +250,71 @@ class Chain:
             raise self.error(name, str(error)) from None
 
     def bias(self, name: str, values: Array) -> None:
-        """A vector that is added: the bias of the layer before it, which has none yet."""
+        """A constant that is added: the bias of the layer before it, which has none yet."""
         last = self._placed[-1] if self._placed else None
-        can = last and isinstance(last.layer, Conv | Linear) and not last.layer.bias
-        if not (can and last and values.size == self.shape.channels):
+        if not (last and isinstance(last.layer, Conv | Linear) and not last.layer.bias):
             raise self.unknown(name, "adding a constant")
-        last.layer = dataclasses.replace(last.layer, bias=True)  # type: ignore[call-arg]
-        last.tensors["bias"] = values.reshape(-1)
+        vector = self._per_channel(name, values)
+        last.layer = dataclasses.replace(last.layer, bias=True)
+        last.tensors["bias"] = np.broadcast_to(vector, (self.shape.channels,))
+        self._forget(name, len(self._placed))
 
     def turn_input(self, name: str, shape: Shape) -> None:
         """Pictures that come as vectors: the first layer gives them their shape."""
         is_vector = self.input.height * self.input.width == 1
         if shape != self.input and (shape.size != self.input.size or not is_vector):
             raise self.error(name, f"makes {shape} of {self.input.size} values")
+        if shape != self.input and len(self.scaling.factor) > 1:
+            raise self.unknown(name, "a scaling of each pixel")
         self.input = self.shape = shape
-        self._values = dict.fromkeys(self._values, (0, shape))
+        self._values = dict.fromkeys(self._values, (0, self._form))
 
     def scaled(self, name: str, factor: Array, offset: Array) -> None:
         """x · factor + offset in front of the first layer: a part of the preprocessing."""
         if self._placed:
             raise self.unknown(name, "a multiplication behind the first layer")
-        self.scaling = self.scaling.then(factor, offset, name)
+        if self.pending and np.any(offset):  # the zeros, too, would be moved
+            raise self.unknown(name, "an addition to pictures with padding around them")
+        a, b = self._per_channel(name, factor), self._per_channel(name, offset)
+        self.scaling = self.scaling.then(a, b, name)
+        self._forget(name, 0)
+
+    def _per_channel(self, name: str, values: Array) -> Array:
+        """A constant's one value, or its values for each channel; it may go along no other axis."""
+        channel, axes = (-1, 2) if self.is_flat else (-3, 4)
+        count = self.shape.channels
+        is_vector = values.size == count == (1, 1, *values.shape)[channel] if values.ndim else False
+        if values.ndim > axes or not (is_vector or values.size == 1):
+            what = f"a constant of shape {values.shape} that is not along the {count} channels"
+            raise self.unknown(name, what)
+        return values.reshape(-1)
+
+    def _forget(self, name: str, number: int) -> None:
+        """The values that `number` layers make are others now: none of them can be added later."""
+        gone = [value for value, (start, _) in self._values.items() if start == number]
+        self._changed |= dict.fromkeys(gone, name)
+        for value in gone:
+            del self._values[value]
 
     def added(self, name: str, inputs: Sequence[Hashable], output: Hashable) -> None:
         """The sum of the end and an earlier value: a residual block between them."""
+        self._goes_on(name)
         others = [value for value in inputs if value != self.end]
+        if changed := [value for value in others if value in self._changed]:
+            before = self._changed[changed[0]]
+            raise self.unknown(name, f"adding {changed[0]}, as it is in front of {before},")
         if len(inputs) != 2 or len(others) != 1 or others[0] not in self._values:
             raise self.error(name, "adds what is not on one chain of layers: no residual block")
-        start, shape = self._values[others[0]]
-        if shape != self.shape or start == len(self._placed):
-            raise self.unknown(name, f"adding {shape} to {self.shape}")
+        start, form = self._values[others[0]]
+        if self.pending or form[0] != self.shape or start == len(self._placed):
+            padded = ", padded" * bool(self.pending)
+            raise self.unknown(name, f"adding {form[0]} to {self.shape}{padded}")
+        if form != self._form:
+            raise self.unknown(name, "adding a map, or a flattened one, to a vector")
         if self._spans and start < self._spans[-1][1]:
             raise self.unknown(name, "a residual block within another")
         self._spans.append((start, len(self._placed)))
+        self._forget(name, len(self._placed))
         self.passes(output)
 
     def softmax(self, name: str, what: str = "softmax") -> None:
@@ -277,7 +323,7 @@ class Chain:
 
     def _in_order(self, array: Array) -> Array:
         """Features in the order channel, row, column: the last axis of a matrix or a vector."""
-        if self._flattened is None or not self.channels_last:
+        if self._flattened is None:
             return array
         channels, height, width = self._flattened
         split = array.reshape(*array.shape[:-1], height, width, channels)
@@ -291,7 +337,7 @@ class Chain:
             raise ModelError(
                 f"{self.where}: no layers" + (" behind a padding" * bool(self.pending))
             )
-        blocks = self._blocks()
+        blocks = in_blocks([p.layer for p in self._placed], self._spans)
         classes = self.shape.channels
         if self.shape.height * self.shape.width > 1:
             raise ModelError(
@@ -315,55 +361,17 @@ class Chain:
         }
         return Model(network, check(network, weights, self.where)), pairs
 
-    def _blocks(self) -> tuple[Block, ...]:
-        """The layers in blocks: a convolution begins one, 1×1 convolutions go on with it."""
-        starts, count = dict(self._spans), Counter[str]()
-        blocks: list[Block] = []
-        stem, layers = "", list[Layer]()
-
-        def close(residual: bool = False) -> None:
-            nonlocal stem, layers
-            if layers:
-                count[stem] += 1
-                number = "" if stem == "head" and count[stem] == 1 else str(count[stem])
-                blocks.append(Block(f"{stem}{number}", tuple(layers), residual))
-            stem, layers = "", []
-
-        at = 0
-        while at < len(self._placed):
-            if at in starts:
-                close()
-                stem, layers = "block", [p.layer for p in self._placed[at : starts[at]]]
-                at = starts[at]
-                close(residual=True)
-                continue
-            layer = self._placed[at].layer
-            begins = _STEMS.get(type(layer), "")
-            goes_on = stem == "block" and isinstance(layer, Conv) and layer.kernel == 1
-            if begins and not goes_on and stem != "head":
-                close()
-            stem = stem or begins or "block"
-            layers.append(layer)
-            at += 1
-        close()
-        return tuple(blocks)
-
-
-_STEMS: dict[type[Layer], str] = {
-    Conv: "block",
-    MaxPool: "pool",
-    AvgPool: "pool",
-    Dropout: "dropout",
-    GlobalAvgPool: "head",
-    Flatten: "head",
-    Linear: "head",
-}
-"""What the name of a block begins with, by its first layer."""
-
 
 def short(value: float) -> float:
     """A float32 number as it was meant: 1e-05 for 9.999999747378752e-06."""
     return float(f"{value:.7g}") if math.isfinite(value) else value
+
+
+def channels_first(values: Array) -> Array:
+    """A constant that is broadcast over pictures with channels last, as it is over others."""
+    if values.ndim > 4:
+        return values
+    return values.reshape((1,) * (4 - values.ndim) + values.shape).transpose(0, 3, 1, 2)
 
 
 def _given(**tensors: Array | None) -> dict[str, Array]:

@@ -29,11 +29,22 @@ class Checked(NamedTuple):
     """The largest one, as a share of the largest expected value."""
     what: str
     """What was compared: logits or probabilities."""
+    scaling: bool
+    """Whether the scaling of pictures was checked, too."""
 
-    def __str__(self) -> str:
+    @property
+    def found(self) -> str:
         return (
             f"{self.what} of {self.examples} examples differ by at most {self.difference:.1e} "
             f"of the largest"
+        )
+
+    def __str__(self) -> str:
+        if self.scaling:
+            return self.found
+        return (
+            f"{self.found}; the scaling of pictures was not checked: the inputs are not uint8 "
+            f"pictures; give these to check it, too"
         )
 
 
@@ -54,7 +65,8 @@ def check(model: Model, inputs: Path, outputs: Path, tolerance: float = TOLERANC
     """
     x, expected = _load(inputs), _load(outputs).astype(np.float64)
     network = model.network
-    ready = _first(x, network.input, inputs) if x.dtype != np.uint8 else _prepared(x, model, inputs)
+    is_pictures = x.dtype == np.uint8
+    ready = _prepared(x, model, inputs) if is_pictures else _first(x, network.input, inputs)
     if expected.shape != (len(ready), len(network.classes)) or not np.isfinite(expected).all():
         raise ModelError(
             f"{outputs}: should be {len(ready)}×{len(network.classes)} finite logits, "
@@ -70,11 +82,13 @@ def check(model: Model, inputs: Path, outputs: Path, tolerance: float = TOLERANC
         found = softmax(found)
     largest = np.abs(expected).max() or 1.0
     difference = float(np.abs(found - expected).max() / largest)
-    checked = Checked(len(ready), difference, "probabilities" if is_probable else "logits")
+    what = "probabilities" if is_probable else "logits"
+    checked = Checked(len(ready), difference, what, is_pictures)
     if not difference <= tolerance:
+        behind = "" if is_pictures else "; inputs that are not uint8 count as scaled already"
         raise ModelError(
-            f"not the same function: {checked}, more than the {tolerance:g} allowed for rounding "
-            f"(--tolerance); nothing is written"
+            f"not the same function: {checked.found}, more than the {tolerance:g} allowed for "
+            f"rounding (--tolerance){behind}; nothing is written"
         )
     return checked
 

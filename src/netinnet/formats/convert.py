@@ -17,6 +17,7 @@ from netinnet.errors import ModelError, NetinnetError
 from netinnet.formats import (
     agreement,
     assumptions,
+    extras,
     gluon_symbol,
     keras_files,
     mxnet_params,
@@ -103,7 +104,7 @@ def _flat(model: Model, framework: str) -> dict[str, weights.Array]:
 
 
 _SAFETENSORS = (".safetensors",), _read_safetensors, _write_safetensors
-_KERAS = (lambda path: (keras_files.read(path), ())), keras_files.write
+_KERAS = keras_files.read, keras_files.write
 FORMATS: dict[str, Format] = {
     "pytorch": Format("PyTorch state dict as safetensors", "pytorch", *_SAFETENSORS),
     "flax": Format("Flax state as safetensors", "jax", *_SAFETENSORS),
@@ -140,7 +141,7 @@ def _read(path: Path, given: Given, name: str) -> Reading:
     if about := _own_metadata(path, name):
         network = weights.network_of(about, str(path))
         calibration = weights.calibration_of(network, about, str(path))
-        found = _of_arrays(path, name, network, {})
+        found = _of_arrays(path, name, network, Given())
         model = dataclasses.replace(found.model, notes=about, calibration=calibration)
         return _own(Reading(model, is_own=True), given, path)
     if (described := _description(path, name, given)) is not None:
@@ -153,15 +154,17 @@ def _read(path: Path, given: Given, name: str) -> Reading:
             f"give --network"
         )
     network = assumptions.adjusted(given.network, mean=given.mean, std=given.std)
-    return _of_arrays(path, name, network, given.pairs)
+    return _of_arrays(path, name, network, given)
 
 
-def _of_arrays(path: Path, name: str, network: Network, corrections: Mapping[str, str]) -> Reading:
+def _of_arrays(path: Path, name: str, network: Network, given: Given) -> Reading:
     """The arrays in a file as the weights of a network."""
-    framework, (layers, said) = FORMATS[name].framework, FORMATS[name].read(path)
-    pairs = matched(network, framework, layers, str(path), corrections)
+    framework, (every, said) = FORMATS[name].framework, FORMATS[name].read(path)
+    is_scaling_given = given.mean is not None and given.std is not None
+    layers, apart = extras.set_apart(every, str(path), is_scaling_given)
+    pairs = matched(network, framework, layers, str(path), given.pairs)
     values = to_canonical(network, framework, layers, pairs, str(path))
-    return Reading(Model(network, values), pairs, said, assumptions.assumed(network))
+    return Reading(Model(network, values), pairs, (*said, *apart), assumptions.assumed(network))
 
 
 def _own(reading: Reading, given: Given, path: Path) -> Reading:
@@ -223,7 +226,7 @@ def _of_description(chain: Chain, name: str, given: Given, where: str, stem: str
     made = dataclasses.replace(model.network, preprocessing=own, classes=classes)
     assumed = [] if chain.scaling.is_said else [assumptions.scaling(made)]
     if classes == tuple(map(str, range(len(classes)))):
-        assumed.append(Assumption("classes", f"0 to {len(classes) - 1}: no names", "--dataset"))
+        assumed.append(assumptions.classes(made))
     return Reading(Model(made, model.weights), pairs, chain.said, assumed)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from netinnet.errors import ModelError
-from netinnet.formats.chain import Chain
+from netinnet.formats.chain import Chain, channels_first
 from netinnet.networks.layers import GELU, AvgPool, GlobalAvgPool, MaxPool, ReLU, Shape, Sigmoid
 from netinnet.networks.windows import Pads
 
@@ -380,7 +380,7 @@ def _rescaling(made: Chain, node: Node, _: Arrays) -> None:
         np.asarray(node.config.get(key, default), np.float64)
         for key, default in (("scale", 1.0), ("offset", 0.0))
     )
-    made.scaled(node.name, scale, offset)
+    made.scaled(node.name, channels_first(scale), channels_first(offset))
 
 
 def _normalization(made: Chain, node: Node, arrays: Arrays) -> None:
@@ -391,9 +391,10 @@ def _normalization(made: Chain, node: Node, arrays: Arrays) -> None:
     axis = node.config.get("axis", -1)
     if axis not in (None, -1, 3, [-1], [3]) or node.config.get("invert"):
         raise made.unknown(node.name, f"Normalization over axis {axis}")
-    # Keras's divisor is at least its smallest number.
-    std = np.maximum(np.sqrt(np.asarray(variance, np.float64)), 1e-7)
-    made.scaled(node.name, 1 / std, -np.asarray(mean, np.float64) / std)
+    # Whatever shape they have, they go along the axis; the divisor is at least Keras's smallest.
+    std = np.maximum(np.sqrt(np.asarray(variance, np.float64)), 1e-7).reshape(-1)
+    mean = np.asarray(mean, np.float64).reshape(-1)
+    made.scaled(node.name, channels_first(1 / std), channels_first(-mean / std))
 
 
 def _dropout(made: Chain, node: Node, _: Arrays) -> None:

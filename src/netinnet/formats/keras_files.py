@@ -1,7 +1,7 @@
 """Keras's `.keras`, `.h5` and `.weights.h5` files: read with h5py alone, written by Keras.
 
 A `.keras` archive and a whole model in an `.h5` say what they compute (`keras_config`); a
-`.weights.h5` is arrays alone.
+`.weights.h5`, or an `.h5` that Keras 2 saved the weights in, is arrays alone.
 """
 
 from __future__ import annotations
@@ -47,9 +47,20 @@ _LARGEST_TEXT = 2**27
 T = TypeVar("T")
 
 
-def read(path: Path) -> Layers:
-    """The layers that have weights, in the model's order. Raises ModelError, FrameworkError."""
-    return _guarded(path, lambda: _opened(path, lambda _, file: _layers(file)))
+def read(path: Path) -> tuple[Layers, list[str]]:
+    """The layers that have weights, in the model's order, and what is left out, a line each.
+
+    Raises ModelError, FrameworkError.
+    """
+
+    def found(_: Any, file: Any) -> tuple[Layers, list[str]]:
+        if "layer_names" in file.attrs:
+            return _layers_of_keras_2(file), []
+        optimizer = file.get("optimizer", {}).get("vars", ())
+        said = "left out, since no output depends on it: what the optimizer keeps"
+        return _layers(file), [said] * bool(len(optimizer))
+
+    return _guarded(path, lambda: _opened(path, found))
 
 
 def described(path: Path, size: tuple[int, int] | None) -> tuple[Chain, str] | None:
@@ -178,10 +189,9 @@ def _of_paths(file: Any) -> keras_config.Arrays:
         group = file
         for name in path:
             group = child(group, name)
-        own = group["vars"]
-        return dict(
-            zip(names, (np.asarray(own[k]) for k in sorted(own, key=natural)), strict=False)
-        )
+        own = [np.asarray(group["vars"][key]) for key in sorted(group["vars"], key=natural)]
+        more = map(str, range(len(names), len(own)))  # refused by name
+        return dict(zip((*names, *more), own, strict=False))
 
     return arrays
 
@@ -227,11 +237,8 @@ def _layers(file: Any) -> Layers:
             if not hasattr(child, "keys"):  # a dataset
                 continue
             if name == "vars" and len(child):
-                arrays = [np.asarray(child[key]) for key in sorted(child, key=natural)]
-                # Random generators keep whole numbers; they are no weights.
-                if all(array.dtype.kind == "f" for array in arrays):
-                    layers[path] = _named(arrays)
-            elif name not in ("optimizer", "seed_generator"):
+                layers[path] = _named([np.asarray(child[k]) for k in sorted(child, key=natural)])
+            elif path or name != "optimizer":
                 visit(child, f"{path}/{name}".strip("/").replace("layers/", ""))
 
     visit(file, "")
@@ -239,8 +246,24 @@ def _layers(file: Any) -> Layers:
 
 
 def _named(arrays: list[Any]) -> dict[str, Any]:
-    names = _TENSORS.get(len(arrays), tuple(str(i) for i in range(len(arrays))))
+    """A layer's arrays by their names; by their numbers where it is none with weights of ours."""
+    names = _TENSORS.get(len(arrays), ())
+    if len(arrays) == 3 and arrays[2].dtype.kind in "iu":
+        names = ("mean", "variance", "count")  # Normalization
+    if not names or (names == ("kernel",) and arrays[0].ndim not in (2, 4)):
+        names = tuple(map(str, range(len(arrays))))
     return dict(zip(names, arrays, strict=True))
+
+
+def _layers_of_keras_2(file: Any) -> Layers:
+    """Groups by the names of their layers, which the file lists in the model's order."""
+    layers: Layers = {}
+    for group in (*map(_text, file.attrs["layer_names"]), "top_level_model_weights"):
+        for full in map(_text, file[group].attrs["weight_names"]) if group in file else ():
+            layer, _, tensor = full.rpartition("/")
+            layer = layer if group in layer.split("/") else f"{group}/{layer}".rstrip("/")
+            layers.setdefault(layer, {})[tensor.partition(":")[0]] = np.asarray(file[group][full])
+    return layers
 
 
 def write(path: Path, model: Model, framework: str) -> None:

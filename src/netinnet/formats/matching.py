@@ -3,7 +3,7 @@
 A file that plain code made (the chapter's, say) calls its layers `0.2` or `sequential_1/conv2d`.
 The n-th convolution in it is the network's n-th, and so for linear layers and batch norms; every
 shape is checked in the framework's own axis order. The order is that of the names, numbers counting
-as numbers: a file keeps no other. Names that say nothing of the order (`stem`, `body`) may so be
+as numbers: most files keep no other. Names that say nothing of the order (`stem`, `body`) may so be
 taken wrongly where shapes are equal, which is why `nin convert` shows the pairs.
 """
 
@@ -130,6 +130,11 @@ def natural(name: str) -> list[tuple[int, int, str]]:
     ]
 
 
+def called(layer: str, tensor: str) -> str:
+    """An array's name in a file; a module's own arrays have no layer."""
+    return f"{layer}.{tensor}" if layer else tensor
+
+
 def _kind(tensors: Tensors) -> str | None:
     """What a layer is, by the number of axes of its arrays."""
     axes = sorted((array.ndim for array in tensors.values()), reverse=True)
@@ -146,6 +151,13 @@ def _by_order(
     """The n-th layer of each kind as the n-th."""
     ours = {tensor.layer: tensor.kind for tensor in tensors.values()}
     theirs = {name: _kind(arrays) for name, arrays in layers.items()}
+    if unknown := [name for name, kind in theirs.items() if kind is None]:
+        tensor, array = next(iter(layers[unknown[0]].items()))
+        raise ModelError(
+            f"{where}: {called(unknown[0], tensor)} ({times(array.shape)}) belongs to "
+            f"no layer of {network.name}: slopes of a PReLU, for example, are not in the "
+            f"vocabulary; what computes nothing may be left out of the file"
+        )
     pairs: dict[str, str] = {}
     for kind, word in WORDS.items():
         expected = [name for name, k in ours.items() if k == kind]
@@ -156,17 +168,18 @@ def _by_order(
         many = f"{network.name} has {len(expected)} {word}s, the file {len(present)}"
         if len(present) < len(expected):
             raise ModelError(f"{where}: {many}; {expected[len(present)]} has no counterpart")
-        raise ModelError(f"{where}: {many}; layer {present[len(expected)]} has no counterpart")
+        extra = present[len(expected)] or "of " + ", ".join(layers[""])
+        raise ModelError(f"{where}: {many}; layer {extra} has no counterpart")
     return pairs
 
 
 def _nothing_left(
     tensors: Mapping[str, NativeTensor], pairs: Mapping[str, str], layers: Layers, where: str
 ) -> None:
-    """Raises ModelError for a bias that the network does not have."""
+    """Raises ModelError for an array of a layer that the network's does not have."""
     for layer, theirs in pairs.items():
         known = {tensor.name for tensor in tensors.values() if tensor.layer == layer}
-        for extra in layers[theirs].keys() - known - IGNORED:
+        for extra in layers[theirs].keys() - known:
             raise ModelError(
                 f"{where}: layer {theirs} has a {extra}, but {layer} has none in this network"
             )
@@ -174,5 +187,3 @@ def _nothing_left(
 
 COLLECTIONS = {"params", "batch_stats"}
 """Where Flax's linen keeps a module's arrays."""
-IGNORED = {"num_batches_tracked"}
-"""PyTorch counts batches; nothing depends on it."""

@@ -94,7 +94,7 @@ def _dotted(name: str) -> str:
     return _FLAT.sub(r"\1.\2", name.removeprefix("arg:").removeprefix("aux:"))
 
 
-_FLAT = re.compile(r"^([^.]+)_(weight|bias|gamma|beta|running_mean|running_var)$")
+_FLAT = re.compile(r"^([^.]+)_(weight|bias|gamma|beta|running_mean|running_var|alpha)$")
 
 
 def write(path: Path, tensors: Mapping[str, npt.NDArray[Any]]) -> None:

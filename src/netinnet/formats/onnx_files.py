@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from netinnet.errors import ModelError
-from netinnet.formats.chain import MOST_STEPS, Chain
+from netinnet.formats.chain import MOST_STEPS, Chain, channels_first
 from netinnet.inference import onnx_digest
 from netinnet.inference.onnx_graph import require
 from netinnet.networks.layers import GELU, AvgPool, GlobalAvgPool, MaxPool, ReLU, Shape, Sigmoid
@@ -22,8 +22,10 @@ from netinnet.networks.windows import Pads
 
 Array = npt.NDArray[Any]
 
-_IMAGE, _LAST = [0, 3, 1, 2], [0, 2, 3, 1]
-"""Orders of axes that make channels first of channels last, and the reverse."""
+_IMAGE = [0, 3, 1, 2]
+"""The order of axes that makes channels first of channels last."""
+_SCALING = ("Cast", "Identity", "Add", "Mul", "Sub", "Div")
+"""What may be in front of it."""
 
 
 @dataclass
@@ -53,12 +55,12 @@ class _Node:
 class _Graph:
     constants: dict[str, Array]
     made: Chain
+    is_last: bool
+    """Whether the end of the chain has its channels last."""
     shapes: set[str] = field(default_factory=set)
     """Values that are computed from a shape alone."""
     flat: set[str] = field(default_factory=set)
     """Those of them that are a batch's size and what is left."""
-    is_last: bool = False
-    """Whether the end of the chain has its channels last."""
 
 
 def described(path: Path, size: tuple[int, int] | None) -> tuple[Chain, str]:
@@ -74,8 +76,8 @@ def described(path: Path, size: tuple[int, int] | None) -> tuple[Chain, str]:
         if len(proto.graph.node) > MOST_STEPS:
             raise ModelError(f"{path}: more than {MOST_STEPS:,} nodes")
         constants = _constants(onnx, proto.graph, str(path))
-        made = _input(onnx, proto.graph, constants, str(path), size)
-        graph = _Graph(constants, made)
+        graph = _Graph(constants, *_input(onnx, proto.graph, constants, str(path), size))
+        made = graph.made
         for number, node in enumerate(proto.graph.node):
             _add(graph, _node(onnx, graph, node, number))
         outputs = [value.name for value in proto.graph.output]
@@ -119,19 +121,14 @@ def _array(onnx: Any, tensor: Any, where: str) -> Array:
 
 def _input(
     onnx: Any, graph: Any, constants: dict[str, Array], where: str, size: tuple[int, int] | None
-) -> Chain:
+) -> tuple[Chain, bool]:
+    """The chain before its first layer, and whether its pictures have their channels last."""
     inputs = [value for value in graph.input if value.name not in constants]
     if len(inputs) != 1:
         raise ModelError(f"{where}: {len(inputs)} inputs; a network has one, the pictures")
     tensor = inputs[0].type.tensor_type
     dims = [dim.dim_value for dim in tensor.shape.dim]
-    turned = [
-        list(attribute.ints)
-        for node in graph.node
-        if node.op_type == "Transpose" and inputs[0].name in node.input
-        for attribute in node.attribute
-    ]
-    is_last = _IMAGE in turned
+    is_last = _is_last(graph, inputs[0].name)
     if len(dims) != 4:
         raise ModelError(f"{where}: its input has {len(dims)} axes, pictures have four")
     channels, height, width = (dims[3], *dims[1:3]) if is_last else dims[1:]
@@ -146,7 +143,19 @@ def _input(
     made = Chain(where, inputs[0].name, Shape(channels, height, width))
     if tensor.elem_type == onnx.TensorProto.UINT8:
         made.scaling = made.scaling.of_bytes()
-    return made
+    return made, is_last
+
+
+def _is_last(graph: Any, end: str) -> bool:
+    """Whether a Transpose, perhaps behind the scaling, puts the channels of the input first."""
+    for node in graph.node:
+        if end not in node.input or node.op_type == "Shape":
+            continue
+        if node.op_type not in _SCALING:
+            orders = [list(attribute.ints) for attribute in node.attribute]
+            return node.op_type == "Transpose" and _IMAGE in orders
+        end = node.output[0]
+    return False
 
 
 def _node(onnx: Any, graph: _Graph, node: Any, number: int) -> _Node:
@@ -186,9 +195,9 @@ def _add(graph: _Graph, node: _Node) -> None:
         _transpose(graph, node)
     elif node.op not in _LAYERS:
         raise made.unknown(node.name, f"{node.op}")
-    elif graph.is_last and node.op not in ("Cast", "Identity", "Mul", "Div", "Sub", "Add"):
-        raise made.unknown(node.name, f"{node.op} on pictures with channels last")
     else:
+        if graph.is_last:  # the scaling in front of the Transpose
+            node.constants = [None if c is None else channels_first(c) for c in node.constants]
         _LAYERS[node.op](made, node)
     made.passes(node.output)
 
@@ -210,7 +219,8 @@ def _is_shape(graph: _Graph, node: _Node) -> bool:
 
 def _transpose(graph: _Graph, node: _Node) -> None:
     made, order = graph.made, node.get("perm", [])
-    if made.is_fresh and order == _IMAGE:
+    if graph.is_last and order == _IMAGE:
+        graph.is_last = False
         return
     raise made.unknown(node.name, f"Transpose({', '.join(map(str, order))})")
 
@@ -320,9 +330,9 @@ def _gemm(made: Chain, node: _Node) -> None:
         raise made.unknown(node.name, "Gemm of anything but a vector and constants")
     weight = weight if node.get("transB", 0) else weight.T
     weight = weight * np.float32(node.get("alpha", 1.0))
+    made.linear(node.name, weight, None)
     if bias is not None:
-        bias = np.broadcast_to(bias, (len(weight),)) * np.float32(node.get("beta", 1.0))
-    made.linear(node.name, weight, bias)
+        made.bias(node.name, bias * np.float32(node.get("beta", 1.0)))
 
 
 def _matmul(made: Chain, node: _Node) -> None:
@@ -338,8 +348,7 @@ def _arithmetic(made: Chain, node: _Node) -> None:
     if constant is None or (node.constants[0] is not None and node.op in ("Sub", "Div")):
         raise made.unknown(node.name, node.op)
     if made.is_fresh:
-        vector = _per_channel(made, node, constant)
-        one, zero = np.ones(1), np.zeros(1)
+        vector, one, zero = constant.astype(np.float64), np.ones(()), np.zeros(())
         factor = {"Mul": vector, "Div": 1 / vector}.get(node.op, one)
         offset = {"Add": vector, "Sub": -vector}.get(node.op, zero)
         made.scaled(node.name, factor, offset)
@@ -347,17 +356,6 @@ def _arithmetic(made: Chain, node: _Node) -> None:
         made.bias(node.name, constant)
     else:
         raise made.unknown(node.name, f"{node.op} by a constant behind the first layer")
-
-
-def _per_channel(made: Chain, node: _Node, constant: Array) -> Array:
-    if constant.size == 1:
-        return constant.reshape(-1).astype(np.float64)
-    axis = -3 if not made.channels_last else -1
-    sizes = [size for size in constant.shape if size != 1]
-    places = [i - constant.ndim for i, size in enumerate(constant.shape) if size != 1]
-    if sizes != [made.shape.channels] or places not in ([axis], [-1], [-3]):
-        raise made.unknown(node.name, f"{node.op} by an array {constant.shape} of the pictures")
-    return constant.reshape(-1).astype(np.float64)
 
 
 def _softmax(made: Chain, node: _Node) -> None:
