@@ -24,6 +24,7 @@ from netinnet import files
 from netinnet.data import datasets
 from netinnet.errors import NetinnetError, nin, printable
 from netinnet.files import CannotWrite, write_bytes
+from netinnet.frameworks.learner import Learner
 from netinnet.studies import tuning
 from netinnet.training import claim
 from netinnet.training.claim import LOCK_FILE, claimed
@@ -100,6 +101,31 @@ def stopped(made: tuple[Path, list[str]], tmp_path: Path, monkeypatch: pytest.Mo
         patched.setattr(Run, "log", interrupting)
         assert run_nin(*made[1], "--output", run.folder).returncode == 143
     return run
+
+
+@pytest.mark.parametrize("exchange", [0, 1], ids=["averages put in", "weights put back"])
+def test_a_signal_while_averages_take_the_place_of_weights(
+    exchange: int, made: tuple[Path, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For an evaluation; half of the tensors are exchanged. What is saved are the weights."""
+    flags = [*made[1], "--weight-averaging", "0.9"]
+    assert run_nin(*flags, "--output", tmp_path / "whole").returncode == 0
+    written, calls = Learner.set_weights, [0]
+
+    def interrupting(self: Learner, weights: dict[str, Any]) -> None:
+        calls[0] += 1
+        if calls[0] == exchange + 1:
+            half = {name: self._read(name, native) for name, native in self.values.items()}
+            written(self, half | {name: weights[name] for name in [*weights][::2]})
+            signal.raise_signal(signal.SIGTERM)
+        written(self, weights)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Learner, "set_weights", interrupting)
+        assert run_nin(*flags, "--output", tmp_path / "cut").returncode == 143
+    assert run_nin("train", "--resume", tmp_path / "cut").returncode == 0
+    whole, cut = (Run(tmp_path / name).model_file.read_bytes() for name in ("whole", "cut"))
+    assert whole == cut
 
 
 @pytest.mark.parametrize("place", [-1, -200, 300])

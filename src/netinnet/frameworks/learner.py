@@ -70,6 +70,8 @@ class Learner(ABC):
         """What is not computed by the framework's own functions, and what made those it is."""
         self.tensors = native_tensors(settings.network, self.framework)
         self.roles = {name: t.role for name, t in self.tensors.items() if t.role}
+        self._kept: Weights = {}
+        """The weights, while the averages are in their place."""
         self.values = self._made(weights)
         """Native arrays of all tensors by canonical name."""
         self.state: dict[str, State] = {
@@ -115,8 +117,8 @@ class Learner(ABC):
         """`native` with another value (an array of the framework); in place where it can be."""
 
     def weights(self) -> Weights:
-        """A copy of the weights under canonical names."""
-        return {name: self._read(name, native) for name, native in self.values.items()}
+        """A copy of the weights under canonical names, also where `averaged` has others in use."""
+        return dict(self._kept or self._read_all())
 
     def set_weights(self, weights: Mapping[str, Array]) -> None:
         for name, native in self.values.items():
@@ -159,12 +161,17 @@ class Learner(ABC):
         if not self.averages:
             yield
             return
-        own = self.weights()
+        # A signal may end this anywhere, in an exchange too: then these are what is saved.
+        self._kept = own = self._read_all()
         self.set_weights(self.average_weights())
         try:
             yield
         finally:
             self.set_weights(own)
+            self._kept = {}
+
+    def _read_all(self) -> Weights:
+        return {name: self._read(name, native) for name, native in self.values.items()}
 
     def _read(self, name: str, native: Any) -> Array:
         return self.tensors[name].to_canonical(self._numpy(native))
