@@ -44,7 +44,7 @@ DIST_PYTHON ?= $(PYTHON)
 
 # How fast it is here, beside other code: half an hour with nothing else running.
 bench: $(STAMP)-test
-	$(BIN)/nin bench --output docs/bench \
+	$(BIN)/nin bench --output bench \
 	$(if $(wildcard $(MXNET_BIN)/python),--mxnet-python $(MXNET_BIN)/python)
 
 .PHONY: train test test-mxnet test-slow test-lowest bench crash-test fuzz lint types golden docs docs-serve docs-tables dist page-kernel shipped-model lock audit clean

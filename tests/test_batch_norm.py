@@ -248,6 +248,22 @@ def test_each_source_and_macro_is_compiled_once(source: Path) -> None:
     assert len({first.digest, second.digest, third.digest}) == 3
 
 
+def test_a_header_counts_for_those_that_include_it(source: Path) -> None:
+    header = source.with_name("more.h")
+    header.write_text("#define MORE 1\n")
+    first = compiled.load(source, "VALUE=1")
+    header.write_text("#define MORE 2\n")
+    compiled.load.cache_clear()
+    assert compiled.load(source, "VALUE=1").digest == first.digest
+    source.write_text(f'#include "more.h"\n{source.read_text()}')
+    digests = []
+    for value in (2, 3):
+        header.write_text(f"#define MORE {value}\n")
+        compiled.load.cache_clear()
+        digests.append(compiled.load(source, "VALUE=1").digest)
+    assert len({first.digest, *digests}) == 3
+
+
 @needs_compiler
 @pytest.mark.parametrize("damage", ["cut", "empty", "a bit"])
 def test_a_damaged_file_is_compiled_again(damage: str, source: Path) -> None:

@@ -19,6 +19,10 @@ PACKAGES = (
     *("torch", "tensorflow-cpu", "tensorflow", "jax", "flax", "mxnet", "numpy"),
     *("onnxruntime", "openvino"),
 )
+CPU_INFO = Path("/proc/cpuinfo")
+MODEL = ("cpu family", "model")
+VECTORS = {"avx2": "AVX2", "avx512f": "AVX-512", "avx512_bf16": "bfloat16", "amx_bf16": "AMX"}
+"""What Linux calls a processor's instructions that decide the speed, and what others do."""
 OUTSIDE = ("mxnet", "chromium", "onnxruntime-web")
 """What is no package of this Python: its version matters only to the contests that use it."""
 
@@ -41,7 +45,7 @@ def machine(mxnet_python: str | None = None, onnxruntime_web: str | None = None)
         versions["chromium"] = browser
     if onnxruntime_web is not None:
         versions["onnxruntime-web"] = _version_of_dist(Path(onnxruntime_web))
-    return {"processor": _processor(), "cores": cores(), "versions": versions}
+    return {"processor": processor(), "cores": cores(), "versions": versions}
 
 
 def seen_by(here: dict[str, Any], outside: Collection[str] = ()) -> dict[str, Any]:
@@ -85,10 +89,18 @@ def _version_of_dist(folder: Path) -> str:
         return "unknown"  # its files may have been fetched without the package
 
 
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text("utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+def processor() -> str:
+    """Its name, and where Linux says them, its model and the widest vectors that it has: virtual
+    machines call different ones alike, and hide some instructions."""
+    said: dict[str, str] = {}
+    if CPU_INFO.exists():
+        for line in CPU_INFO.read_text("utf-8", errors="replace").splitlines():
+            name, _, value = line.partition(":")
+            said.setdefault(name.strip(), value.strip())
+    flags = said.get("flags", "").split()
+    more = [
+        *(f"{name.removeprefix('cpu ')} {said[name]}" for name in MODEL if name in said),
+        *(word for flag, word in VECTORS.items() if flag in flags),
+    ]
+    name = said.get("model name") or platform.processor() or platform.machine()
+    return f"{name} ({', '.join(more)})" if more else name

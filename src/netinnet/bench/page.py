@@ -7,6 +7,7 @@ from pathlib import Path
 
 from netinnet import units
 from netinnet.bench import roofline_page
+from netinnet.bench.contests import QUICK
 from netinnet.bench.roofline import Roofline
 from netinnet.bench.scaling import Point
 from netinnet.bench.tables import markdown_table
@@ -81,8 +82,10 @@ def section(verdict: Verdict) -> str:
     """A contest as Markdown: title, unit, table, who is missing."""
     contest = verdict.contest
     order = "less" if contest.less_is_better else "more"
+    quick = " --quick" if contest.size == QUICK.name else ""
     text = (
-        f"## {contest.title}\n\n`nin bench {contest.name}`, {contest.unit}: {order} is better.\n\n"
+        f"## {contest.title}\n\n`nin bench {contest.name}{quick}`, {contest.unit}: {order} is "
+        f"better.\n\n"
     )
     text += markdown_table(HEADERS, cells(verdict))
     for name, reason in verdict.left_out.items():

@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from netinnet.bench import kept as results
+from netinnet.frameworks import FRAMEWORKS
 from netinnet.fresh_process import ask
+from netinnet.training import recipe as recipes
 
 MEASURED = (("pytorch", "book"), ("pytorch", "fashion"), ("tensorflow", "book"), ("jax", "book"))
 """In which framework, and by which recipe: a large network, a small one with batch norm."""
@@ -72,14 +74,17 @@ def _made(layers: list[dict[str, Any]], **others: Any) -> Roofline:
 def run(file: Path, listener: Callable[[str], object], here: dict[str, Any]) -> None:
     """Measure what the file lacks, in the order of MEASURED; each is written at once.
 
-    A framework that is not installed is left out, with those behind it, and said to be.
+    A framework that is not installed is left out, and said to be.
     """
     done = kept(file, here)
-    for framework, recipe in MEASURED[len(done) :]:
+    have = {(roof.framework, roof.network) for roof in done}
+    for framework, recipe in MEASURED:
+        if (FRAMEWORKS[framework].title, recipes.load(recipe).network) in have:
+            continue
         package = PACKAGES[framework]
         if importlib.util.find_spec(package) is None:
             listener(f"left out, {package} is not installed: {recipe} in {framework}")
-            return
+            continue
         listener(f"the layers of {recipe} in {framework} …")
         done.append(_made(**ask(peer(framework), {"recipe": recipe, "framework": framework})))
         results.write(file, done, here)

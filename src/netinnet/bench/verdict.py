@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from netinnet.bench.contests import Contest
 from netinnet.bench.turns import Results
@@ -55,7 +55,11 @@ class Verdict:
 
 
 def judged(contest: Contest, results: Results) -> Verdict:
-    """Medians over the rounds; a ratio is of two measurements of one round."""
+    """Medians over the rounds; a ratio is of two measurements of one round.
+
+    The verdict's contest is of the results' size.
+    """
+    contest = replace(contest, size=results.size)
     values = {
         who.name: [r[who.name]["value"] or 0.0 for r in results.rounds if who.name in r]
         for who in contest.contestants

@@ -76,10 +76,7 @@ def load(source: Path, *defines: str) -> Compiled:
 def _load(source: Path, own_flags: list[str]) -> Compiled:
     compiler, openmp = _compiler(), _loaded_openmp()
     flags = [*FLAGS, *own_flags]
-    sources = [source, *sorted(source.parent.glob("*.h"))]
-    digest = _digest(
-        *(file.read_text("utf-8") for file in sources), *compiler[1:], *flags, _version(compiler)
-    )
+    digest = _digest(*_texts(source), *compiler[1:], *flags, _version(compiler))
     file = f"{source.stem}-{digest}-{_digest(_processor(), str(openmp))}.so"
     kept = _folder() / file
     if not _is_whole(kept):
