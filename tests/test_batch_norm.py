@@ -248,6 +248,7 @@ def test_each_source_and_macro_is_compiled_once(source: Path) -> None:
     assert len({first.digest, second.digest, third.digest}) == 3
 
 
+@needs_compiler
 def test_a_header_counts_for_those_that_include_it(source: Path) -> None:
     header = source.with_name("more.h")
     header.write_text("#define MORE 1\n")
