@@ -28,7 +28,7 @@ class _Zoo(Mapping[str, Description]):
 
     names = (
         *("nin", "nin-small", "nin-small-32", "nin-small-64", "nin-small-96"),
-        *("nin-small-128", "nin-residual", "nin-residual-32", "nin-grouped-32"),
+        *("nin-small-128", "nin-residual", "nin-residual-32", "nin-grouped-32", "nin-wide-32"),
         *("nin-mnist", "nin-cifar10", "nin-cifar100", "nin-svhn"),
         *("nin-imagenet", "lenet", "alexnet", "vgg11", "vgg11-quarter"),
     )
