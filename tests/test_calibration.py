@@ -426,6 +426,25 @@ def test_a_run_that_holds_pictures_out_is_calibrated(trained: Path) -> None:
     assert "is none of these: at most 1.0%" in page
 
 
+def test_held_out_pictures_are_evaluated(trained: Path) -> None:
+    """Those that the model's recipe held out; of a data set that is named, its own."""
+    run, data = trained / "held", str(trained / "dim")
+    found = json.loads(nin("evaluate", run, "--split", "validation", "--json").stdout)
+    assert (found["split"], found["count"]) == ("validation", 144)
+    metrics = json.loads((run / "metrics.json").read_text())["validation"]
+    assert found["accuracy"] == metrics["accuracy"]
+    assert found["loss"] == pytest.approx(metrics["loss"], rel=1e-5)
+    few = nin("evaluate", run, "--split", "validation", "--examples", "10", "--json")
+    assert json.loads(few.stdout)["count"] == 10
+    cure = "; nin train --validation 0.1 holds out a tenth\n"
+    for arguments, reason in (
+        ([trained / "all"], "dim has no validation split, and the model's recipe held nothing out"),
+        ([run, "--dataset", data], "dim has no validation split"),
+    ):
+        done = nin("evaluate", *arguments, "--split", "validation")
+        assert (done.returncode, done.stderr) == (2, f"nin: {reason}{cure}")
+
+
 def test_a_run_that_learns_all_says_so(trained: Path) -> None:
     metrics = json.loads((trained / "all/metrics.json").read_text())
     assert metrics["calibration"] is None

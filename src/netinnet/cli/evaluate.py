@@ -20,7 +20,7 @@ def evaluate(
     /,
     *,
     dataset: str | None = None,
-    split: Literal["test", "train"] = "test",
+    split: Literal["test", "validation", "train"] = "test",
     examples: WholeNumber | None = None,
     data_dir: Path | None = None,
     framework: str | None = None,
@@ -37,7 +37,8 @@ def evaluate(
         Data set to measure on, a name (`nin data` lists them) or the path of a folder; the one that
         the model was trained on if not given.
     split
-        Which pictures.
+        Which pictures; validation: those that the model's recipe held out from training, or the
+        named data set's own.
     examples
         Use only this many pictures, from the first on.
     data_dir
@@ -53,6 +54,7 @@ def evaluate(
     from netinnet import calibration
     from netinnet.cli.progress import show_data_progress
     from netinnet.data.loader import logits_of
+    from netinnet.data.source import first
     from netinnet.inference import calibrating, model_files
     from netinnet.inference.predictor import Predictor
     from netinnet.inference.views import averaged
@@ -69,7 +71,8 @@ def evaluate(
         data = learnt.load(trained, dataset, data_dir, on_progress)
         data = data.sized(trained.network.input, on_progress, trained.network.preprocessing)
     learnt.check_classes(trained, data)
-    pictures = data.limited(examples, examples).splits[split]
+    pictures = learnt.split_of(trained, data, split, is_own=dataset is None)
+    pictures = first(pictures, examples)
     predictor, labels = Predictor(trained, framework=framework), pictures.labels
     calibrated: dict[str, Any] = {}
     if (kept := trained.calibration) is not None:

@@ -82,6 +82,11 @@ class View:
         return self.source.pictures(self.indices[indices])
 
 
+def first(source: Source, count: int | None) -> Source:
+    """The first pictures of a source; None keeps all."""
+    return source if count is None else View(source, np.arange(len(source))[:count])
+
+
 def chunks(count: int, size: int = CHUNK) -> Iterator[Indices]:
     """0 … count - 1 in order, `size` indices at a time."""
     for start in range(0, count, size):
@@ -236,10 +241,6 @@ class Dataset:
 
     def limited(self, train: int | None, test: int | None) -> Dataset:
         """The first `train` and `test` pictures only; None keeps all."""
-
-        def first(source: Source, count: int | None) -> Source:
-            return source if count is None else View(source, np.arange(len(source))[:count])
-
         groups = None if self.groups is None else self.groups[:train]
         kept = {"train": first(self.train, train), "test": first(self.test, test)}
         return dataclasses.replace(self, digest="", groups=groups, **kept)  # type: ignore[arg-type]

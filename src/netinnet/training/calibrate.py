@@ -31,7 +31,7 @@ def after_training(
 
     A run that can't be calibrated is one that says why.
     """
-    train, validation = _held_out(recipe, data)
+    train, validation = learnt.held_out(recipe, data)
     if validation is None:
         return None, {"calibration": None, "not_calibrated": NOTHING_HELD_OUT}
     try:
@@ -80,7 +80,7 @@ def calibrate(
     learnt.check_classes(model, data)
     data = data.sized(shape, on_progress, model.network.preprocessing)
     if dataset is None:
-        train, validation = _held_out(learnt.recipe_of(model), data)
+        train, validation = learnt.held_out(learnt.recipe_of(model), data)
     else:
         train, validation = data.train, data.validation
     if promised is not None:
@@ -102,12 +102,6 @@ def calibrate(
         train, evaluated = splits(recipe, data)
         report(path, evaluated[recipe.judged], train)
     return found
-
-
-def _held_out(recipe: Recipe, data: Dataset) -> tuple[Source, Source | None]:
-    """The pictures that a recipe learns, and those that it holds out."""
-    train, evaluated = splits(recipe.replace(evaluate=None), data)
-    return train, evaluated.get("validation")
 
 
 def _promises(model: Model, other: Model, path: Path, like: Path) -> Calibration:

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from netinnet.data import datasets
-from netinnet.data.source import Dataset, DatasetRecord, Progress
+from netinnet.data.source import Dataset, DatasetRecord, Progress, Source
 from netinnet.errors import ModelError
 from netinnet.training import recipe as recipes
 from netinnet.training.recipe import Recipe
+from netinnet.training.splits import splits
 from netinnet.weights import Model
 
 WHERE = "the model's recipe"
@@ -59,6 +60,30 @@ def load(
         )
     recipe = recipes.from_mapping(values, WHERE)
     return datasets.load(recipe.dataset, data_dir, on_progress, record_of(model), **recipe.reading)
+
+
+def held_out(recipe: Recipe, data: Dataset) -> tuple[Source, Source | None]:
+    """The pictures that a recipe learns, and those that it holds out."""
+    train, evaluated = splits(recipe.replace(evaluate=None), data)
+    return train, evaluated.get("validation")
+
+
+def split_of(model: Model, data: Dataset, split: str, *, is_own: bool) -> Source:
+    """The pictures of a split: train, validation or test.
+
+    Validation is what the model's recipe held out, if the data set is the one that it learnt, else
+    the data set's own. Raises ModelError where there is none.
+    """
+    if split != "validation":
+        return data.splits[split]
+    found = held_out(recipe_of(model), data)[1] if is_own else data.validation
+    if found is None:
+        raise ModelError(
+            f"{data.name} has no validation split"
+            + (", and the model's recipe held nothing out" if is_own else "")
+            + "; nin train --validation 0.1 holds out a tenth"
+        )
+    return found
 
 
 def check_classes(model: Model, data: Dataset) -> None:
