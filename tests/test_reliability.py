@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import pty
+import resource
 import select
 import shlex
 import signal
@@ -28,7 +29,7 @@ from netinnet.frameworks.learner import Learner
 from netinnet.studies import tuning
 from netinnet.training import claim
 from netinnet.training.claim import LOCK_FILE, claimed
-from netinnet.training.events import Evaluation, Interrupted, Start, of_kind
+from netinnet.training.events import End, Evaluation, Interrupted, Progress, Start, of_kind
 from netinnet.training.run import Run
 from tests.conftest import FRAMEWORK, needs
 from tests.conftest import nin as run_nin
@@ -101,6 +102,62 @@ def stopped(made: tuple[Path, list[str]], tmp_path: Path, monkeypatch: pytest.Mo
         patched.setattr(Run, "log", interrupting)
         assert run_nin(*made[1], "--output", run.folder).returncode == 143
     return run
+
+
+def test_a_system_without_locks_trains(
+    made: tuple[Path, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Windows: there is no fcntl, and so no lock file."""
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    done = run_nin(*made[1], "--output", tmp_path / "run", in_this_process=True)
+    assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "run" / LOCK_FILE).exists()
+    with pytest.raises(NetinnetError, match="moved or removed while it was trained in"):
+        claim.Claim(tmp_path / "gone").check()
+
+
+def test_an_event_that_the_disk_has_no_room_for_is_no_event(tmp_path: Path) -> None:
+    """The system takes a part of its line without an error."""
+    run = Run(tmp_path)
+    event = Interrupted("2026", 1, "x" * 150)
+    run.log(event)
+    size, limits = run.events_file.stat().st_size, resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 60, limits[1]))
+    try:
+        with pytest.raises(CannotWrite):
+            run.log(event)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    run.log(event)
+    assert run.events() == [event, event]
+
+
+def test_all_time_counts(
+    made: tuple[Path, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also that of a sitting that takes no step: it evaluates what was abandoned."""
+    log = Run.log
+
+    def interrupting(self: Run, event: Any) -> None:
+        log(self, event)
+        if isinstance(event, Progress) and event.step == 6:
+            signal.raise_signal(signal.SIGTERM)
+
+    def slow(self: Run, event: Any) -> None:
+        log(self, event)
+        if isinstance(event, Evaluation):
+            time.sleep(0.3)
+
+    flags = [*made[1], "--output", tmp_path / "run"]
+    with monkeypatch.context() as patched:
+        patched.setattr(Run, "log", interrupting)
+        assert run_nin(*flags).returncode == 143
+        patched.setattr(Run, "log", slow)
+        assert run_nin("train", "--resume", tmp_path / "run").returncode == 0
+    run = Run(tmp_path / "run")
+    assert run.metrics()["wall_seconds"] > 0.3
+    (end,) = of_kind(run.events(), End)
+    assert end.seconds > 0.3
 
 
 @pytest.mark.parametrize("exchange", [0, 1], ids=["averages put in", "weights put back"])

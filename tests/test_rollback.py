@@ -16,8 +16,16 @@ from netinnet.networks import layers
 from netinnet.networks.layers import Shape
 from netinnet.networks.network import Block, Network
 from netinnet.reports import html
-from netinnet.training import anomaly, checkpoint, start
-from netinnet.training.events import MOST_ROLLBACKS, Evaluation, Failed, Progress, Rollback, of_kind
+from netinnet.training import anomaly, checkpoint, pace, start
+from netinnet.training.events import (
+    MOST_ROLLBACKS,
+    Evaluation,
+    Failed,
+    Progress,
+    Rollback,
+    Start,
+    of_kind,
+)
 from netinnet.training.recipe import Recipe
 from netinnet.training.run import Run
 from tests.conftest import FRAMEWORK, needs, nin
@@ -76,6 +84,11 @@ def test_it_goes_back_and_on_and_says_so(framework: str, folder: Path, tmp_path:
     for event in of_kind(run.events(), Progress):
         assert event.learning_rate == 3 * 0.5 ** len(rollbacks)
     assert run.metrics()["rollbacks"] == len(rollbacks)
+    # The rate is that of all pictures that went through, of which some do not count.
+    taken = STEPS + sum(event.diverged_at - event.back_to for event in rollbacks)
+    pictures = run.metrics()["images_per_second"] * run.metrics()["training_seconds"]
+    counted = EPOCHS * run.metrics()["train_examples"]
+    assert pictures == pytest.approx(counted * taken / STEPS, rel=0.05)
     assert "from step 0 with 1/2 of the learning rate (rollback 1 of at most 5)" in (
         html.write(run.folder, None).read_text()
     )
@@ -84,6 +97,17 @@ def test_it_goes_back_and_on_and_says_so(framework: str, folder: Path, tmp_path:
     )
     assert not [*run.checkpoints.iterdir()]
     assert anomaly.is_finite(run.model().weights)
+
+
+def test_the_time_left_is_estimated_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Behind a rollback few steps are done, and the clock has run for long."""
+    now = [0.0]
+    monkeypatch.setattr(pace.time, "monotonic", lambda: now[0])
+    found = pace.Pace(Start("", "", 100, 10, "", "", "", 1, {}, 1, []))
+    for step in (*range(1, 901), *range(1, 51)):
+        now[0] += 0.1
+        found.take(Progress(step, 1, 1.0, 0.5, 80.0, 0.1, 0.0, 0.1))
+    assert found.seconds_left == pytest.approx(95)
 
 
 class Killed(BaseException):

@@ -39,6 +39,8 @@ class Progress:
     """The train, validation and test figures of each whole epoch."""
     rollbacks: int = 0
     """How often the learning rate was halved since the numbers were no longer finite."""
+    discarded: int = 0
+    """Steps that were done and, since a rollback, do not count."""
 
 
 def save(folder: Path, learner: Learner, progress: Progress, identity: str) -> Path:

@@ -34,15 +34,19 @@ class Claim:
 
     def check(self) -> None:
         """Raise NetinnetError where the folder is gone, or another one has its name."""
-        try:
-            there = os.stat(self.folder / LOCK_FILE)  # noqa: PTH116
-            is_own = self.lock is None or os.path.samestat(there, os.fstat(self.lock.fileno()))
-        except OSError:
-            is_own = False
-        if not is_own:
+        if not self._is_there():
             raise NetinnetError(
                 f"{self.folder}: moved or removed while it was trained in; put it back"
             )
+
+    def _is_there(self) -> bool:
+        if self.lock is None:  # no locks here (Windows)
+            return self.folder.is_dir()
+        try:
+            there = os.stat(self.folder / LOCK_FILE)  # noqa: PTH116
+        except OSError:
+            return False
+        return os.path.samestat(there, os.fstat(self.lock.fileno()))
 
 
 def check_inside(place: Path, folder: Path) -> None:

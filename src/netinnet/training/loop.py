@@ -128,8 +128,7 @@ class Training:
 
     def _run(self, progress: Progress) -> Run:
         process_memory.keep_freed_memory()
-        started = time.monotonic()
-        before = progress.wall_seconds
+        self.began = time.monotonic() - progress.wall_seconds
         self.team.begin(self.learner, progress.step)
         with stop_request() as stop:
             self._announce(progress)
@@ -142,7 +141,7 @@ class Training:
                     self._save(progress)  # for going through the steps again
                 while progress.step < self.total:
                     try:
-                        self._steps(progress, stop, lambda: before + time.monotonic() - started)
+                        self._steps(progress, stop)
                     except Diverged as error:
                         self._roll_back(progress, error)
                 self._finish(progress, stop)
@@ -150,7 +149,7 @@ class Training:
                 self._interrupt(progress, stop)
         return self.folder
 
-    def _steps(self, progress: Progress, stop: StopRequest, wall: Callable[[], float]) -> None:
+    def _steps(self, progress: Progress, stop: StopRequest) -> None:
         """Train to the end. Raises Diverged where the numbers are no longer finite."""
         prepared = ahead(self.batches, range(progress.step, self.total))
         saved = time.monotonic()
@@ -162,12 +161,12 @@ class Training:
                         self.folder.checkpoints, self.learner, progress, self.identity
                     )
                 self._step(progress, prepared)
-                progress.wall_seconds = wall()
+                progress.wall_seconds = self._wall
                 if progress.step % self.steps_per_epoch == 0:
                     if self._rolls_back:
                         self._check_finite(self.learner.weights(), progress)
                     self._end_epoch(progress, stop)
-                    progress.wall_seconds = wall()
+                    progress.wall_seconds = self._wall
                 if stop.signal is not None:
                     self._interrupt(progress, stop)
                 if time.monotonic() - saved >= self.recipe.checkpoint_seconds:
@@ -175,6 +174,11 @@ class Training:
                     if time.monotonic() - self.reported >= REPORT_SECONDS:
                         self._write_report()
                     saved = time.monotonic()
+
+    @property
+    def _wall(self) -> float:
+        """Seconds spent altogether, over all sittings."""
+        return time.monotonic() - self.began
 
     @property
     def _rolls_back(self) -> bool:
@@ -206,6 +210,7 @@ class Training:
         checkpoint.remove_after(folder, kept.step)
         kept.seconds, kept.wall_seconds = progress.seconds, progress.wall_seconds
         kept.rollbacks = rollbacks
+        kept.discarded = progress.discarded + progress.step - kept.step
         vars(progress).update(vars(kept))
         self._save(progress)
 
@@ -376,6 +381,7 @@ class Training:
 
     def _interrupt(self, progress: Progress, stop: StopRequest) -> None:
         assert stop.signal is not None
+        progress.wall_seconds = self._wall
         self._save(progress)
         self._log(events.Interrupted(_now(), progress.step, stop.signal.name))
         self._write_report()
@@ -399,6 +405,7 @@ class Training:
             model = dataclasses.replace(model, calibration=found)
             weights.save(self.folder.model_file, model)
         self.claim.check()
+        progress.wall_seconds = self._wall
         self._log(events.End(_now(), progress.step, round(progress.wall_seconds, 3)))
         sizes = {"train": self.train, **self.evaluated}
         counted = {name: len(source) for name, source in sizes.items()}

@@ -25,8 +25,9 @@ class Pace:
         self.first_step: int | None = None
 
     def take(self, progress: Progress) -> None:
+        went_back = progress.step < self.step  # to the last good epoch
         self.step = progress.step
-        if self.first_step is None:
+        if self.first_step is None or went_back:
             seconds = progress.seconds_of_step
             warming_up = seconds < WARM_UP_SECONDS
             self.first_step = self.step if warming_up else self.step - 1

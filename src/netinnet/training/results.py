@@ -42,11 +42,12 @@ def metrics(
 ) -> dict[str, Any]:
     """The figures of a whole training; `sizes` are the splits' numbers of pictures, train first."""
     cost = counts.total_cost(network)
+    trained = sizes["train"] * recipe.epochs * (1 + progress.discarded / progress.step)
     return {
         **progress.history[-1],
         "training_seconds": round(progress.seconds, 3),
         "wall_seconds": round(progress.wall_seconds, 3),
-        "images_per_second": round(sizes["train"] * recipe.epochs / progress.seconds, 2),
+        "images_per_second": round(trained / progress.seconds, 2),
         "parameters": cost.parameters,
         "macs": cost.macs,
         "epochs": recipe.epochs,

@@ -134,7 +134,8 @@ class Run:
                 file.seek(-1, os.SEEK_END)
                 if file.read(1) != b"\n":
                     line = b"\n" + line
-            file.write(line)
+            while line:  # a full disk may take a part of it, and says so of the rest only
+                line = line[file.write(line) :]
             if not isinstance(event, Progress):
                 os.fsync(file.fileno())
                 if is_new:
