@@ -199,7 +199,10 @@ def test_the_example_reads_like_the_zoo() -> None:
         ("blocks = [{ nin = [1], max_pool = 3 }]", "block 1: a block is a table with one of nin,"),
         ("blocks = ['nin']", "block 1: a block is a table with one of"),
         ("blocks = [{ nin = [4], kernal = 3 }]", "unknown field 'kernal' (did you mean 'kernel'?)"),
-        ("blocks = [{ nin = [4] }]", "block 1: nin_block() missing 1 required"),
+        (
+            "blocks = [{ nin = [4] }]",
+            "block 1: nin needs its kernel's side in pixels, as in kernel",
+        ),
         ("blocks = [{ nin = ['x'], kernel = 3 }]", "nin must be a whole number up to 1,048,576"),
         ("blocks = [{ nin = 4, kernel = '3' }]", "kernel must be a whole number"),
         ("blocks = [{ nin = 4, kernel = 0 }]", "block 1: Conv: kernel must be at least 1, got 0"),
@@ -216,7 +219,14 @@ def test_the_example_reads_like_the_zoo() -> None:
         ("blocks = [{ layers = 'ReLU' }]", "layers must be a list"),
         ("blocks = [{ layers = ['ReLU'] }]", 'a layer is a table such as {"layer": "ReLU"}'),
         ("blocks = [{ layers = [{ layer = 'Conw' }] }]", "unknown layer 'Conw' (did you mean"),
-        ("blocks = [{ layers = [{ layer = 'Conv' }] }]", "missing 1 required positional argument"),
+        (
+            "blocks = [{ layers = [{ layer = 'Conv', kernel = 3 }] }]",
+            "block 1: Conv needs channels, as in channels = 3",
+        ),
+        (
+            "blocks = [{ head = 'gap', name = 'classes' }]",
+            "own: its output is 1×1×1, but it has 10 class names",  # a name is no number of them
+        ),
         ("blocks = [{ layers = [] }]", "own: a block has at least one layer"),
         ("blocks = [{ head = 'gap', name = 'a b' }]", "a block's name must be a word, got 'a b'"),
         ("blocks = [{ head = 'gap', name = 3 }]", "a block's name must be a word, got 3"),

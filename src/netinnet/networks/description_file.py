@@ -108,9 +108,9 @@ def _build(blocks: list[Any], classes: int) -> tuple[Block, ...]:
 
 
 def _filled(data: Any, classes: int) -> Any:
-    """The data with their number for "classes"."""
+    """The data with their number for "classes", which a name may be, too."""
     if isinstance(data, dict):
-        return {key: _filled(value, classes) for key, value in data.items()}
+        return {k: v if k == "name" else _filled(v, classes) for k, v in data.items()}
     if isinstance(data, list):
         return [_filled(value, classes) for value in data]
     return classes if data == "classes" else data
@@ -141,6 +141,8 @@ def _block(data: Any, before: Counter[str], classes: int) -> Block:
     for key, given in fields.items():
         checked_value(key, given, known[key])
     if kind in ("nin", "conv"):
+        if kind == "nin" and "kernel" not in fields:
+            raise NetworkError("nin needs its kernel's side in pixels, as in kernel = 3")
         alone = 1 + fields.get("pointwise", 2) if kind == "nin" else 1
         if max(alone, len(value) if isinstance(value, list) else 0) > MOST_LAYERS:
             raise NetworkError(f"a network has at most {MOST_LAYERS:,} layers")

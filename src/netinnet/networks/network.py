@@ -314,6 +314,9 @@ def layer_from_dict(data: dict[str, Any]) -> Layer:
     check_name("layer", name, LAYERS, Unknown)
     known = {field.name: str(field.type) for field in dataclasses.fields(LAYERS[name])}
     check_names(fields, known, name)
+    for field in dataclasses.fields(LAYERS[name]):
+        if field.name not in fields and field.default is dataclasses.MISSING:
+            raise NetworkError(f"{name} needs {field.name}, as in {field.name} = 3")
     return LAYERS[name](
         **{
             field: checked_value(f"{name}: {field}", value, known[field])
