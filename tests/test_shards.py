@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import itertools
 import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -18,13 +21,17 @@ import numpy as np
 import pytest
 
 from netinnet import frameworks, weights
+from netinnet.data.source import first
 from netinnet.errors import FrameworkError, NetinnetError
-from netinnet.frameworks import processes
+from netinnet.frameworks import processes, pytorch, pytorch_shards
 from netinnet.frameworks.learner import Learner, LearnerSettings
 from netinnet.frameworks.processes import Processes
 from netinnet.networks import Network, Shape, resolve
 from netinnet.optimizer import Optimizer
 from netinnet.training import follow, recipe, start
+from netinnet.training.events import Start, of_kind
+from netinnet.training.run import open_run
+from netinnet.training.team import in_parts
 from tests.conftest import needs, nin
 
 pytestmark = needs("pytorch")
@@ -142,9 +149,16 @@ def test_a_dry_run_is_that_of_all_processes(monkeypatch: pytest.MonkeyPatch) -> 
     done = nin("train", *FLAGS, "--processes", "2", "--dry-run", "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["recipe"]["shards"] == 8
-    done = nin("train", "--recipe", "nosuch", "--processes", "2")
-    assert done.returncode == 2
-    assert "unknown recipe 'nosuch'" in done.stderr
+    for flags, said in (
+        (["--recipe", "nosuch", "--processes", "2"], "unknown recipe 'nosuch'"),
+        (["--resume", "nothere", "--processes", "2"], "nothere: no such run folder"),
+        (["--framework", "jax", "--processes", "2"], "several processes train with PyTorch only"),
+        (["--shards", "2", "--processes", "4"], "2 shards can't be divided among 4 processes"),
+    ):
+        done = nin("train", *flags)
+        assert done.returncode == 2
+        assert said in done.stderr
+        assert done.stderr.count("\n") == 1
 
 
 def test_shards_are_divided_evenly() -> None:
@@ -159,6 +173,72 @@ def test_a_wrong_environment_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
         FrameworkError, match="variable WORLD_SIZE must be a whole number, got 'two"
     ):
         start.train(recipe.load("fashion", train_examples=64, test_examples=10, epochs=1))
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "2")
+    with pytest.raises(FrameworkError, match="RANK must be below WORLD_SIZE, which is 2, got 2"):
+        start.train(recipe.load("fashion", train_examples=64, test_examples=10, epochs=1))
+
+
+def test_processes_that_were_started_together_start_no_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    done = nin("train", *FLAGS, "--processes", "2")
+    assert done.returncode == 2
+    assert done.stderr == (
+        "nin: this is one of 4 processes that were started together: leave out --processes\n"
+    )
+
+
+def test_shards_take_the_cpu_where_the_device_is_left_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    net = resolve("nin-small", width=0.25)
+    given = LearnerSettings(net, Optimizer("sgd"), SOURCE, "auto", 1, shards=2)
+    here = pytorch.learner(given, weights.initial(net, 0))
+    monkeypatch.setattr(pytorch, "devices", lambda: ("cuda:0", "cpu"))
+    made = pytorch.learner(given, weights.initial(net, 0))
+    assert made.device == "cpu"
+    said = "shards are computed on the CPU: cuda:0 is not used"
+    assert said in made.cautions
+    assert said.replace("cuda:0", "cpu") not in here.cautions
+    on_cuda = dataclasses.replace(given, device="cuda")
+    with pytest.raises(FrameworkError, match="shards are computed on the CPU, not on cuda:0"):
+        pytorch.learner(on_cuda, weights.initial(net, 0))
+
+
+def test_shards_say_that_they_do_without_compiled_functions() -> None:
+    said = "batch norm and the 1×1 convolutions between are not compiled"
+    for name, expected in (("nin-small", True), ("nin-mnist", False)):
+        cautions = learner(resolve(name), threads=1, shards=2).cautions
+        assert any(said in caution for caution in cautions) == expected
+
+
+def test_a_split_smaller_than_the_processes_is_counted_once(fashion_mnist: Any) -> None:
+    """Of which no process has a part of its own: each answers with all of it."""
+    few = first(fashion_mnist.test, 2)
+
+    def compute(part: Any) -> weights.Array:
+        # As `logits_of`, which has nothing to put together of no pictures.
+        assert len(part)
+        return part.pictures(np.arange(len(part))).reshape(len(part), -1).astype(np.float32)
+
+    for rank in range(4):
+        assert np.array_equal(in_parts(Processes(rank, 4, 4), few, compute), compute(few))
+
+
+@pytest.mark.slow
+def test_splits_smaller_than_the_processes(tmp_path: Path) -> None:
+    sizes = {"--train-examples": "4", "--test-examples": "1", "--batch-size": "3"}
+    given = {**dict(zip(FLAGS[:-1:2], FLAGS[1::2], strict=True)), **sizes, "--validation": "0.25"}
+    flags = ["--quiet", *itertools.chain.from_iterable(given.items())]
+    made = []
+    for more in (["--processes", "4"], ["--shards", "8"]):
+        done = nin("train", *flags, *more, "--output", tmp_path / more[0], fresh=True)
+        assert done.returncode == 0, done.stderr
+        assert "Traceback" not in done.stderr
+        figures = json.loads((tmp_path / more[0] / "metrics.json").read_text("utf-8"))
+        assert (figures["validation_examples"], figures["test_examples"]) == (1, 1)
+        made.append(tensors(tmp_path / more[0]))
+    assert made[0] == made[1]
 
 
 @pytest.fixture(scope="module")
@@ -223,12 +303,101 @@ def test_killed_and_gone_on_with(killed: str, alone: bytes, tmp_path: Path) -> N
     assert tensors(run) == alone
 
 
+def follower(port: int, **options: Any) -> subprocess.Popen[bytes]:
+    """The second of two processes, as torchrun starts it."""
+    environment = {**os.environ, **processes.environment(1, 2, port)}
+    return subprocess.Popen([sys.executable, "-m", "netinnet", "train"], env=environment, **options)
+
+
+@pytest.mark.parametrize("what", ["dry run", "report"])
+def test_the_others_end_where_nothing_is_trained(
+    what: str, small_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(small_run, tmp_path / "run")
+    (tmp_path / "run/report.html").unlink()
+    flags = {"dry run": [*FLAGS, "--dry-run", "--json"], "report": ["--resume", tmp_path / "run"]}
+    port = processes.free_port()
+    other = follower(port)
+    try:
+        for name, value in processes.environment(0, 2, port).items():
+            monkeypatch.setenv(name, value)
+        done = nin("train", *flags[what])
+        assert done.returncode == 0, done.stderr
+        if what == "dry run":
+            assert json.loads(done.stdout)["recipe"]["shards"] == 8
+        assert (tmp_path / "run/report.html").exists() == (what == "report")
+        assert other.wait(60) == 0
+    finally:
+        other.kill()
+        other.wait()
+
+
+def test_a_signal_ends_a_process_that_waits_for_the_first_one() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as first_one:
+        first_one.settimeout(60)
+        waiting = follower(first_one.getsockname()[1], stderr=subprocess.DEVNULL)
+        try:
+            connection, _ = first_one.accept()
+            with connection:
+                waiting.terminate()
+                assert waiting.wait(20) == -signal.SIGTERM
+        finally:
+            waiting.kill()
+            waiting.wait()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="children by /proc")
+def test_no_process_is_left_behind_by_a_first_one_killed_before_they_meet() -> None:
+    command = [sys.executable, "-m", "netinnet", "train", "--processes", "2", *FLAGS]
+    leader = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    children = Path(f"/proc/{leader.pid}/task/{leader.pid}/children")
+    while not (found := children.read_text("utf-8").split()):
+        time.sleep(0.01)
+        assert leader.poll() is None
+    leader.kill()
+    leader.wait()
+    until = time.monotonic() + 60
+    while Path(f"/proc/{found[0]}").exists():
+        if time.monotonic() > until:
+            os.kill(int(found[0]), signal.SIGKILL)
+            pytest.fail("the follower is left behind")
+        time.sleep(0.1)
+
+
+def test_a_run_with_shards_goes_on_with_other_threads(
+    small_run: Path, alone: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(small_run, tmp_path / "whole")
+    done = nin("train", "--resume", tmp_path / "whole", "--threads", "2", in_this_process=True)
+    assert done.returncode == 2
+    assert "whole: begun without shards, so its numbers depend on the number of th" in done.stderr
+
+    run = tmp_path / "run"
+    command = [sys.executable, "-m", "netinnet", "train", *FLAGS, "--shards", "8"]
+    leader = subprocess.Popen([*command, "--output", str(run)], stderr=subprocess.DEVNULL)
+    while not list(run.glob("checkpoints/*")):
+        time.sleep(0.01)
+        assert leader.poll() is None
+    leader.kill()
+    leader.wait()
+    done = nin("train", "--resume", run, "--quiet", "--threads", "3", in_this_process=True)
+    assert done.returncode == 0, done.stderr
+    assert of_kind(open_run(run).events(), Start)[-1].threads == 3
+    assert tensors(run) == alone
+
+    (run / "metrics.json").unlink()  # as if it had been killed before
+    monkeypatch.setattr(pytorch_shards, "cores", lambda: 5)
+    start.resume(run)
+    assert of_kind(open_run(run).events(), Start)[-1].threads == 5
+    assert tensors(run) == alone
+
+
 def test_a_run_without_shards_goes_on_with_one_process(
     small_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(small_run, tmp_path / "run")
     (tmp_path / "run/metrics.json").unlink()
-    monkeypatch.setattr(processes, "joined", lambda: contextlib.nullcontext(Processes(0, 2, 2)))
+    monkeypatch.setenv("WORLD_SIZE", "2")
     said = "run: begun without shards, so its numbers depend on one process: go on with one"
     with pytest.raises(NetinnetError, match=said):
         start.resume(tmp_path / "run")

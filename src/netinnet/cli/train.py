@@ -14,7 +14,6 @@ from netinnet.cli.recipe_flags import RecipeFlags
 from netinnet.errors import RecipeError
 
 if TYPE_CHECKING:
-    from netinnet.data.source import DatasetRecord
     from netinnet.training.prepared import Prepared
     from netinnet.training.run import Run
 
@@ -77,7 +76,7 @@ def train(
     """
     from netinnet.cli.progress import TrainingProgress
     from netinnet.data import datasets
-    from netinnet.frameworks.processes import rank_here
+    from netinnet.frameworks.processes import count_here, rank_here
     from netinnet.reports import html
     from netinnet.training import choice, follow, start
     from netinnet.training.listening import data_progress
@@ -89,40 +88,43 @@ def train(
         follow.follow(data_dir)
         return
     changes = recipe_flags.given(overrides)
+    threads: int | None = None
     if resume is not None:
+        if more_epochs is None:
+            threads = changes.pop("threads", None)  # not of the run's numbers, if it has shards
         new = {"output": output if more_epochs is None else None, "dry_run": dry_run or None}
         recipe_flags.refuse({"recipe": recipe, "time": time, **new, **changes}, "run's own recipe")
     elif more_epochs is not None:
         raise RecipeError("--more-epochs continues a finished run: name it with --resume RUN")
     # A mistake is said before other processes start.
-    wish = choice.wish(recipe, changes, time=time) if resume is None else None
-    with (
-        TrainingProgress(quiet=quiet, stderr=json) as progress,
-        follow.started(min(processes, 1) if dry_run else processes, data_dir),
-    ):
+    if resume is None:
+        wish, before = choice.wish(recipe, changes, time=time), None
+        wanted = wish.recipe
+    else:
+        opened = open_run(resume)
+        wish, before = None, opened.dataset()
+        wanted = opened.recipe()
+    sharded = in_shards(wanted, count_here() if processes == 1 else processes)
+    with TrainingProgress(quiet=quiet, stderr=json) as progress:
         common: dict[str, Any] = {"data_dir": data_dir, "listener": progress, "report": html.write}
         common["detect_anomaly"] = detect_anomaly
-
-        def checked(dataset: str, before: DatasetRecord | None = None) -> None:
-            if verify:
-                datasets.verify(dataset, data_dir, data_progress(progress), before)
-
-        if resume is not None:
-            opened = open_run(resume)
-            checked(opened.recipe().dataset, opened.dataset())
-        if resume is not None and more_epochs is not None:
-            run = start.train_more(resume, more_epochs, output=output, **common)
-        elif resume is not None:
-            run = start.resume(resume, **common)
-        else:
-            assert wish is not None
-            checked(wish.recipe.dataset)
-            if dry_run:
-                # As all processes together train it: their threads are those of this one here.
-                wish = dataclasses.replace(wish, recipe=in_shards(wish.recipe, processes))
-                _show(prepare(wish, data_dir=data_dir, listener=progress), json)
-                return
-            run = start.train(wish, output=output, **common)
+        if verify:
+            datasets.verify(wanted.dataset, data_dir, data_progress(progress), before)
+        if wish is not None and dry_run:
+            with start.led():
+                pass  # torchrun's others have nothing to train
+            # As all processes together train it: their threads are those of this one here.
+            wish = dataclasses.replace(wish, recipe=sharded)
+            _show(prepare(wish, data_dir=data_dir, listener=progress), json)
+            return
+        with follow.started(processes, data_dir):
+            if resume is None:
+                assert wish is not None
+                run = start.train(wish, output=output, **common)
+            elif more_epochs is not None:
+                run = start.train_more(resume, more_epochs, output=output, **common)
+            else:
+                run = start.resume(resume, threads=threads, **common)
     _show_result(run, json)
 
 

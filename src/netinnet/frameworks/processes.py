@@ -22,6 +22,8 @@ from netinnet.errors import FrameworkError
 Numbers = npt.NDArray[Any]
 PATIENCE = datetime.timedelta(hours=1)
 """How long a process waits for another: the first one evaluates, reports and saves meanwhile."""
+COMING = datetime.timedelta(minutes=5)
+"""How long the first one waits for the others to come: they do nothing before that."""
 
 
 def check_shares(shards: int, count: int) -> None:
@@ -107,25 +109,40 @@ def rank_here() -> int:
     return _number("RANK", 0)
 
 
+def count_here() -> int:
+    """How many processes were started to train together with this one. Raises FrameworkError."""
+    return _number("WORLD_SIZE", 1)
+
+
 @contextlib.contextmanager
 def joined() -> Iterator[Processes]:
     """All processes that were started to train together; it waits for them. ALONE if it is one.
 
     Raises FrameworkError where the environment that says so is wrong, or a process does not come.
     """
-    count = _number("WORLD_SIZE", 1)
+    rank, count = rank_here(), count_here()
+    if rank >= count:
+        raise FrameworkError(
+            f"the environment variable RANK must be below WORLD_SIZE, which is {count}, got {rank}"
+        )
     if count == 1:
         yield ALONE
         return
     from torch import distributed
+    from torch.distributed.rendezvous import rendezvous
 
     try:
-        distributed.init_process_group("gloo", timeout=PATIENCE)
+        # The others come at once; the first one may have data to prepare before.
+        wait = PATIENCE if rank else COMING
+        store, _, _ = next(rendezvous("env://", rank, count, timeout=wait))
+        distributed.init_process_group(
+            "gloo", store=store, rank=rank, world_size=count, timeout=PATIENCE
+        )
     except (RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise FrameworkError(f"the {count} processes do not find each other: {reason}") from error
     try:
-        yield Processes(rank_here(), count, _number("LOCAL_WORLD_SIZE", count))
+        yield Processes(rank, count, _number("LOCAL_WORLD_SIZE", count))
     finally:
         distributed.destroy_process_group()
 

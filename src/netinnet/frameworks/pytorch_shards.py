@@ -106,6 +106,7 @@ class ShardedLearner(pytorch_learner.PyTorchLearner):
     def __init__(
         self, settings: LearnerSettings, weights: Mapping[str, Array], device: str
     ) -> None:
+        picked, device = device, "cpu" if settings.device == "auto" else device
         if device != "cpu":
             raise FrameworkError(f"shards are computed on the CPU, not on {device}")
         processes = settings.processes
@@ -116,6 +117,16 @@ class ShardedLearner(pytorch_learner.PyTorchLearner):
         torch.set_num_threads(1)  # of each shard; how many are computed at once changes no sum
         self.threads = threads
         self.piece = None  # shards are small already
+        if picked != device:
+            self.cautions.append(f"shards are computed on the CPU: {picked} is not used")
+
+    def _name_kernels(self) -> None:
+        super()._name_kernels()
+        if any(isinstance(layer, _BatchNorm) for layer in self._model.modules()):
+            self.cautions.append(
+                "batch norm and the 1×1 convolutions between are not compiled, which would be "
+                "faster: shards do without"
+            )
 
     def _table(self) -> pytorch_model.Table:
         shards = self.shards

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import tomllib
 from collections.abc import Iterator
@@ -30,11 +31,21 @@ from netinnet.training.stepping import advance
 from netinnet.training.team import Team
 
 END_SECONDS = 5
-"""So long the others may take to end, all together; one may wait for a leader that never came."""
+"""So long the others may take to end, all together."""
+LAST_WORDS_SECONDS = 1
+"""So long a follower may still say why it ends, when its leader has ended."""
+FOLLOWS_STDIN = "NETINNET_FOLLOWS_STDIN"
+"""The environment variable of a follower whose standard input is a pipe that its leader holds."""
 
 
 def follow(data_dir: Path | None = None) -> None:
     """Do this process's part of a training until its leader ends it."""
+    if FOLLOWS_STDIN in os.environ:
+        threading.Thread(target=_end_with_leader, daemon=True).start()
+    for number in SIGNALS:
+        # While it waits for the others, Python's own handlers would not be called.
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
     # A leader that has ended has said why.
     with contextlib.suppress(ProcessLost), processes.joined() as joined:
         for number in SIGNALS:  # a terminal asks all of them; the leader decides when they end
@@ -42,7 +53,17 @@ def follow(data_dir: Path | None = None) -> None:
         _follow(joined, data_dir)
 
 
+def _end_with_leader() -> None:
+    """End this process when its leader has ended, even by SIGKILL: then the pipe ends too."""
+    os.read(0, 1)  # not sys.stdin, whose lock would be held at the interpreter's end
+    time.sleep(LAST_WORDS_SECONDS)
+    os._exit(0)
+
+
 def _follow(group: Processes, data_dir: Path | None) -> None:
+    what, _ = group.sent(np.zeros(2, np.float64))
+    if what == team.END:  # nothing is trained
+        return
     about = json.loads(group.sent_text())
     recipe = from_mapping(tomllib.loads(about["recipe"]), "the leader's recipe")
     network = Network.from_json(about["network"])
@@ -78,11 +99,13 @@ def started(count: int, data_dir: Path | None) -> Iterator[None]:
     torchrun would print its own report on what a user did wrong, and runs the leader out of sight
     of the terminal; so the leader starts the others itself, as torchrun would.
     """
-    if count < 1:
-        raise RecipeError(f"processes must be at least 1, got {count}")
     if count == 1:
         yield
         return
+    if (others := processes.count_here()) > 1:
+        raise RecipeError(
+            f"this is one of {others} processes that were started together: leave out --processes"
+        )
     port = processes.free_port()
     command = [sys.executable, "-m", "netinnet", "train"]
     if data_dir is not None:
@@ -92,14 +115,16 @@ def started(count: int, data_dir: Path | None) -> Iterator[None]:
     try:
         for rank in range(1, count):
             environment = {**os.environ, **processes.environment(rank, count, port)}
-            silent = subprocess.DEVNULL
-            followers.append(
-                subprocess.Popen(command, env=environment, stdin=silent, stdout=silent)
-            )
+            environment[FOLLOWS_STDIN] = "1"
+            pipe, silent = subprocess.PIPE, subprocess.DEVNULL
+            followers.append(subprocess.Popen(command, env=environment, stdin=pipe, stdout=silent))
         yield
     finally:
         os.environ.clear()
         os.environ.update(before)
+        for follower in followers:
+            assert follower.stdin is not None
+            follower.stdin.close()
         deadline = time.monotonic() + END_SECONDS
         for follower in followers:
             try:

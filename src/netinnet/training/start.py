@@ -9,7 +9,7 @@ from pathlib import Path
 
 from netinnet import frameworks
 from netinnet.data.source import Dataset, Source
-from netinnet.errors import NetinnetError, nin
+from netinnet.errors import NetinnetError, RecipeError, nin
 from netinnet.frameworks import processes
 from netinnet.inference import model_files, onnx_graph
 from netinnet.networks.network import Network
@@ -92,7 +92,10 @@ def begin(
 
 @contextlib.contextmanager
 def led() -> Iterator[Team]:
-    """All processes of this training, led by this one; they end with the block."""
+    """All processes of this training, led by this one; they end with the block.
+
+    Where nothing is trained the block is empty: the others wait for what they are to do.
+    """
     with processes.joined() as joined:
         if joined.rank:
             raise NetinnetError("only the first process trains; the others call follow.follow")
@@ -138,23 +141,43 @@ def resume(
     listener: Listener = lambda event: None,
     report: Report = _no_report,
     detect_anomaly: bool = False,
+    threads: int | None = None,
 ) -> Run:
     """Go on with an interrupted run from its newest checkpoint, bit for bit.
 
-    Thread count and device of the first sitting are kept: sums depend on them. The data set must
-    have the same content; `dataset` gives one that is no folder. A finished run gets what is
-    missing of its model.onnx and report; one that has both is a NetinnetError.
+    Thread count and device of the first sitting are kept: sums depend on them. With shards they
+    don't depend on threads, and each sitting has `threads`, or the recipe's, or what suits its
+    machine. The data set must have the same content; `dataset` gives one that is no folder. A
+    finished run gets what is missing of its model.onnx and report; one that has both is a
+    NetinnetError.
     """
     opened = run.open_run(folder)
+    if threads is not None and not opened.recipe().shards:
+        raise RecipeError(
+            f"{folder}: begun without shards, so its numbers depend on the number of threads, "
+            f"which is kept: leave out threads"
+        )
     with opened.claimed() as claim:
         opened.remove_temporary()
         if opened.is_finished:
             return _complete(opened, dataset, data_dir, listener, report)
-        return _resume(opened, claim, dataset, data_dir, listener, report, detect_anomaly)
+        return _resume(opened, threads, claim, dataset, data_dir, listener, report, detect_anomaly)
+
+
+def _settled(opened: Run, threads: int | None) -> Recipe:
+    """The recipe with the device of the first sitting, and the threads that this one has."""
+    recipe = opened.recipe()
+    wanted = threads or recipe.threads
+    if starts := of_kind(opened.events(), Start):
+        if not recipe.shards:
+            wanted = wanted or starts[0].threads
+        return recipe.replace(threads=wanted, device=starts[0].device)
+    return recipe.replace(threads=wanted)
 
 
 def _resume(
     opened: Run,
+    threads: int | None,
     claim: Claim,
     dataset: Dataset | None,
     data_dir: Path | None,
@@ -163,11 +186,12 @@ def _resume(
     detect_anomaly: bool,
 ) -> Run:
     """Go on with a run that is claimed and not finished."""
-    recipe = opened.recipe()
-    settled = recipe
-    if starts := of_kind(opened.events(), Start):
-        first = starts[0]
-        settled = recipe.replace(threads=recipe.threads or first.threads, device=first.device)
+    recipe, settled = opened.recipe(), _settled(opened, threads)
+    if processes.count_here() > 1 and not recipe.shards:
+        raise NetinnetError(
+            f"{opened.folder}: begun without shards, so its numbers depend on one process: "
+            f"go on with one"
+        )
     network, record = opened.network(), opened.dataset()
     frameworks.adapter(recipe.framework)  # as in train
     data = dataset or load_data(recipe, data_dir, listener, record)
@@ -178,11 +202,6 @@ def _resume(
     pretrained = model_files.find(opened.pretrained_file) if recipe.pretrained else None
     initial = initial_weights(recipe, network, pretrained)
     with led() as team:
-        if team.processes.count > 1 and not recipe.shards:
-            raise NetinnetError(
-                f"{opened.folder}: begun without shards, so its numbers depend on one process: "
-                f"go on with one"
-            )
         learner = learner_for(settled, network, record.facts, initial, team.processes)
         training = Training(
             recipe,
@@ -213,6 +232,8 @@ def _complete(
         raise NetinnetError(
             f"{run.folder}: the run is finished; {nin('evaluate', run.folder)} shows its results"
         )
+    with led():
+        pass  # the others, if any, have nothing to train
     recipe, model = run.recipe(), run.model()
     attempt(lambda: onnx_graph.write(run.onnx_file, model), listener, OnnxFailed)
     data = dataset or load_data(recipe, data_dir, listener, run.dataset())

@@ -25,8 +25,8 @@ from netinnet.weights import Array
 
 SHARDS = 8
 """Shards of a batch where several processes train and the recipe gives none."""
-BEGIN, STEP, EVALUATE, END = range(4)
-"""What the leader tells; each with one number: steps done, learning rate, which split."""
+INTRODUCE, BEGIN, STEP, EVALUATE, END = range(5)
+"""What the leader tells; each with one number: none, steps done, learning rate, which split."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,7 @@ class Team:
 
     def introduce(self, recipe: Recipe, network: Network, record: DatasetRecord) -> None:
         """Tell the followers what is trained."""
+        self.tell(INTRODUCE)
         about = {"recipe": recipe.to_toml(), "network": network.to_json(), "data": record.to_json()}
         self.processes.sent_text(json.dumps(about))
 
@@ -62,8 +63,11 @@ def share(processes: Processes, learner: Learner) -> None:
 
 
 def in_parts(processes: Processes, source: Source, compute: Callable[[Source], Array]) -> Array:
-    """`compute(source)`, each process having computed a part of the pictures."""
-    if processes.count == 1:
+    """`compute(source)`, each process having computed a part of the pictures.
+
+    Of fewer pictures than processes there is no part for each: all of them compute all.
+    """
+    if processes.count == 1 or len(source) < processes.count:
         return compute(source)
     own = np.array_split(np.arange(len(source)), processes.count)[processes.rank]
     return processes.concatenated(compute(View(source, own)))
@@ -74,6 +78,8 @@ def in_shards(recipe: Recipe, count: int) -> Recipe:
 
     Raises RecipeError or FrameworkError where they can't.
     """
+    if count < 1:
+        raise RecipeError(f"processes must be at least 1, got {count}")
     if count == 1:
         return recipe
     if recipe.framework != "pytorch":
