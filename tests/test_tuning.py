@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import math
+import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +21,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from netinnet.data import datasets
 from netinnet.errors import NetinnetError, RecipeError
 from netinnet.studies import plan as plans
 from netinnet.studies import search, search_space, takeover, tuning
 from netinnet.studies.events import TrialEnd
 from netinnet.studies.plan import PRUNERS
 from netinnet.studies.search_space import Choices, Range
+from netinnet.training import events
 from netinnet.training import recipe as recipes
-from netinnet.training.events import Event, Resume, of_kind
+from netinnet.training import run as runs
+from netinnet.training.events import Event, Resume, of_kind, step_of
 from netinnet.training.run import Run
 from tests.conftest import FRAMEWORK, made_once, nin
 
@@ -465,6 +470,57 @@ def test_a_searcher_that_was_silent_leaves_its_trial(
     run = Run(tmp_path / "s/runs/trial-0000/seed-0")
     assert of_kind(run.events(), Resume)
     assert len(of_kind(events, TrialEnd)) == 1
+
+
+@pytest.mark.parametrize("is_reversed", [False, True])
+@pytest.mark.parametrize("ends", [False, True])
+def test_a_run_is_copied_while_its_owner_still_writes(
+    is_reversed: bool, ends: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In whatever order the folder is listed, no checkpoint is newer than the copied log."""
+    arm = plans.given("a", "fashion", {})
+    job, owners = (plans.job(tmp_path / n, "t", arm.recipe, arm.network) for n in ("own", "other"))
+    record = datasets.find("fashion-mnist").record()
+    run = runs.create(owners.recipe, owners.network, owners.folder, record)
+    scan, copy, steps = os.scandir, shutil.copyfile, iter(range(1, 99))
+
+    def write() -> None:
+        step = next(steps)
+        run.log(events.Resume("", step))
+        (run.checkpoints / f"step-{step:08}.safetensors").write_text("")
+        (run.checkpoints / f"step-{step - 2:08}.safetensors").unlink(missing_ok=True)
+        if ends and step == 4:
+            run.log(events.End("", step, 1.0))
+            run.metrics_file.write_text("{}")
+            run.remove_checkpoints()
+            (run.folder / "outcome.json").write_text("{}")
+
+    @contextlib.contextmanager
+    def listed(*folder: Any) -> Iterator[Iterator[os.DirEntry[str]]]:
+        with scan(*folder) as found:
+            yield iter(sorted(found, key=lambda entry: entry.name, reverse=is_reversed))
+
+    def copied(*arguments: Any, **options: Any) -> Any:
+        done = copy(*arguments, **options)
+        write()
+        return done
+
+    write()
+    write()
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "scandir", listed)
+        patched.setattr(shutil, "copyfile", copied)
+        assert takeover.fetch(job, str(owners.folder), record)
+    own = Run(job.folder)
+    logged = own.events()
+    newest = max(int(path.stem[-8:]) for path in own.checkpoints.iterdir())
+    assert 0 < newest <= max(step_of(event) for event in logged)
+    # What it has not reached is cut off where it goes on.
+    own.log(events.Resume("", newest))
+    assert max(step_of(event) for event in own.events()) == newest
+    if (own.folder / "outcome.json").exists():
+        assert own.is_finished
+        assert of_kind(logged, events.End)
 
 
 def test_a_proxy_that_is_not_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

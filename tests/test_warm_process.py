@@ -111,6 +111,23 @@ def test_signals(server: Server, tmp_path: Path, number: int) -> None:
         assert process.wait() == -number
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_what_asks_all_processes_to_stop_is_for_those_that_save(
+    server: Server, tmp_path: Path, number: int
+) -> None:
+    """As SLURM, systemd or a cgroup send it; the server and the attendants end after the rest."""
+    with start(server, tmp_path, "wait") as process:
+        assert process.stdout.readline() == "here\n"
+        os.kill(server._process.pid, number)
+        os.kill(_parent(process.pid), number)
+        with start(server, tmp_path, "0") as late:
+            assert late.wait() == 0
+        assert process.pid
+        assert Path(f"/proc/{process.pid}").exists()
+        process.terminate()
+        assert process.wait() == -signal.SIGTERM
+
+
 def test_a_process_outlives_its_server(server: Server, tmp_path: Path) -> None:
     with start(server, tmp_path, "wait") as process:
         assert process.stdout.readline() == "here\n"

@@ -37,6 +37,11 @@ from typing import IO, Any, Self
 
 IS_POSSIBLE = sys.platform == "linux"
 _LARGEST_REQUEST = 2**20
+_ASK_TO_STOP = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
+"""They are for the processes, which may have to save. Server and attendants, blocking them, stay:
+an attendant that ends kills its process."""
 _SIGNAL_OF_PARENTS_DEATH = 1  # PR_SET_PDEATHSIG of Linux's prctl
 
 
@@ -210,11 +215,13 @@ def _begun(request: dict[str, Any], files: list[int], attendant: int) -> Callabl
     os.chdir(request["folder"])
     os.environ.clear()
     os.environ.update(request["environment"])
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ASK_TO_STOP)
     sys.argv = [request["module"], *request["arguments"]]
     return importlib.import_module(request["module"]).main  # type: ignore[no-any-return]
 
 
 def main() -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, _ASK_TO_STOP)
     control = socket.socket(fileno=int(sys.argv[1]))
     for module in sys.argv[2:]:
         with contextlib.suppress(Exception):

@@ -17,24 +17,26 @@ from typing import Protocol, TypeVar
 
 from netinnet import frameworks
 from netinnet.data.source import Dataset, DatasetRecord
-from netinnet.errors import NetinnetError, nin
+from netinnet.errors import ModelError, NetinnetError, nin
 from netinnet.studies import outcome, timing, workload
 from netinnet.studies import plan as plans
 from netinnet.studies.estimate import Estimate
 from netinnet.studies.events import StudyProgress, WorkerEnd
+from netinnet.studies.models import Models
 from netinnet.studies.outcome import Outcome
 from netinnet.studies.plan import AnyPlan, Job, Plan
 from netinnet.studies.workers import Workers, workers_for
 from netinnet.studies.workload import Workload
+from netinnet.training import events
 from netinnet.training import run as runs
 from netinnet.training.claim import check_inside, claimed
 from netinnet.training.events import Event
-from netinnet.training.interruption import Interrupted, StopRequest, stop_request
+from netinnet.training.interruption import SIGNALS, Interrupted, StopRequest, stop_request
 from netinnet.training.listening import Listener, write_report
 from netinnet.training.run import Run
 
 KILLED_BEFORE_FAILED = 3
-"""A run whose process was killed is started again; killed so often, it has failed."""
+"""A run whose process a signal has ended is started again; ended so often, it has failed."""
 REPORT_SECONDS = 60.0
 """Least time between two reports while the study goes on."""
 PROGRESS_SECONDS = 0.5
@@ -45,7 +47,7 @@ class Policy(Protocol):
     """What the scheduler asks of a kind of study, all from one thread."""
 
     waiting: deque[Job]
-    """Runs to begin or to go on with; the scheduler puts one whose process was killed in front."""
+    """Runs to begin or to go on with; the scheduler puts one that a signal has ended in front."""
 
     @property
     def missing(self) -> str:
@@ -90,6 +92,7 @@ class Setup:
     workers: int
     data: Mapping[str, Dataset]
     workloads: Sequence[Workload]
+    models: Models
     data_dir: Path | None
     listener: Listener
 
@@ -98,14 +101,17 @@ def prepare(arms: Plan, workers: int | None, data_dir: Path | None, listener: Li
     """Check all that can be wrong before a folder is made, and fetch the data.
 
     Raises NetinnetError for a number of workers below 1, a missing framework, data that can't be
-    had, an impossible network.
+    had, an impossible network, a model to start or learn from that is not there or does not fit.
     """
     count = workers_for(arms, workers)
     for framework in {arm.recipe.framework for arm in arms.arms}:
         if not frameworks.framework(framework).is_installed:
             frameworks.adapter(framework)  # says what to install
+    models = Models(listener)
+    for arm in arms.arms:
+        models.of(arm.recipe, arm.network)
     data = workload.load_data(arms, data_dir, listener)
-    return Setup(arms, count, data, workload.of_arms(arms, data), data_dir, listener)
+    return Setup(arms, count, data, workload.of_arms(arms, data), models, data_dir, listener)
 
 
 def run(
@@ -131,7 +137,7 @@ def run(
             command = nin(plan.kind, "--resume", folder)
             if policy.missing:
                 command += f" {policy.missing}"
-            Scheduler(policy, pool, listener, command, plan.data).run(stop)
+            Scheduler(policy, pool, listener, command, plan.data, setup.models).run(stop)
     return policy
 
 
@@ -146,9 +152,12 @@ class Scheduler:
     """What goes on with the study."""
     data: Mapping[str, DatasetRecord]
     """What runs keep of their data sets, by the recipes' names for them."""
+    models: Models = field(default_factory=Models)
     interrupted: bool = False
     stopped: set[Path] = field(default_factory=set)
     """Folders of the runs that the policy has stopped."""
+    begun: set[Path] = field(default_factory=set)
+    """Folders of the runs of this sitting that are not over."""
     killed: Counter[Path] = field(default_factory=Counter)
     emitted: float = 0.0
     reported: float = 0.0
@@ -176,11 +185,22 @@ class Scheduler:
         run = Run(job.folder)
         check_inside(run.folder, plans.study_of(job))
         if not run.recipe_file.exists():
-            runs.create(job.recipe, job.network, job.folder, self.data[job.recipe.dataset])
+            try:
+                pretrained, teacher = self.models.of(job.recipe, job.network)
+            except ModelError as error:  # a trial's own network; those of arms fit
+                self._over(job, replace(outcome.read(job), state="failed", reason=str(error)))
+                return
+            record = self.data[job.recipe.dataset]
+            runs.create(
+                *(job.recipe, job.network, job.folder, record),
+                pretrained=pretrained,
+                teacher=teacher,
+            )
         elif run.recipe() != job.recipe:
             raise NetinnetError(
                 f"{run.recipe_file} is not the study's; undo the change or remove the run's folder"
             )
+        self.begun.add(job.folder)
         self.pool.start(job)
 
     def _poll(self) -> None:
@@ -192,7 +212,6 @@ class Scheduler:
         if isinstance(event, WorkerEnd):
             self._end(job, event.status, event.reason)
             return
-        # A worker that is asked to stop twice does not save.
         is_asked = self.interrupted or job.folder in self.stopped
         if self.policy.on_event(job, event) and not is_asked:
             self.stopped.add(job.folder)
@@ -202,15 +221,21 @@ class Scheduler:
         result = outcome.read(job)
         if not result.is_settled and job.folder not in self.stopped:
             if self.interrupted:
-                return  # saved: it goes on with the study
-            if status < 0:
+                return  # it goes on with the study
+            number = -status if status < 0 else status - 128
+            if status < 0 or number in SIGNALS:
                 self.killed[job.folder] += 1
-                reason = f"its process was killed (signal {-status})"
+                how = "killed" if status < 0 else "asked to stop"
+                reason = f"its process was {how} (signal {number})"
                 if self.killed[job.folder] < KILLED_BEFORE_FAILED:
                     self.policy.waiting.appendleft(job)
                     return
             reason = reason or f"its process ended with status {status}"
             result = replace(result, state="failed", reason=reason)
+        self._over(job, result)
+
+    def _over(self, job: Job, result: Outcome) -> None:
+        self.begun.discard(job.folder)
         self.policy.on_end(job, result)
 
     def _interrupt(self, number: signal.Signals) -> None:
@@ -220,11 +245,18 @@ class Scheduler:
         while self.pool.at_work:
             self._poll()
         self._report("interrupted")
-        raise Interrupted(
-            f"interrupted with {self.policy.standing()}; {self.command} continues",
-            number,
-        )
+        standing = f"with {self.policy.standing()}"
+        if unsaved := sum(not _is_saved(Run(folder)) for folder in self.begun):
+            which = "a run that" if unsaved == 1 else f"{unsaved} runs that"
+            standing = f"with {which} ended without saving: the last checkpoint counts"
+        raise Interrupted(f"interrupted {standing}; {self.command} continues", number)
 
     def _report(self, state: str) -> None:
         self.reported = time.monotonic()
         write_report(lambda: self.policy.report(state), self.listener)
+
+
+def _is_saved(run: Run) -> bool:
+    """Whether nothing of an interrupted run is lost; one that has not begun has nothing."""
+    logged = run.events()
+    return run.is_finished or not logged or isinstance(logged[-1], events.Interrupted)

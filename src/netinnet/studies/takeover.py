@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from netinnet.data.source import DatasetRecord
 from netinnet.errors import NetinnetError
 from netinnet.files import make_folder, sync_folder
+from netinnet.studies.outcome import OUTCOME_FILE
 from netinnet.studies.plan import Job
 from netinnet.training.claim import LOCK_FILE
 from netinnet.training.run import Run
@@ -135,9 +136,7 @@ def fetch(job: Job, folder: str, record: DatasetRecord) -> bool:
     shutil.rmtree(copy.folder, ignore_errors=True)
     try:
         make_folder(job.folder.parent)
-        shutil.copytree(
-            there.folder, copy.folder, ignore=shutil.ignore_patterns(LOCK_FILE, "*.tmp")
-        )
+        _copy(there, copy)
         if copy.recipe() == job.recipe and copy.network() == job.network:
             copy.write_dataset(record)
             shutil.rmtree(own.folder, ignore_errors=True)  # what a kill left before it began
@@ -149,3 +148,29 @@ def fetch(job: Job, folder: str, record: DatasetRecord) -> bool:
     with contextlib.suppress(OSError):
         shutil.rmtree(copy.folder)
     return False
+
+
+def _copy(there: Run, copy: Run) -> None:
+    """Copy a run, to which a slow owner may still write: what is written last comes first.
+
+    So nothing is there without what it builds on. The log comes last: resuming cuts off what is
+    newer in it than the checkpoint.
+    """
+    ends = there.folder / OUTCOME_FILE, there.metrics_file
+    checkpoints = sorted(there.checkpoints.glob("*.safetensors"), reverse=True)
+    first = [*ends, *checkpoints]  # of checkpoints the newest; the good one to roll back to last
+    rest = [
+        path
+        for path in there.folder.iterdir()
+        if path.is_file() and path not in first and not _is_passing(path)
+    ]
+    rest.sort(key=lambda path: path == there.events_file)
+    make_folder(copy.checkpoints)
+    for path in [*first, *rest]:
+        # The end may not have come, and its owner removes old checkpoints.
+        with contextlib.suppress(*([FileNotFoundError] if path in first else [])):
+            shutil.copy2(path, copy.folder / path.relative_to(there.folder))
+
+
+def _is_passing(path: Path) -> bool:
+    return path.name == LOCK_FILE or path.suffix == ".tmp"

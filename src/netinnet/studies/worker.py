@@ -23,6 +23,7 @@ from netinnet.studies.events import Evaluated, Share
 from netinnet.training import run as runs
 from netinnet.training import start
 from netinnet.training.events import Evaluation, Event, Progress, Start
+from netinnet.training.interruption import StopRequest
 from netinnet.training.parts import load_data
 from netinnet.training.run import Run
 
@@ -99,6 +100,7 @@ def work(folder: Path, data_dir: Path | None) -> None:
 
 
 def main() -> None:
+    StopRequest.second_stops_at_once = False
     threading.Thread(target=_stop_with_parent, daemon=True).start()
     folder, *rest = map(Path, sys.argv[1:])
     try:

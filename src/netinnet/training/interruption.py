@@ -8,7 +8,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from types import FrameType
-from typing import Any
+from typing import Any, ClassVar
 
 from netinnet.errors import NetinnetError
 
@@ -36,17 +36,24 @@ class Abandoned(BaseException):
 class StopRequest:
     """Remembers the signal that asked for a stop."""
 
+    second_stops_at_once: ClassVar[bool] = True
+    """Not in a worker of a study: one stop may reach it from the system and from its parent, which
+    also ends it at once when it has to."""
+
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
         self._can_abandon = False
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         if self.signal is not None:
+            if not self.second_stops_at_once:
+                return
             # Asked twice: stop at once; the last checkpoint is on the disk.
             raise SystemExit(128 + number)
         self.signal = signal.Signals(number)
         with contextlib.suppress(OSError):  # the terminal may be what has gone
-            os.write(2, b"\nstopping after this step; a second signal stops at once\n")
+            second = b"; a second signal stops at once" if self.second_stops_at_once else b""
+            os.write(2, b"\nstopping after this step" + second + b"\n")
         if self._can_abandon:
             raise Abandoned
 

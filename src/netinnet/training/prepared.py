@@ -74,7 +74,7 @@ def prepare(
     recipe, reasons = choice.choose(dataclasses.replace(wish, recipe=recipe), data)
     network = network_for(recipe, network, data.facts)
     if pretrained is not None:
-        reasons.append(_what_fits(network, pretrained, str(recipe.pretrained)))
+        reasons.append(what_fits(network, pretrained, str(recipe.pretrained)))
     teacher = model_files.find(Path(recipe.teacher)) if recipe.teacher else None
     if teacher is not None:
         teaching.check(network, teacher, str(recipe.teacher))
@@ -101,7 +101,7 @@ def _fitting(network: Network, pretrained: Model) -> list[str]:
     return fitting
 
 
-def _what_fits(network: Network, pretrained: Model, name: str) -> str:
+def what_fits(network: Network, pretrained: Model, name: str) -> str:
     """Which tensors are taken, in words. Raises ModelError where none fits."""
     fitting, shapes = _fitting(network, pretrained), weights.shapes(network)
     if not fitting:
