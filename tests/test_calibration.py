@@ -489,6 +489,36 @@ def test_a_model_that_learnt_all_takes_it_from_its_like(runs: Path) -> None:
     assert "expected calibration error" in (runs / "all/report.html").read_text()
 
 
+def test_what_is_promised_by_another_takes_no_share(runs: Path) -> None:
+    done = nin("calibrate", runs / "all", "--like", runs / "held", "--refuse", "0.3")
+    line = "--like takes the threshold of another model: leave out --refuse"
+    assert (done.returncode, done.stderr) == (2, f"nin: {line}\n")
+
+
+def test_files_that_are_no_counter_examples_are_said(tmp_path: Path) -> None:
+    Image.fromarray(BRIGHT[0, ..., 0]).save(tmp_path / "other.png")
+    (tmp_path / "other.heic").write_bytes(b"no")
+    said: list[str] = []
+    found = calibrating.read_counter_examples(tmp_path, 1, lambda text, *_: said.append(text))
+    assert len(found) == 1
+    assert any(": 1 skipped: hidden" in line for line in said)
+
+
+def test_means_are_of_all_classes_where_labels_come_in_turns(
+    model: weights.Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    classes = len(model.network.classes)
+    monkeypatch.setattr(calibrating, "MOST", 40)
+    plain = _pictures(40 * classes)
+    turns = Arrays(plain.images, np.arange(len(plain)) % classes)
+    asked: list[Any] = []
+    monkeypatch.setattr(
+        calibrating.calibration, "fit_distances", lambda _, labels: asked.append(set(labels))
+    )
+    calibrating.distances(Predictor(model), turns)
+    assert asked == [set(range(classes))]
+
+
 def test_what_can_not_be_calibrated(runs: Path, tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()

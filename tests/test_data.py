@@ -32,7 +32,7 @@ from netinnet.data.idx import parse_idx
 from netinnet.data.named import NamedDataset
 from netinnet.data.original import OriginalFile, checked
 from netinnet.errors import DataError, NetinnetError
-from tests.conftest import connecting
+from tests.conftest import connecting, nin
 
 MIRROR = "https://mirror.test/data"
 OTHER = "https://other.test/data"
@@ -799,3 +799,23 @@ def test_hanging_apt_is_ended(apt: Path, tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_no_apt(apt: Path, tmp_path: Path) -> None:
     assert fetch_package(tmp_path / "cache") == ["Debian's p: there is no apt-get"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "named"),
+    [
+        (["--split", "80/20"], "split"),
+        (["--group-by", "person"], "group_by"),
+        (["--skip-bad", "--split", "80/20"], "skip_bad and split"),
+    ],
+)
+def test_a_folder_of_arrays_is_read_as_it_is(flags: list[str], named: str, tmp_path: Path) -> None:
+    from netinnet import data
+
+    pictures, labels = np.zeros((4, 8, 8, 1), np.uint8), np.arange(4) % 2
+    data.save(data.from_arrays("dots", (pictures, labels), (pictures, labels)), tmp_path / "dots")
+    done = nin("train", "--dataset", tmp_path / "dots", *flags, "--dry-run")
+    assert done.returncode == 2
+    assert "no folder of pictures by class, so it is read as it is: leave out " + named in (
+        done.stderr
+    )

@@ -109,6 +109,12 @@ def _load_path(
     path: Path, on_progress: Progress, skip_bad: bool, splitting: dict[str, str | None]
 ) -> Dataset:
     if not picture_folder.is_one(path):
+        given = {"skip_bad": skip_bad or None, **splitting}
+        if wrong := [name for name, value in given.items() if value is not None]:
+            raise DataError(
+                f"{path}: no folder of pictures by class, so it is read as it is: leave out "
+                f"{' and '.join(wrong)}"
+            )
         return folders.load(path, on_progress)
     return picture_store.load(path, on_progress, skip_bad, **splitting)
 

@@ -13,7 +13,7 @@ from netinnet import calibration
 from netinnet.calibration import REFUSE, Array, Bin, Calibration
 from netinnet.data import pictures
 from netinnet.data.loader import logits_of
-from netinnet.data.source import Pictures, Source, View
+from netinnet.data.source import Pictures, Progress, Source, View, silent
 from netinnet.errors import ModelError, NetinnetError
 from netinnet.inference.predictor import Predictor
 
@@ -73,8 +73,9 @@ def calibrate(
 
 def distances(predictor: Predictor, train: Source) -> tuple[Array, Array]:
     """Means and whitening of what a model learnt, from some of its training pictures."""
-    step = -(-len(train) // MOST)
-    some = View(train, np.arange(0, len(train), step))
+    # At random, by a fixed seed: labels that come in turns would leave classes out of every n-th.
+    drawn = np.random.default_rng(0).permutation(len(train))[:MOST]
+    some = View(train, np.sort(drawn))
     return calibration.fit_distances(evidence(predictor, some)[1], some.labels)
 
 
@@ -93,10 +94,12 @@ def _of_pictures(predictor: Predictor, images: Sequence[Pictures]) -> tuple[Arra
     return logits, features
 
 
-def read_counter_examples(folder: Path, channels: int) -> list[Pictures]:
-    """The pictures in a folder and its folders. Raises ImageError for one that can't be read."""
-    skipped: list[str] = []
-    paths = pictures.files([folder], skipped.append)
+def read_counter_examples(folder: Path, channels: int, note: Progress = silent) -> list[Pictures]:
+    """The pictures in a folder and its folders; files that are none are noted.
+
+    Raises ImageError for a picture that can't be read.
+    """
+    paths = pictures.files([folder], lambda text: note(text, 0, None))
     found = [pictures.as_channels(pictures.read(path), channels) for path in paths]
     if not found:
         raise NetinnetError(f"no picture in {folder}; {pictures.EXPECTED}")

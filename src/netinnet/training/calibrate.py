@@ -66,13 +66,15 @@ def calibrate(
             "--like takes the threshold of another model: leave out --none-of-these here, and "
             "give it when that model is calibrated"
         )
+    if like is not None and refuse != calibration.REFUSE:
+        raise ModelError("--like takes the threshold of another model: leave out --refuse")
     model = model_files.find(path)
     promised = None if like is None else _promises(model, model_files.find(like), path, like)
     predictor = Predictor(model, framework=framework)
     shape = model.network.input
     examples: Sequence[Pictures] = ()
     if none_of_these is not None:
-        examples = calibrating.read_counter_examples(none_of_these, shape.channels)
+        examples = calibrating.read_counter_examples(none_of_these, shape.channels, on_progress)
     if isinstance(dataset, Dataset):
         data = dataset
     else:
