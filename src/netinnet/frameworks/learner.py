@@ -117,8 +117,12 @@ class Learner(ABC):
         """`native` with another value (an array of the framework); in place where it can be."""
 
     def weights(self) -> Weights:
-        """A copy of the weights under canonical names, also where `averaged` has others in use."""
-        return dict(self._kept or self._read_all())
+        """A copy of the weights in use under canonical names."""
+        return {name: self._read(name, native) for name, native in self.values.items()}
+
+    def own_weights(self) -> Weights:
+        """A copy of the weights, also while `averaged` has the averages in use."""
+        return dict(self._kept) or self.weights()
 
     def set_weights(self, weights: Mapping[str, Array]) -> None:
         for name, native in self.values.items():
@@ -162,16 +166,13 @@ class Learner(ABC):
             yield
             return
         # A signal may end this anywhere, in an exchange too: then these are what is saved.
-        self._kept = own = self._read_all()
+        self._kept = own = self.weights()
         self.set_weights(self.average_weights())
         try:
             yield
         finally:
             self.set_weights(own)
             self._kept = {}
-
-    def _read_all(self) -> Weights:
-        return {name: self._read(name, native) for name, native in self.values.items()}
 
     def _read(self, name: str, native: Any) -> Array:
         return self.tensors[name].to_canonical(self._numpy(native))

@@ -101,7 +101,7 @@ def restore(folder: Path, learner: Learner, identity: str) -> tuple[Progress, li
 
 
 def _write(path: Path, learner: Learner, progress: Progress, identity: str) -> None:
-    tensors = {f"weights/{name}": array for name, array in learner.weights().items()}
+    tensors = {f"weights/{name}": array for name, array in learner.own_weights().items()}
     tensors |= {f"optimizer/{name}": array for name, array in learner.optimizer_state().items()}
     tensors |= {f"averages/{name}": array for name, array in learner.average_weights().items()}
     metadata = {"progress": json.dumps(vars(progress)), "identity": identity}

@@ -231,7 +231,7 @@ class Training:
         self.listener(event)
 
     def _save(self, progress: Progress) -> None:
-        self._check_finite(self.learner.weights(), progress)
+        self._check_finite(self.learner.own_weights(), progress)
         self.claim.check()
         checkpoint.save(self.folder.checkpoints, self.learner, progress, self.identity)
 
