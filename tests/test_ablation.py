@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from netinnet.errors import NetinnetError, RecipeError
+from netinnet.errors import NetinnetError, RecipeError, RecipeWarning
 from netinnet.studies import ablation, comparison
 from netinnet.studies.outcome import Outcome, Point
 from netinnet.studies.pages import figures
@@ -91,6 +91,19 @@ def test_levers_change_the_training_only() -> None:
 def test_levers_need_no_nin() -> None:
     plan = ablation.plan(recipes.Recipe(network="lenet"), questions=("crops",), seeds=(0,))
     assert [arm.name for arm in plan.arms] == ["baseline", "crops=2"]
+
+
+def test_what_a_network_has_no_part_for_is_left_out_and_said() -> None:
+    """lenet has no batch norm: what is planned can be trained."""
+    base = recipes.Recipe(network="lenet")
+    with pytest.warns(RecipeWarning, match=r"^recalibration=100 is left out: .*lenet has none"):
+        plan = ablation.plan(base, questions=("levers",), seeds=(0,))
+    names = [arm.name for arm in plan.arms]
+    assert "crops=2" in names
+    assert not any("recalibration" in name for name in names)
+    for questions in (("recalibration",), ("levers", "recalibration")):
+        with pytest.raises(RecipeError, match="recalibrate is for batch norm, and lenet has none"):
+            ablation.plan(base, questions=questions, seeds=(0,))
 
 
 def test_a_recipe_that_uses_a_lever_is_compared_with_one_that_does_not() -> None:

@@ -13,12 +13,13 @@ import pytest
 from netinnet.cli.main import run
 from netinnet.reports import live
 from netinnet.studies import ablation, search_space, tuning
+from netinnet.studies.arms import Arm
 from netinnet.studies.outcome import DeadClass, Outcome, Point
 from netinnet.studies.pages import ablation as ablation_page
 from netinnet.studies.pages import comparison as comparison_page
 from netinnet.studies.pages import reliability as reliability_page
 from netinnet.studies.pages import tuning as tuning_page
-from netinnet.studies.plan import Arm, Plan
+from netinnet.studies.plan import Plan
 from netinnet.training import recipe as recipes
 from netinnet.training.events import Evaluation
 from tests.conftest import QUICK

@@ -18,7 +18,8 @@ from netinnet.formats import convert
 from netinnet.inference import model_files
 from netinnet.networks import zoo
 from netinnet.studies import plan as plans
-from netinnet.studies.plan import Arm, Plan
+from netinnet.studies.arms import Arm
+from netinnet.studies.plan import Plan
 from netinnet.training import recipe as recipes
 from netinnet.training import run as runs
 from tests.conftest import FRAMEWORK, nin

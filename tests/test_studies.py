@@ -22,10 +22,11 @@ from netinnet.data.source import Facts
 from netinnet.errors import FrameworkError, NetinnetError, RecipeError
 from netinnet.frameworks import FRAMEWORKS
 from netinnet.studies import fields, outcome, plan, reliability, statistics, tables, timing, workers
+from netinnet.studies.arms import Arm
 from netinnet.studies.estimate import Estimate
 from netinnet.studies.events import Timing
 from netinnet.studies.outcome import DeadClass, Outcome
-from netinnet.studies.plan import Arm, Job, Plan
+from netinnet.studies.plan import Job, Plan
 from netinnet.studies.workload import Workload
 from netinnet.training import events
 from netinnet.training import recipe as recipes
@@ -196,6 +197,14 @@ MISTAKES = {
     "first seed": (["--first-seed", "-1"], "--first-seed: seeds are from 0 to 2147483647, got -1"),
     "threads as arm": (["--vary", "threads=1,2"], "threads is no arm of a study; --threads decide"),
     "far too many": (["--seeds", "1000000000"], "a study may have 10,000 runs at most"),
+    "a number that is no number": (
+        ["--vary", f"narrowing={'9' * 5000}"],
+        "narrowing must be channel counts joined by hyphens, as in 128-32, got '999",
+    ),
+    "what no arm may train": (
+        ["--network", "lenet", "--vary", "recalibrate=null,100"],
+        "recalibrate is for batch norm, and lenet has none: leave it out",
+    ),
     "seeds": (["--seeds", "0"], "--seeds must be at least 1, got 0"),
     "workers": (["--workers", "0"], "--workers must be at least 1, got 0"),
     "threshold": (["--threshold", "80"], "--threshold must be between 0 and 1, got 80"),
@@ -499,6 +508,31 @@ def test_arms_read_their_pictures_alike() -> None:
     )
     with pytest.raises(NetinnetError, match=r"^a and b read \./photos by another split: give all"):
         Plan("comparison", arms, (0,))
+
+
+@pytest.mark.parametrize(
+    ("common", "field", "values", "is_refused"),
+    [
+        ({}, "test_examples", [2, 8], True),
+        ({"evaluate": "both", "validation": 0.1}, "test_examples", [2, None], True),
+        ({"evaluate": "validation", "validation": 0.1}, "test_examples", [2, 8], False),
+        ({"evaluate": "validation"}, "validation", [0.1, 0.4], True),
+        ({"evaluate": "validation"}, "validation", [0.0, 0.4], True),
+        ({"evaluate": "validation", "validation": 0.1}, "train_examples", [50, None], True),
+        # The data set's own validation split is the same.
+        ({"evaluate": "validation"}, "train_examples", [50, None], False),
+        ({}, "train_examples", [50, None], False),
+        ({}, "validation", [0.0, 0.4], False),
+    ],
+)
+def test_arms_are_judged_on_the_same_pictures(
+    common: dict[str, Any], field: str, values: list[Any], is_refused: bool
+) -> None:
+    base = recipes.load("fashion", **common)
+    refused = pytest.raises(NetinnetError, match=f"fashion-mnist by another {field}: give all")
+    with refused if is_refused else contextlib.nullcontext():
+        arms = plan.grid("reliability", base, {field: values})
+        assert len(Plan("reliability", arms, (0,), 0.8).arms) == 2
 
 
 @needs("pytorch")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import datetime
 import json
 import math
 import os
@@ -99,6 +100,9 @@ def wait_for_steps(events: Path) -> None:
         ("horizontal_flip=true,false", Choices((True, False))),
         ("dropout=null,0.5", Choices((None, 0.5))),
         ("initialisation = he , xavier", Choices(("he", "xavier"))),
+        ("network=../a.toml,../../b.toml", Choices(("../a.toml", "../../b.toml"))),
+        ("teacher=null,../runs/a", Choices((None, "../runs/a"))),
+        ("pretrained=../a,../b", Choices(("../a", "../b"))),
     ],
 )
 def test_a_field_and_its_values(text: str, found: Range | Choices) -> None:
@@ -131,7 +135,37 @@ def test_a_field_and_its_values(text: str, found: Range | Choices) -> None:
 )
 def test_what_is_no_space(texts: list[str], words: str) -> None:
     with pytest.raises(RecipeError, match=re.escape(words)):
-        search_space.parse(texts)
+        search_space.parse(texts).check(recipes.Recipe())
+
+
+@pytest.mark.parametrize(
+    ("given", "texts", "words"),
+    [
+        ({"horizontal_flip": True}, ["flips=random,alternating"], None),
+        ({}, ["flips=random,alternating", "horizontal_flip=true,false"], None),
+        ({}, ["flips=random,alternating"], "flips says which pictures horizontal_flip mirrors"),
+        ({"teacher": "./t"}, ["teacher_temperature=1..4", "distillation=0..1"], None),
+        ({}, ["teacher_temperature=1..4", "teacher=./a,./b"], None),
+        ({}, ["teacher_temperature=1..4"], "teacher_temperature needs a teacher"),
+        ({}, ["distillation=0..1"], "distillation needs a teacher"),
+        ({"momentum": 0.5}, ["nesterov=true,false"], None),
+        ({}, ["nesterov=true,false", "momentum=0..0.9"], None),
+        ({}, ["nesterov=true,false"], "nesterov needs a momentum above 0"),
+        # Some trials are refused, and the search goes on.
+        ({"nesterov": True, "momentum": 0.9}, ["momentum=0..0.9"], None),
+    ],
+)
+def test_values_are_checked_beside_the_recipe(
+    given: dict[str, Any], texts: list[str], words: str | None
+) -> None:
+    """And beside other fields that are searched."""
+    space = search_space.parse(texts)
+    if words is None:
+        plan = tuning.plan(recipes.Recipe(**given), space=space)
+        assert plans.from_toml(plan.to_toml(), "x") == plan
+    else:
+        with pytest.raises(RecipeError, match=re.escape(words)):
+            tuning.plan(recipes.Recipe(**given), space=space)
 
 
 @given(
@@ -166,6 +200,9 @@ def test_the_default_space_holds_every_shipped_recipe(name: str) -> None:
     assert name != "fashion" or not outside
     assert ("dropout" in space.fields) == (recipe.dropout is not None)
     assert ("momentum" in space.fields) == bool(recipe.momentum)
+    for field, values in space.fields.items():
+        for value in values.ends:
+            recipe.replace(**{field: value})  # no trial fails by it
 
 
 # The plan
@@ -255,6 +292,7 @@ def test_a_trial_is_judged_by_its_validation_split(searched: Path) -> None:
     for trial in tuning.load(searched).trials:
         run = Run(searched / f"runs/trial-{trial.number:04}/seed-0")
         assert trial.accuracy == run.metrics()["validation"]["accuracy"]
+        assert trial.seconds == run.metrics()["wall_seconds"]
         recipe = run.recipe()
         assert {name: getattr(recipe, name) for name in trial.values} == trial.values
         assert (recipe.validation, recipe.seed) == (0.2, 0)
@@ -264,7 +302,9 @@ def test_the_best_recipe_trains(searched: Path, tmp_path: Path) -> None:
     found = tuning.load(searched)
     assert found.best is not None
     best = recipes.load(str(searched / "best.toml"))
-    assert best == found.plan.recipe.replace(**found.best.values)
+    assert found.plan.recipe.threads == 1
+    # Alone, it may have more threads than it had beside others.
+    assert best == found.plan.recipe.replace(**found.best.values, threads=None)
     done = nin("train", "--recipe", searched / "best.toml", "--output", tmp_path / "run", "--quiet")
     assert done.returncode == 0, done.stderr
 
@@ -403,6 +443,74 @@ def test_two_searchers_share_one_storage(tmp_path: Path) -> None:
     # No trial was trained twice.
     assert sorted(runs[0] + runs[1]) == [f"trial-{n:04}" for n in range(4)]
     assert sum(trial.as_given for trial in trials) == 1
+
+
+def _searcher(
+    tmp_path: Path, name: str, trials: int, texts: Sequence[str] = ("learning_rate=0.1..0.2",)
+) -> search.Search:
+    """One of several searchers in this process that share a storage."""
+    storage = f"sqlite:///{tmp_path / 'shared.db'}"
+    space = search_space.parse(texts)
+    plan = tuning.plan("fashion", space=space, trials=trials, storage=storage)
+    folder = tmp_path / name
+    folder.mkdir(exist_ok=True)
+    study = tuning.open_study(plan, folder)
+    made = search.Search(plan, folder, study, lambda event: None, lambda *_: None, None)
+    made.deadline = math.inf
+    return made
+
+
+@pytest.mark.parametrize("trials", [1, 2])
+def test_searchers_that_ask_at_once_start_no_trial_too_many(trials: int, tmp_path: Path) -> None:
+    """Both have looked whether a trial may start before either asks."""
+    searchers = [_searcher(tmp_path, name, trials) for name in ("a", "b")]
+    begun = []
+    for _ in range(trials):
+        for one in searchers:
+            one._ask()
+            begun += [job.folder.parent.name for job in one.waiting]
+            one.waiting.clear()
+    assert begun == [f"trial-{n:04}" for n in range(trials)]
+    assert not any(one._may_ask() for one in searchers)
+    assert all(one.next_job() is None for one in searchers)
+    # What was one too many begins in a search that has more trials.
+    more = _searcher(tmp_path, "a", trials + 1)
+    more.waiting.clear()
+    assert more._may_ask()
+    more._ask()
+    assert [job.folder.parent.name for job in more.waiting] == [f"trial-{trials:04}"]
+
+
+def test_a_trial_that_failed_counts_once_among_searchers(tmp_path: Path) -> None:
+    one = _searcher(tmp_path, "a", 2, ["momentum=0,0.9"])
+    one.study.enqueue_trial({"momentum": 0.0})  # which Nesterov's step refuses
+    jobs = []
+    while one._may_ask():
+        one._ask()
+        jobs += [*one.waiting]
+        one.waiting.clear()
+    assert [trial.state for trial in one.so_far.trials] == ["running", "failed"]
+    assert len(jobs) == 1
+
+
+def test_time_between_two_sittings_is_not_the_trials(tmp_path: Path) -> None:
+    import optuna
+
+    one = _searcher(tmp_path, "a", 4)
+    began = datetime.datetime(2026, 1, 1, 8)
+    for attributes in ({"seconds": 12.5}, {}):
+        one.study.add_trial(
+            optuna.trial.FrozenTrial(
+                **{"number": 0, "trial_id": 0, "state": optuna.trial.TrialState.COMPLETE},
+                **{"value": 0.5, "params": {}, "distributions": {}, "intermediate_values": {}},
+                **{"user_attrs": attributes, "system_attrs": {}},
+                datetime_start=began,
+                datetime_complete=began + datetime.timedelta(hours=9),
+            )
+        )
+    over = one.so_far.over
+    assert [trial.seconds for trial in over] == [12.5, None]
+    assert one._seconds_left(over, workers=1) == pytest.approx(2 * 12.5)
 
 
 @pytest.mark.usefixtures("fashion_mnist")
@@ -738,6 +846,18 @@ def test_a_page_of_any_state(states: Sequence[str], tmp_path: Path) -> None:
     assert tuning.write_best(dataclasses.replace(found)) == (
         tmp_path / "best.toml" if found.best else None
     )
+
+
+@pytest.mark.parametrize(("given", "kept"), [(None, None), (3, 3)])
+def test_the_best_recipe_has_the_threads_that_were_given(
+    given: int | None, kept: int | None, tmp_path: Path
+) -> None:
+    space = search_space.parse(["learning_rate=0.01..0.9:log"])
+    plan = tuning.plan(recipes.load("fashion", threads=given), space=space)
+    found = tuning.Tuning(tmp_path, plan, (_trial(0, "finished", 0.5, learning_rate=0.1),), {})
+    file = tuning.write_best(found)
+    assert file is not None
+    assert recipes.load(str(file)).threads == kept
 
 
 OLD_SEARCH = """\

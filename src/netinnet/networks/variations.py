@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +29,8 @@ from netinnet.networks.layers import (
 from netinnet.networks.network import Block, nin_block
 
 Blocks = tuple[Block, ...]
+
+_COUNT = re.compile(r"[0-9]{1,9}")
 
 HEADS = ("gap", "dense", "dense-dropout")
 """Global average pooling; or a fully connected layer in its place, without and with dropout (.5) in
@@ -218,9 +221,11 @@ def with_dropout(blocks: Blocks, classes: int, rate: float) -> Blocks:
 def channel_counts(narrowing: str) -> tuple[int, ...]:
     """(128, 32) for "128-32". Raises NetworkError for another text."""
     parts = narrowing.split("-")
-    if not all(part.isascii() and part.isdigit() and int(part) > 0 for part in parts):
+    # Of very many digits Python makes no number.
+    if not all(_COUNT.fullmatch(part) and int(part) > 0 for part in parts):
         raise NetworkError(
-            f"narrowing must be channel counts joined by hyphens, as in 128-32, got '{narrowing}'"
+            f"narrowing must be channel counts joined by hyphens, as in 128-32, got '{narrowing}'; "
+            f"a count has 9 digits at most"
         )
     return tuple(int(part) for part in parts)
 

@@ -7,6 +7,7 @@ The parts of the training are the levers of docs/training.md.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,13 +15,14 @@ from typing import Any
 
 import numpy as np
 
-from netinnet.errors import NetinnetError, check_name
+from netinnet.errors import NetinnetError, RecipeError, RecipeWarning, check_name
 from netinnet.networks.network import Network
 from netinnet.networks.variations import HEADS, is_nin
 from netinnet.networks.zoo import Named
 from netinnet.studies import plan as plans
+from netinnet.studies.arms import Arm
 from netinnet.studies.outcome import ArmFigures, Outcome, by_arm, figures_of
-from netinnet.studies.plan import Arm, Plan
+from netinnet.studies.plan import Plan
 from netinnet.studies.statistics import Interval, paired_difference
 from netinnet.training.recipe import Recipe
 
@@ -128,7 +130,8 @@ def plan(
     As it is: with another `network` and `changes` of single fields, if they are given; `data_dir`
     has the data. All questions of the network are asked if none is named. What leaves the network,
     or of the training, the recipe as it is, is no arm of its own. Raises NetinnetError for an
-    unknown question, or one of the network where that is no NiN.
+    unknown question, one of the network where that is no NiN, or one that this network can't be
+    asked; where `levers` ask it, a RecipeWarning says that it is left out.
     """
     baseline = plans.given(BASELINE, recipe, changes, network, data_dir)
     base, facts, arms = baseline.recipe, baseline.facts, [baseline]
@@ -139,8 +142,14 @@ def plan(
     for name in asked:
         of_arms = QUESTIONS[name].arms
         for text, fields in (of_arms(own) if callable(of_arms) else of_arms).items():
-            changed = base.replace(**fields)
-            arm = Arm(f"{name}={text}", changed, baseline.base, facts)
+            try:
+                changed = base.replace(**fields)
+                arm = Arm(f"{name}={text}", changed, baseline.base, facts)
+            except RecipeError as error:
+                if name not in OF_TRAINING or name in questions:
+                    raise
+                warnings.warn(f"{name}={text} is left out: {error}", RecipeWarning, 2)
+                continue
             if changed != base and (name in OF_TRAINING or arm.network != own):
                 arms.append(arm)
     return Plan(KIND, tuple(arms), tuple(seeds))

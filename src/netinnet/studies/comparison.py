@@ -11,8 +11,9 @@ from netinnet.errors import check_name
 from netinnet.networks.network import Network
 from netinnet.networks.zoo import KNOWN, Named, is_path
 from netinnet.studies import plan as plans
+from netinnet.studies.arms import Arm
 from netinnet.studies.outcome import ArmFigures, Outcome, by_arm, figures_of, summary_of
-from netinnet.studies.plan import Arm, Plan
+from netinnet.studies.plan import Plan
 from netinnet.studies.statistics import Summary
 from netinnet.training import recipe as recipes
 from netinnet.training.recipe import Recipe

@@ -16,7 +16,8 @@ from netinnet.errors import ModelError
 from netinnet.files import write_text
 from netinnet.inference.onnx_graph import too_large
 from netinnet.inference.predictor import Predictor
-from netinnet.studies.plan import Arm, Job, Plan
+from netinnet.studies.arms import Arm
+from netinnet.studies.plan import Job, Plan
 from netinnet.studies.statistics import Summary, summary
 from netinnet.training import events
 from netinnet.training.events import Evaluation, Event, of_kind

@@ -13,11 +13,11 @@ import json
 import math
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import InitVar, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-from netinnet.data.source import Dataset, DatasetRecord, Facts
+from netinnet.data.source import Dataset, DatasetRecord
 from netinnet.errors import NetinnetError, RecipeError, check_name
 from netinnet.files import (
     folder_name,
@@ -29,14 +29,14 @@ from netinnet.files import (
 )
 from netinnet.networks import description_file
 from netinnet.networks.network import Network
-from netinnet.networks.variations import Variations
 from netinnet.networks.zoo import Named
 from netinnet.studies import search_space
+from netinnet.studies.arms import Arm, check_judged_alike
 from netinnet.studies.fields import value_text
 from netinnet.studies.search_space import SearchSpace
 from netinnet.training import recipe as recipes
 from netinnet.training.claim import LOCK_FILE
-from netinnet.training.parts import facts_of, network_for
+from netinnet.training.parts import facts_of
 from netinnet.training.recipe import Recipe
 
 PLAN_FILE = "study.toml"
@@ -47,33 +47,8 @@ RELIABILITY = "reliability"
 PRUNERS = ("median", "hyperband", "none")
 VALIDATION = 0.1
 """Share of the training set that judges trials where the recipe holds none out."""
-
-
-@dataclass(frozen=True)
-class Arm:
-    """One recipe of a study. Its seed is that of each run in turn.
-
-    `known` is what the recipe's name for the network stands for, and `given` are the facts of its
-    data set, if they need not be looked up.
-    """
-
-    name: str
-    recipe: Recipe
-    known: InitVar[Network | None] = None
-    given: InitVar[Facts | None] = None
-    facts: Facts = field(init=False)
-    base: Network = field(init=False)
-    """The network before the recipe's own changes, such as its width."""
-    network: Network = field(init=False)
-    """The network that is trained."""
-
-    def __post_init__(self, known: Network | None, given: Facts | None) -> None:
-        facts = given or facts_of(self.recipe)
-        plain = self.recipe.replace(**dict.fromkeys(vars(Variations())))
-        base = network_for(plain, known, facts)
-        object.__setattr__(self, "facts", facts)
-        object.__setattr__(self, "base", base)
-        object.__setattr__(self, "network", network_for(self.recipe, base, facts))
+THREADS = 1
+"""Those of a run where the recipe names none: many runs at a time do most that way."""
 
 
 @dataclass(frozen=True)
@@ -123,17 +98,7 @@ class Plan:
             raise NetinnetError(f"a study may have {MOST_RUNS:,} runs at most")
         if self.threshold is not None and not 0 <= self.threshold <= 1:
             raise NetinnetError(f"--threshold must be between 0 and 1, got {self.threshold:g}")
-        if len({arm.recipe.judged for arm in self.arms}) > 1:
-            raise NetinnetError("all arms must be judged on one split; give all the same evaluate")
-        read: dict[str, Arm] = {}
-        for arm in self.arms:
-            first = read.setdefault(arm.recipe.dataset, arm)
-            for name, value in arm.recipe.reading.items():
-                if value != first.recipe.reading[name]:
-                    raise NetinnetError(
-                        f"{first.name} and {arm.name} read {arm.recipe.dataset} by another {name}: "
-                        f"give all arms the same, or they are judged on other pictures"
-                    )
+        check_judged_alike(self.arms)
 
     @property
     def judged(self) -> str:
@@ -188,6 +153,7 @@ class SearchPlan:
         check_name("pruner", self.pruner, PRUNERS)
         if self.trials is not None and self.trials < 1:
             raise NetinnetError(f"--trials must be at least 1, got {self.trials}")
+        self.space.check(self.recipe)
 
     def check_end(self, minutes: float | None) -> None:
         """Raise NetinnetError for a sitting of so many minutes that can't be, or never ends."""
@@ -365,8 +331,8 @@ def seeds(count: int, first: int = 0) -> tuple[int, ...]:
 
 
 def with_threads(recipe: Recipe) -> Recipe:
-    """The recipe with one thread a run if it names none: many runs at a time do most that way."""
-    return recipe if recipe.threads else recipe.replace(threads=1)
+    """The recipe with `THREADS` a run if it names none."""
+    return recipe if recipe.threads else recipe.replace(threads=THREADS)
 
 
 def given(

@@ -17,6 +17,7 @@ from netinnet.errors import NetinnetError, NetworkError, RecipeError
 from netinnet.files import write_text
 from netinnet.studies import plan as plans
 from netinnet.studies import scheduler, tuning
+from netinnet.studies.arms import Arm
 from netinnet.studies.estimate import Estimate
 from netinnet.studies.events import (
     Evaluated,
@@ -27,7 +28,7 @@ from netinnet.studies.events import (
     TrialTaken,
 )
 from netinnet.studies.outcome import Outcome
-from netinnet.studies.plan import Arm, Job, SearchPlan
+from netinnet.studies.plan import Job, SearchPlan
 from netinnet.studies.takeover import BUSY_BEATS, SILENT_BEATS, Watch, fetch
 from netinnet.studies.tuning import Trial, Tuning
 from netinnet.training.events import Evaluation, Event, of_kind
@@ -208,10 +209,16 @@ class Search:
 
     def _ask(self) -> None:
         """A new trial that waits to begin, or has failed where its values make no recipe."""
+        from optuna.trial import TrialState
+
         if not any(trial.state == "waiting" for trial in self.so_far.trials):
             # A kill behind `ask` must not leave a trial that is nobody's.
             self.study.enqueue_trial({}, user_attrs={"searcher": self.searcher})
         trial = self.study.ask()
+        if trial.number >= (self.plan.trials or math.inf):
+            # Others asked since `_may_ask` looked. It waits for a search of more trials.
+            self.study._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
+            return
         trial.set_user_attr("searcher", self.searcher)  # the rest may take a moment
         self.waiting.extend(self._proposed(trial))
 
@@ -253,7 +260,9 @@ class Search:
             return  # its end is another searcher's to tell
         if result.state == "finished":
             self._falls_behind(job, trial)
-            accuracy = Run(job.folder).metrics()["validation"]["accuracy"]
+            metrics = Run(job.folder).metrics()
+            trial.set_user_attr("seconds", metrics["wall_seconds"])
+            accuracy = metrics["validation"]["accuracy"]
             self.study.tell(trial, accuracy, skip_if_finished=True)
         else:
             # To the sampler a run that diverged is a bad one, not one that never was.

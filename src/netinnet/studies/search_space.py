@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,9 @@ FIXED = dict.fromkeys(
     "stays the same in all trials; it cannot be searched",
 )
 """Fields that no search may touch: what is learned, where, and how it is judged."""
+
+_PATHS = ("network", "pretrained", "teacher")
+"""Fields whose values may be paths, in which ".." is the folder above."""
 
 DEFAULT = (
     "learning_rate=0.02..0.5:log",
@@ -53,6 +57,11 @@ class Range:
     def is_whole(self) -> bool:
         return isinstance(self.low, int)
 
+    @property
+    def ends(self) -> tuple[float, ...]:
+        """The values that are checked for all."""
+        return (self.low, self.high)
+
     def suggest(self, trial: Trial, name: str) -> Any:
         if self.is_whole:
             return trial.suggest_int(name, int(self.low), int(self.high), log=self.log)
@@ -72,6 +81,11 @@ class Choices:
 
     values: tuple[Any, ...]
 
+    @property
+    def ends(self) -> tuple[Any, ...]:
+        """The values that are checked: all."""
+        return self.values
+
     def suggest(self, trial: Trial, name: str) -> Any:
         return trial.suggest_categorical(name, self.values)
 
@@ -87,6 +101,17 @@ class SearchSpace:
     """Fields of a recipe and the values that each may take."""
 
     fields: Mapping[str, Range | Choices]
+
+    def check(self, around: Recipe) -> None:
+        """Raise RecipeError for a value that no recipe around that one may have.
+
+        It may need another field's value, as flips need horizontal_flip: that of the recipe, or one
+        that is searched too. What only some values of other fields refuse fails as a trial.
+        """
+        known = [{}, *({n: v} for n, values in self.fields.items() for v in values.ends)]
+        for name, values in self.fields.items():
+            for value in values.ends:
+                _check(name, value, around, [company for company in known if name not in company])
 
     def suggest(self, trial: Trial) -> dict[str, Any]:
         """A value for every field, chosen by the trial's sampler."""
@@ -113,7 +138,9 @@ def parse(texts: Sequence[str]) -> SearchSpace:
     if not texts:
         raise RecipeError(f"a search needs a field to search, as in {FORMS}")
     given = assignments("--search", texts, FORMS, FIXED).items()
-    return SearchSpace({n: _range(n, v) if ".." in v else _choices(n, v) for n, v in given})
+    return SearchSpace(
+        {n: _range(n, v) if ".." in v and n not in _PATHS else _choices(n, v) for n, v in given}
+    )
 
 
 def load(path: Path) -> list[str]:
@@ -138,6 +165,8 @@ def default(recipe: Recipe) -> SearchSpace:
     used = {name: v for name, v in space.fields.items() if getattr(recipe, name) is not None}
     if not recipe.momentum:
         used.pop("momentum")
+    if recipe.flips:
+        used.pop("horizontal_flip")  # without it there are no flips, and every such trial fails
     return SearchSpace(used)
 
 
@@ -154,21 +183,24 @@ def _range(name: str, text: str) -> Range:
         raise RecipeError(f"--search: {name}: a range goes from low to high, got {text}")
     if scale and low <= 0:
         raise RecipeError(f"--search: {name}: a logarithmic range starts above 0, got {text}")
-    _check_values(name, low, high)
     return Range(low, high, bool(scale))
 
 
 def _choices(name: str, text: str) -> Choices:
-    values = field_values("--search", name, text)
-    _check_values(name, *values)
-    return Choices(tuple(values))
+    return Choices(tuple(field_values("--search", name, text)))
 
 
-def _check_values(name: str, *values: Any) -> None:
-    """Raise RecipeError for a value that no recipe may have."""
-    # Nesterov alone is refused without a momentum, which another field of the space may give.
-    company = {"momentum": 0.9} if name == "nesterov" else {}
-    for value in values:
-        Recipe().replace(**{name: value, **company})
-        if name == "network":
-            describe(value)
+def _check(name: str, value: Any, around: Recipe, companies: Sequence[Mapping[str, Any]]) -> None:
+    """Raise RecipeError for a value that goes with none of the other fields' values."""
+    reason = None
+    for recipe, company in itertools.product((around, Recipe()), companies):
+        try:
+            recipe.replace(**{**company, name: value})
+            break
+        except RecipeError as error:
+            reason = reason or error
+    else:
+        assert reason is not None
+        raise reason
+    if name == "network":
+        describe(value)

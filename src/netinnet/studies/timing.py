@@ -22,9 +22,10 @@ from netinnet.errors import FrameworkError
 from netinnet.fresh_process import answer, ask, environment
 from netinnet.networks.network import Network
 from netinnet.studies import outcome
+from netinnet.studies.arms import Arm
 from netinnet.studies.estimate import Estimate
 from netinnet.studies.events import Timing
-from netinnet.studies.plan import Arm, Plan
+from netinnet.studies.plan import Plan
 from netinnet.studies.workload import Workload
 from netinnet.training.listening import Listener
 from netinnet.training.recipe import Recipe

@@ -46,7 +46,8 @@ class Trial:
     """One trial. Figures are those of its last whole epoch.
 
     `state` is "finished", "pruned", "diverged", "failed", "running" or "waiting"; `accuracy` is
-    that of the validation split; `values` are those of the searched fields.
+    that of the validation split; `seconds` are those in which a finished one ran, however often it
+    was stopped, None where they are not known; `values` are those of the searched fields.
     """
 
     number: int
@@ -113,7 +114,8 @@ def write_best(tuning: Tuning) -> Path | None:
     """Write best.toml, which `nin train --recipe` takes, where a trial is finished.
 
     It trains on the whole training set, unless the recipe as given holds some out or asks for its
-    evaluation.
+    evaluation, and with the framework's own number of threads, where the study chose one for runs
+    beside each other.
     """
     best = tuning.best
     if best is None:
@@ -121,6 +123,8 @@ def write_best(tuning: Tuning) -> Path | None:
     given = tuning.plan.recipe
     held_out = given.evaluate in ("validation", "both")
     recipe = tuning.plan.trial_recipe(best.values) if held_out else given.replace(**best.values)
+    if recipe.threads == plans.THREADS:
+        recipe = recipe.replace(threads=None)
     path = tuning.folder / BEST_FILE
     write_text(
         path,
@@ -260,7 +264,8 @@ def _trial(trial: FrozenTrial) -> Trial:
     state = {"complete": "finished", "fail": "failed"}.get(word, word)
     if "diverged" in trial.user_attrs:
         state = "diverged"
-    seconds = None if trial.duration is None else trial.duration.total_seconds()
+    # Optuna's own duration also counts the hours between two sittings.
+    seconds = trial.user_attrs.get("seconds")
     is_given = bool(trial.user_attrs.get("as_given"))
     return Trial(trial.number, state, accuracy, last or 0, seconds, is_given, trial.params)
 
