@@ -22,13 +22,15 @@ import pytest
 from PIL import Image
 from safetensors.numpy import load_file
 
-from netinnet import data
+from netinnet import data, weights
 from netinnet.data import near_duplicates, picture_store, pictures
 from netinnet.errors import DataError
 from netinnet.frameworks import FRAMEWORKS
 from netinnet.inference.predictor import Predictor
+from netinnet.networks import zoo
 from netinnet.networks.layers import Shape
 from netinnet.preprocessing import resize
+from netinnet.training import learnt
 from netinnet.training import run as runs
 
 from .conftest import FRAMEWORK, ROOT, made_once, needs, nin
@@ -328,6 +330,24 @@ def test_split_is_stratified_by_content_and_keeps_copies_together(tmp_path: Path
     moved = shutil.move(folder, tmp_path / "moved")
     (moved / "b/0.png").rename(moved / "b/renamed.png")
     assert data.load(str(moved)).record.digest == loaded.record.digest
+
+
+@pytest.mark.parametrize("name", [None, "p", "./q/../p"])
+def test_a_model_meets_its_folder_as_it_was_split(
+    name: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the folder is named: else pictures that it learnt would be test pictures."""
+    monkeypatch.chdir(tmp_path)
+    fill(tmp_path / "p", {"a": 20, "b": 20})
+    (tmp_path / "q").mkdir()
+    recipe = f'dataset = "{tmp_path / "p"}"\nsplit = "50/50"\n'
+    model = weights.Model(zoo.network("lenet"), {}, notes={"recipe": recipe})
+    path = name and f"{tmp_path}/{name}"
+    found = learnt.load(model, path, None, lambda *_: None)
+    assert {n: len(s) for n, s in found.splits.items()} == {"train": 20, "test": 20}
+    shutil.copytree(tmp_path / "p", tmp_path / "other")
+    other = learnt.load(model, "./other", None, lambda *_: None)
+    assert len(other.train) == 28
 
 
 def test_a_file_of_labels(tmp_path: Path) -> None:

@@ -46,20 +46,31 @@ def load(
 ) -> Dataset:
     """The data set that is named, or the one that the model learnt, checked to be that one.
 
+    A folder that is named, and is the one that it learnt, is split as it was then.
+
     Raises NetinnetError where it is missing or another, where the model's recipe is damaged, and
     where the model does not say what it learnt: `flag` is what names it then.
     """
-    if name is not None:
-        return datasets.load(name, data_dir, on_progress)
     # Only what is of the data set: another version's recipe may have other fields.
     fields = ("dataset", *datasets.READING)
-    values = {name: value for name, value in recipe_values(model).items() if name in fields}
+    values = {key: value for key, value in recipe_values(model).items() if key in fields}
+    if name is not None:
+        reading = {}
+        if _is_one_folder(name, values.get("dataset")):
+            reading = recipes.from_mapping(values, WHERE).reading
+        return datasets.load(name, data_dir, on_progress, **reading)
     if "dataset" not in values:
         raise ModelError(
             f"the model's file does not say which data set it learnt; name one with {flag}"
         )
     recipe = recipes.from_mapping(values, WHERE)
     return datasets.load(recipe.dataset, data_dir, on_progress, record_of(model), **recipe.reading)
+
+
+def _is_one_folder(name: str, other: object) -> bool:
+    if not isinstance(other, str) or datasets.is_named(name) or datasets.is_named(other):
+        return False
+    return Path(name).expanduser().resolve() == Path(other).expanduser().resolve()
 
 
 def held_out(recipe: Recipe, data: Dataset) -> tuple[Source, Source | None]:
