@@ -108,8 +108,10 @@ def _trained_on(
         return {int(place): int(place) in seen for place in look.good}, KNOWN
     listed = where / "pictures.csv"
     if listed.is_file():
-        with listed.open(encoding="utf-8", newline="") as stream:
-            split_of = {row["path"]: row["split"] for row in csv.DictReader(stream)}
+        with listed.open(encoding="utf-8", errors="replace", newline="") as stream:
+            rows = csv.DictReader(stream)
+            is_ours = {"path", "split"} <= set(rows.fieldnames or ())
+            split_of = {row["path"]: row["split"] for row in rows} if is_ours else {}
         paths = {int(place): look.shown_path(place) for place in look.good}
         known = {p: split_of[path] == "train" for p, path in paths.items() if path in split_of}
         if known:
