@@ -234,9 +234,10 @@ def test_of_another_folder_or_a_bare_model_less_is_known(learnt: Path, tmp_path:
     model = shutil.copy(learnt / "run/model.safetensors", tmp_path / "model.safetensors")
     told = doubted(photos, Path(model))
     assert "is not known" in str(told["suspected_note"])
+    run = Path(shutil.copytree(learnt / "run", tmp_path / "run"))
     for content in (b"file,class\na,b\n", b"\xff\xfe\n", b""):  # somebody else's
-        (tmp_path / "pictures.csv").write_bytes(content)
-        told = doubted(photos, Path(model))
+        (run / "pictures.csv").write_bytes(content)
+        told = doubted(photos, run)
         assert "is not known" in str(told["suspected_note"])
     (photos / "green").mkdir()
     picture(1).save(photos / "green/1.png")
