@@ -185,7 +185,7 @@ class Held:
         self.state: dict[str, Any] = {}
         self.averages: dict[str, Any] = {}
 
-    def weights(self) -> weights.Weights:
+    def own_weights(self) -> weights.Weights:
         return self.arrays
 
     def optimizer_state(self) -> dict[str, Any]:
