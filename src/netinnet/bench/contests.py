@@ -134,7 +134,9 @@ def _small(size: Size) -> Contest:
         "eager PyTorch, channels-last, 1 worker": {"workers": 1, "channels_last": True},
         "compiled PyTorch, 1 worker": {"workers": 1, "compiled": True},
         "compiled PyTorch, channels-last, 1 worker": {
-            **{"workers": 1, "compiled": True, "channels_last": True}
+            "workers": 1,
+            "compiled": True,
+            "channels_last": True,
         },
     }
     sides += [

@@ -161,12 +161,10 @@ class Training:
                         self.folder.checkpoints, self.learner, progress, self.identity
                     )
                 self._step(progress, prepared)
-                progress.wall_seconds = self._wall
                 if progress.step % self.steps_per_epoch == 0:
                     if self._rolls_back:
                         self._check_finite(self.learner.weights(), progress)
                     self._end_epoch(progress, stop)
-                    progress.wall_seconds = self._wall
                 if stop.signal is not None:
                     self._interrupt(progress, stop)
                 if time.monotonic() - saved >= self.recipe.checkpoint_seconds:
@@ -208,7 +206,7 @@ class Training:
         self.team.begin(self.learner, kept.step)
         self._log(events.Rollback(_now(), progress.step, kept.step, rollbacks, str(error)))
         checkpoint.remove_after(folder, kept.step)
-        kept.seconds, kept.wall_seconds = progress.seconds, progress.wall_seconds
+        kept.seconds = progress.seconds
         kept.rollbacks = rollbacks
         kept.discarded = progress.discarded + progress.step - kept.step
         vars(progress).update(vars(kept))
@@ -233,6 +231,7 @@ class Training:
     def _save(self, progress: Progress) -> None:
         self._check_finite(self.learner.own_weights(), progress)
         self.claim.check()
+        progress.wall_seconds = self._wall
         checkpoint.save(self.folder.checkpoints, self.learner, progress, self.identity)
 
     def _write_report(self) -> None:
@@ -381,7 +380,6 @@ class Training:
 
     def _interrupt(self, progress: Progress, stop: StopRequest) -> None:
         assert stop.signal is not None
-        progress.wall_seconds = self._wall
         self._save(progress)
         self._log(events.Interrupted(_now(), progress.step, stop.signal.name))
         self._write_report()
