@@ -35,13 +35,10 @@ from collections.abc import Callable, Mapping, Sequence
 from types import FrameType, TracebackType
 from typing import IO, Any, Self
 
+from netinnet.signals import SIGNALS
+
 IS_POSSIBLE = sys.platform == "linux"
 _LARGEST_REQUEST = 2**20
-_ASK_TO_STOP = tuple(
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
-)
-"""They are for the processes, which may have to save. Server and attendants, blocking them, stay:
-an attendant that ends kills its process."""
 _SIGNAL_OF_PARENTS_DEATH = 1  # PR_SET_PDEATHSIG of Linux's prctl
 
 
@@ -215,13 +212,15 @@ def _begun(request: dict[str, Any], files: list[int], attendant: int) -> Callabl
     os.chdir(request["folder"])
     os.environ.clear()
     os.environ.update(request["environment"])
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ASK_TO_STOP)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     sys.argv = [request["module"], *request["arguments"]]
     return importlib.import_module(request["module"]).main  # type: ignore[no-any-return]
 
 
 def main() -> None:
-    signal.pthread_sigmask(signal.SIG_BLOCK, _ASK_TO_STOP)
+    # They are for the processes, which may have to save. Server and attendants, blocking them,
+    # stay: an attendant that ends kills its process.
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     control = socket.socket(fileno=int(sys.argv[1]))
     for module in sys.argv[2:]:
         with contextlib.suppress(Exception):

@@ -18,6 +18,7 @@ from typing import Protocol, TypeVar
 from netinnet import frameworks
 from netinnet.data.source import Dataset, DatasetRecord
 from netinnet.errors import ModelError, NetinnetError, nin
+from netinnet.signals import SIGNALS
 from netinnet.studies import outcome, timing, workload
 from netinnet.studies import plan as plans
 from netinnet.studies.estimate import Estimate
@@ -31,7 +32,7 @@ from netinnet.training import events
 from netinnet.training import run as runs
 from netinnet.training.claim import check_inside, claimed
 from netinnet.training.events import Event
-from netinnet.training.interruption import SIGNALS, Interrupted, StopRequest, stop_request
+from netinnet.training.interruption import Interrupted, StopRequest, stop_request
 from netinnet.training.listening import Listener, write_report
 from netinnet.training.run import Run
 

@@ -22,8 +22,8 @@ from netinnet.errors import RecipeError
 from netinnet.frameworks import processes
 from netinnet.frameworks.processes import Processes, ProcessLost
 from netinnet.networks.network import Network
+from netinnet.signals import SIGNALS
 from netinnet.training import team
-from netinnet.training.interruption import SIGNALS
 from netinnet.training.loop import Training
 from netinnet.training.parts import learner_for, load_data
 from netinnet.training.recipe import from_mapping

@@ -11,11 +11,7 @@ from types import FrameType
 from typing import Any, ClassVar
 
 from netinnet.errors import NetinnetError
-
-SIGNALS = tuple(
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
-)
-"""What asks a process to end: Ctrl-C, the system or a scheduler, a terminal that is closed."""
+from netinnet.signals import SIGNALS
 
 
 class Interrupted(NetinnetError):
