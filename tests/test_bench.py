@@ -6,20 +6,34 @@ import json
 import platform
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netinnet.bench import chromium, kept, page, roofline, roofline_page, scaling, turns, verdict
+from netinnet.bench import (
+    chromium,
+    kept,
+    page,
+    roofline,
+    roofline_page,
+    scaling,
+    turns,
+    verdict,
+    whole_training,
+)
 from netinnet.bench import machine as machines
 from netinnet.bench.contests import FULL, QUICK, Contest, Contestant, contests
 from netinnet.bench.machine import machine, seen_by
 from netinnet.bench.turns import Results
+from netinnet.costs import table
 from netinnet.errors import FrameworkError, NetinnetError
 from netinnet.frameworks import FRAMEWORKS
 from netinnet.fresh_process import ask
+from netinnet.networks.zoo import describe
+from netinnet.optimizer import Optimizer
 from netinnet.version import VERSION
 from tests.browser import BROWSER
 from tests.conftest import nin
@@ -307,6 +321,50 @@ def test_a_real_measurement() -> None:
     assert found["value"] > 10
     assert found["peak"] > 1e9
     assert found["memory"] > 10e6
+
+
+@pytest.mark.parametrize(("varied", "value"), [("pictures", 50_000), ("processes", 2)])
+def test_a_training_is_a_point_of_the_scaling(
+    varied: str, value: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[dict[str, Any]] = []
+
+    def run(shape: Any, pictures: int, batch: int, **options: Any) -> whole_training.Trained:
+        asked.append({"pictures": pictures, "batch": batch, **options})
+        return whole_training.Trained(100.0, 2**30, 10_000)
+
+    def of_step(network: Any, batch: int, threads: int | None) -> tuple[Any, Any]:
+        asked.append({"batch": batch, "threads": threads})
+        found = SimpleNamespace(process_bytes=2**28, peak_flops_per_second=1e11)
+        return found, table.costs(network, batch, Optimizer("sgd", 0.9))
+
+    monkeypatch.setattr(whole_training, "run", run)
+    monkeypatch.setattr(scaling, "_of_step", of_step)
+    monkeypatch.setattr(scaling, "cores", lambda: 3)
+    point = scaling.measured(varied, value)
+    if varied == "pictures":
+        options = {"threads": 3, "processes": 1, "shards": None}
+        batch, threads, pictures = 128, 3, 50_000
+    else:
+        options = {"threads": 1, "processes": 2, "shards": 8}
+        batch, threads, pictures = 16, 2, 10_000
+    assert asked[0] == {"pictures": pictures, "batch": 128, **options}
+    assert asked[1] == {"batch": batch, "threads": threads}
+    step = table.costs(describe("nin-small").network(), batch, Optimizer("sgd", 0.9)).total
+    assert point.flops_per_second == pytest.approx(100 * step.training_flops / batch)
+    assert point.bytes_measured == 2**30
+    assert point.bytes_computed == 2**28 + 10_000 + step.training_bytes
+
+
+def test_a_whole_training() -> None:
+    pytest.importorskip("torch")
+    shape = describe("nin-small").network().input
+    found = whole_training.run(shape, 256, 128, threads=1, processes=1, shards=None)
+    assert found.images_per_second > 1
+    assert found.peak_bytes > 50e6
+    assert found.picture_bytes == 256 * 28 * 28
+    with pytest.raises(FrameworkError, match="must be at least 1, got 0"):
+        whole_training.run(shape, 256, 128, threads=1, processes=0, shards=None)
 
 
 @pytest.mark.slow

@@ -31,6 +31,8 @@ VARIED = {
     "width": "width",
     "image_size": "picture's side, pixels",
     "threads": "threads",
+    "pictures": "pictures trained on",
+    "processes": "processes of one thread",
 }
 SCALING_HEADERS = (
     *("", "images/s", "GFLOP/s", "of the peak", "memory measured", "memory computed"),
@@ -117,13 +119,16 @@ def write(
             parts.append(f"![{verdict.contest.title}]({name})\n")
     if points:
         parts.append(
-            "## A training step of nin-small against batch, width, size and threads\n\n"
+            "## Training nin-small: batch, width, size, threads, pictures, processes\n\n"
             "`nin bench scaling`: PyTorch, a fresh process a line; FLOPs and bytes computed from "
-            "the description.\n\n" + markdown_table(SCALING_HEADERS, scaling_cells(points))
+            "the description. Pictures and processes: an epoch of `nin train`, whose memory is "
+            "the leading process's with all that it imports, and computed as a process with "
+            "PyTorch, the pictures and a step.\n\n"
+            + markdown_table(SCALING_HEADERS, scaling_cells(points))
         )
         if figures.are_available():
             write_bytes(folder / "scaling.svg", curves(points))
-            parts.append("![Speed against batch, width, size and threads](scaling.svg)\n")
+            parts.append("![Speed and memory against each](scaling.svg)\n")
     parts += [roofline_page.section(roof) for roof in roofs]
     if roofs and figures.are_available():
         write_bytes(folder / "roofline.svg", roofline_page.figure(roofs))
@@ -155,7 +160,7 @@ def bars(verdict: Verdict, form: figures.Format = "svg") -> bytes:
 def curves(points: Sequence[Point], form: figures.Format = "svg") -> bytes:
     """For each thing varied: GFLOP/s reached and the peak; memory measured and computed."""
     kinds = list(dict.fromkeys(point.varied for point in points))
-    figure = figures.new_figure(2.9 * len(kinds), 5.0)
+    figure = figures.new_figure(2.6 * len(kinds), 5.0)
     grid = figure.subplots(2, len(kinds), squeeze=False)
     for column, varied in enumerate(kinds):
         chosen = [point for point in points if point.varied == varied]
@@ -178,7 +183,7 @@ def curves(points: Sequence[Point], form: figures.Format = "svg") -> bytes:
         memory.set_xlabel(VARIED[varied])
         if not column:
             speed.set_ylabel("GFLOP/s")
-            memory.set_ylabel("memory of a step, MB")
+            memory.set_ylabel("memory, MB")
             for axes in (speed, memory):
                 axes.legend(frameon=False, fontsize=8)
     return figures.image_bytes(figure, form)

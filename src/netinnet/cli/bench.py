@@ -39,8 +39,8 @@ def bench(
     compiled), `predict-1`, `predict-32`, `predict-1000` (pictures at a time, beside PyTorch, ONNX
     Runtime and OpenVINO), `first-answer` (from the start of Python to the first prediction), `page`
     (a picture in the exported page, beside ONNX Runtime Web; needs Chromium and Playwright),
-    `scaling` (time and memory against batch, width, size and threads, beside what is computed from
-    the description), and `roofline` (each layer of a training step, and whether it waits
+    `scaling` (time and memory against batch, width, size, threads, number of pictures and
+    processes, beside what is computed from the description), and `roofline` (each layer of a training step, and whether it waits
     for arithmetic or memory). All if none is named.
 
     Every measurement is a process of its own. The contestants of a contest take turns, and ratios
@@ -146,7 +146,7 @@ def _print_tables(names: Sequence[str], found: Found) -> None:
             for who, reason in verdict.left_out.items():
                 say(f"left out: {who}: {reason}")
     if SCALING in names:
-        say("\nA training step of nin-small (PyTorch)")
+        say("\nTraining nin-small (PyTorch)")
         print_table(page.SCALING_HEADERS, page.scaling_cells(found.points), right=(1, 2, 3, 4, 5))
     for roof in found.roofs if ROOFLINE in names else []:
         say(f"\n{roofline_page.title(roof)}")
