@@ -970,6 +970,22 @@ def test_a_changed_file_takes_the_old_ones_place(tmp_path: Path) -> None:
         assert 'nin_loads_total{name="m",outcome="loaded"} 1.0' in metrics
 
 
+def test_a_new_file_of_a_name_that_answers_is_not_loaded(tmp_path: Path) -> None:
+    file, second = tmp_path / "m.safetensors", tmp_path / "m" / "model.safetensors"
+    _other(file)
+    with client(tmp_path) as asked:
+        old = asked.catalog.models["m"]
+        second.parent.mkdir()
+        _other(second, scale=3)  # a run's, which comes first among the names
+        for _ in range(2):
+            asked.catalog.refresh()
+            assert asked.catalog.models["m"] is old
+        assert asked.said == [f"{second}: not loaded, {file} is called m, too; rename one"]
+        file.unlink()
+        asked.catalog.refresh()
+        assert asked.catalog.models["m"].file == second
+
+
 def test_models_that_cannot_be(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="no model in this folder"):
         Catalog([tmp_path], 1)

@@ -90,6 +90,8 @@ class Catalog:
     ) -> None:
         self.places, self.threads, self.say, self.meters = list(places), threads, say, meters
         self._marks: dict[str, Mark | None] = {}
+        self._passed_over: set[Path] = set()
+        """Files of a name that another one has, of which that was said."""
         self.models: dict[str, Served] = {}
         found: dict[str, Path] = {}
         for name, file in self._files():
@@ -131,11 +133,17 @@ class Catalog:
         The old model answers until the new one has loaded, and goes on where it can't be loaded or
         its file is gone.
         """
-        seen = set()
-        for name, file in self._files(quiet=True):
-            if name in seen:
-                continue  # a second one of that name is not looked at
-            seen.add(name)
+        found = list(self._files(quiet=True))
+        # What answers keeps its name.
+        holders = {served.name: served.file for served in self.models.values()}
+        holders = {name: file for name, file in holders.items() if (name, file) in found}
+        twice: set[Path] = set()
+        for name, file in found:
+            if (holder := holders.setdefault(name, file)) != file:
+                twice.add(file)
+                if file not in self._passed_over:
+                    self.say(f"{file}: not loaded, {holder} is called {name}, too; rename one")
+                continue
             mark, old = _mark(file), self.models.get(name)
             if mark is None or (mark == self._marks.get(name) and name in self._marks):
                 continue
@@ -146,6 +154,7 @@ class Catalog:
                     self.say(f"{name}: now version {self.models[name].version} of {file}")
             except (NetinnetError, OSError) as error:
                 self._not_loaded(name, error)
+        self._passed_over = twice
 
     def _files(self, quiet: bool = False) -> Iterator[tuple[str, Path]]:
         """Name and file of each model; `quiet` passes over places that are gone."""

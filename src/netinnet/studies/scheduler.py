@@ -98,8 +98,16 @@ class Setup:
     listener: Listener
 
 
-def prepare(arms: Plan, workers: int | None, data_dir: Path | None, listener: Listener) -> Setup:
+def prepare(
+    arms: Plan,
+    workers: int | None,
+    data_dir: Path | None,
+    listener: Listener,
+    output: Path | None = None,
+) -> Setup:
     """Check all that can be wrong before a folder is made, and fetch the data.
+
+    `output` is the study's folder, which may be there already.
 
     Raises NetinnetError for a number of workers below 1, a missing framework, data that can't be
     had, an impossible network, a model to start or learn from that is not there or does not fit.
@@ -108,7 +116,7 @@ def prepare(arms: Plan, workers: int | None, data_dir: Path | None, listener: Li
     for framework in {arm.recipe.framework for arm in arms.arms}:
         if not frameworks.framework(framework).is_installed:
             frameworks.adapter(framework)  # says what to install
-    models = Models(listener)
+    models = Models(listener, output)
     for arm in arms.arms:
         models.of(arm.recipe, arm.network)
     data = workload.load_data(arms, data_dir, listener)
@@ -128,6 +136,7 @@ def run(
     with claimed(folder):
         # The plan first: with it, whatever a kill leaves here is a study that can go on.
         plans.write(plan, folder)
+        setup.models.keep_in(folder)
         policy = make(plan, folder)
         timed = timing.before_a_long_study(
             setup.arms, setup.workloads, policy.untimed(), workers, listener

@@ -67,7 +67,8 @@ def conduct(
     to stop, after all trials have saved.
     """
     plan.check_end(minutes)
-    setup = scheduler.prepare(plan.as_study(plan.trials or 1), workers, data_dir, listener)
+    arms = plan.as_study(plan.trials or 1)
+    setup = scheduler.prepare(arms, workers, data_dir, listener, output)
     # A storage that can't be used is said before the folder is made, too.
     study = tuning.open_study(plan, Path(), storage) if plan.storage else None
 

@@ -37,7 +37,7 @@ def conduct(
     when asked to stop, after all running trainings have saved; NetinnetError where nothing can be
     trained at all.
     """
-    setup = scheduler.prepare(plan, workers, data_dir, listener)
+    setup = scheduler.prepare(plan, workers, data_dir, listener, output)
     grid = scheduler.run(
         plan, output, setup, lambda plan, folder: Grid(plan, folder, listener, report)
     )
