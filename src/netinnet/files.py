@@ -118,7 +118,12 @@ def make_folder(folder: Path) -> None:
 
 
 def _umask() -> int:
-    mask = os.umask(0)
+    # Linux tells it. Elsewhere it is asked by setting it, for a moment, for all threads.
+    with contextlib.suppress(OSError):
+        status = Path("/proc/self/status").read_text("utf-8")
+        if found := re.search(r"^Umask:\s*([0-7]+)", status, re.MULTILINE):
+            return int(found[1], 8)
+    mask = os.umask(0o077)
     os.umask(mask)
     return mask
 
