@@ -293,7 +293,7 @@ def test_a_step_is_that_of_single_layers(name: str, monkeypatch: pytest.MonkeyPa
     for _ in range(2):
         made = learner(network)
         logits, gradients = made._gradients(images, targets, 0)
-        steps.append({"logits": torch.tensor(logits), **gradients})
+        steps.append({"logits": logits, **gradients})
         monkeypatch.setattr(pytorch_pointwise, "functions", lambda: NotCompiled("not here"))
     for key, values in steps[1].items():
         # A value nearer to 0 than rounding may pass a ReLU in one of them.

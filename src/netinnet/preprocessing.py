@@ -158,7 +158,7 @@ def resize_large(
 
 
 @lru_cache(maxsize=16)
-def _line(preprocessing: Preprocessing) -> tuple[Array, Array]:
+def line(preprocessing: Preprocessing) -> tuple[Array, Array]:
     """What a value is multiplied by, and what is subtracted then, in each channel."""
     scale = (1.0 / (255.0 * np.asarray(preprocessing.std))).astype(np.float32)
     offset = (np.asarray(preprocessing.mean) / np.asarray(preprocessing.std)).astype(np.float32)
@@ -167,7 +167,7 @@ def _line(preprocessing: Preprocessing) -> tuple[Array, Array]:
 
 def normalise(images: npt.NDArray[np.uint8], preprocessing: Preprocessing) -> Array:
     """Values 0…255 to floats: divided by 255, minus the mean, over the standard deviation."""
-    scale, offset = _line(preprocessing)
+    scale, offset = line(preprocessing)
     count, height, width, channels = images.shape
     if len(scale) > 1:  # row by row: NumPy is slow where its inner loop is a pixel's channels
         scale, offset = np.tile(scale, width), np.tile(offset, width)

@@ -40,8 +40,8 @@ def bench(
     Runtime and OpenVINO), `first-answer` (from the start of Python to the first prediction), `page`
     (a picture in the exported page, beside ONNX Runtime Web; needs Chromium and Playwright),
     `scaling` (time and memory against batch, width, size, threads, number of pictures and
-    processes, beside what is computed from the description), and `roofline` (each layer of a training step, and whether it waits
-    for arithmetic or memory). All if none is named.
+    processes, beside what is computed from the description), and `roofline` (each layer of a
+    training step, and whether it waits for arithmetic or memory). All if none is named.
 
     Every measurement is a process of its own. The contestants of a contest take turns, and ratios
     are made within a round. What is not installed is left out and named. Results are in the output

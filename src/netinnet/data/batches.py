@@ -12,7 +12,7 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 
-from netinnet.data.augmentation import ALTERNATING, Augmentation, alternating
+from netinnet.data.augmentation import ALTERNATING, Augmentation, Key, Mirrored, alternating
 from netinnet.data.source import Indices, Source
 from netinnet.data.targets import Batch, SoftTargets
 from netinnet.errors import DataError
@@ -43,6 +43,15 @@ class TrainingBatches:
 
     def __call__(self, step: int) -> Batch:
         """The batch of a step, numbered from 0 over all epochs."""
+        chosen, key, mirrored = self.chosen(step)
+        pictures = self.augmentation(self.source.pictures(chosen), key, mirrored)
+        images, labels = normalise(pictures, self.preprocessing), self.source.labels[chosen]
+        if self.soft is None:
+            return Batch(images, labels, labels)
+        return self.soft(pictures, images, labels, key)
+
+    def chosen(self, step: int) -> tuple[Indices, Key, Mirrored | None]:
+        """A step's pictures, its key, and where flips alternate, which are mirrored."""
         epoch, index = divmod(step, self.per_epoch)
         first = index * self.batch_size
         chosen = order(len(self.source), self.seed, epoch)[first : first + self.batch_size]
@@ -52,11 +61,7 @@ class TrainingBatches:
         mirrored = None
         if self.augmentation.flips == ALTERNATING:
             mirrored = alternating(len(self.source), self.seed, epoch)[chosen]
-        pictures = self.augmentation(self.source.pictures(chosen), key, mirrored)
-        images, labels = normalise(pictures, self.preprocessing), self.source.labels[chosen]
-        if self.soft is None:
-            return Batch(images, labels, labels)
-        return self.soft(pictures, images, labels, key)
+        return chosen, key, mirrored
 
     @cached_property
     def _by_class(self) -> tuple[Indices, Indices, Indices]:

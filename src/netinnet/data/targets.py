@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
 from netinnet.data.augmentation import Key
-from netinnet.data.mixing import Mixing
+from netinnet.data.mixing import Mixing, Mixture
 from netinnet.data.source import Labels, Pictures
 from netinnet.preprocessing import Array
 
@@ -24,8 +24,8 @@ Targets = Labels | Array
 class Batch(NamedTuple):
     """The pictures of a step, and what they are."""
 
-    images: Array
-    """float32, n×h×w×c."""
+    images: Any
+    """float32, n×h×w×c: an array, or a framework's own where it made the batch (on a GPU)."""
     labels: Labels
     """Of a mixture: the label of its larger part. The loop's loss and accuracy are against it."""
     targets: Targets
@@ -64,13 +64,22 @@ class SoftTargets:
 
     def __call__(self, pictures: Pictures, images: Array, labels: Labels, key: Key) -> Batch:
         """The batch of the step that `key` names; `images` are the pictures, normalised."""
+        taught = None if self.teacher is None else self.teacher(pictures)
+        mixture, labels, targets = self.learnt(labels, images.shape, key, taught)
+        return Batch(images if mixture is None else mixture.images(images), labels, targets)
+
+    def learnt(
+        self, labels: Labels, shape: tuple[int, ...], key: Key, taught: Array | None = None
+    ) -> tuple[Mixture | None, Labels, Array]:
+        """How the step mixes its images n×h×w×c, their labels (of a mixture the larger part's), and
+        the targets n×classes. `taught` are the teacher's probabilities."""
         targets = rows(labels, self.classes, self.smoothing)
-        if self.teacher is not None:
+        if taught is not None:
             own = np.float32(self.distillation)
-            targets = (1 - own) * targets + own * self.teacher(pictures)
-        count, height, width, _ = images.shape
+            targets = (1 - own) * targets + own * taught
+        count, height, width = shape[:3]
         mixture = self.mixing.draw(count, height, width, key)
         if mixture is None:
-            return Batch(images, labels, targets)
+            return None, labels, targets
         stronger = labels if mixture.share >= 0.5 else labels[mixture.partners]
-        return Batch(mixture.images(images), stronger, mixture.rows(targets))
+        return mixture, stronger, mixture.rows(targets)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 import numpy.typing as npt
 
-from netinnet.data.targets import Targets
+from netinnet.data.batches import TrainingBatches
+from netinnet.data.targets import Batch, Targets
 from netinnet.errors import FrameworkError
 from netinnet.frameworks.processes import ALONE, Processes
 from netinnet.layout import native_tensors
@@ -43,7 +44,7 @@ class LearnerSettings:
 
 
 class Learner(ABC):
-    """A model in training. Batches are float32 n×height×width×channels.
+    """A model in training. Batches are float32 n×height×width×channels, as `batches` makes them.
 
     What they should be is labels, int64 n, or rows of targets, float32 n×classes; the loss is the
     mean cross-entropy against either.
@@ -95,6 +96,10 @@ class Learner(ABC):
     @abstractmethod
     def logits(self, images: Array) -> Array:
         """Logits in prediction mode."""
+
+    def batches(self, made: TrainingBatches) -> Callable[[int], Batch]:
+        """What makes the batch of each step: `made`, or the same where `step` takes them."""
+        return made
 
     @abstractmethod
     def _made(self, weights: Mapping[str, Array]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import numpy as np
@@ -13,10 +13,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from netinnet.data.targets import Targets
+from netinnet.data.batches import TrainingBatches
+from netinnet.data.targets import Batch, Targets
 from netinnet.errors import FrameworkError
 from netinnet.frameworks import (
     pytorch_batch_norm,
+    pytorch_batches,
     pytorch_model,
     pytorch_pointwise,
     pytorch_winograd,
@@ -55,6 +57,8 @@ class PyTorchLearner(Learner):
             # cuBLAS is deterministic only with a fixed workspace, set before its first use.
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
             torch.use_deterministic_algorithms(True)
+            # Else convolutions in "float32" read 10 bits of each value; bfloat16 is for speed.
+            torch.backends.cudnn.allow_tf32 = False
         super().__init__(settings, weights, str(self._device), torch.get_num_threads())
         self._is_mixed = settings.precision == "bfloat16"
         if self._device.type == "cpu":
@@ -111,12 +115,23 @@ class PyTorchLearner(Learner):
     def _put(self, native: Tensor, value: Tensor) -> Tensor:
         return native.copy_(value)
 
+    def batches(self, made: TrainingBatches) -> Callable[[int], Batch]:
+        """On a GPU, made there, of pictures that stay there."""
+        if self._device.type != "cuda":
+            return made
+        found = pytorch_batches.on_gpu(made, self._device)
+        if not isinstance(found, str):
+            return found
+        self.cautions.append(f"batches are made on the CPU, not on {self.device}: {found}")
+        return made
+
     def _tensor(self, images: Array) -> Tensor:
         return torch.from_numpy(images).to(self._device)
 
-    def _batch(self, images: Array) -> Tensor:
+    def _batch(self, images: Array | Tensor) -> Tensor:
         # n×h×w×c in memory is what PyTorch calls channels-last, so this is a view.
-        x = self._tensor(images).permute(0, 3, 1, 2)
+        own = images if isinstance(images, Tensor) else self._tensor(images)
+        x = own.permute(0, 3, 1, 2)
         if not self._resize:
             return x
         rows, columns = self._resize
@@ -126,7 +141,7 @@ class PyTorchLearner(Learner):
         logits, gradients = self._gradients(images, targets, seed)
         with torch.no_grad():
             self.apply(gradients, rate, step)
-        return logits
+        return logits.cpu().numpy()  # at last: a GPU is waited for here
 
     @torch.no_grad()
     def average(self, decay: float) -> None:
@@ -135,25 +150,25 @@ class PyTorchLearner(Learner):
     @torch.enable_grad()  # whatever the process has set
     def _gradients(
         self, images: Array, targets: Targets, seed: int
-    ) -> tuple[Array, dict[str, Tensor]]:
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """The logits of a batch, and the gradient of each trained tensor."""
         torch.manual_seed(seed)
         self._model.train()
         trained = [self.values[name] for name in self.roles]
-        logits: list[Array] = []
+        logits: list[Tensor] = []
         totals: tuple[Tensor, ...] | None = None
         for piece in pieces(len(images), self.piece):
             own = self._own_logits(images[piece])
             loss = F.cross_entropy(own, torch.from_numpy(targets[piece]).to(self._device))
             share = len(own) / len(images)
             of_piece = torch.autograd.grad(loss * share, trained)
-            logits.append(own.detach().cpu().numpy())
+            logits.append(own.detach())
             if totals is None:
                 totals = of_piece
             else:
                 torch._foreach_add_(totals, of_piece)
         assert totals is not None
-        return np.concatenate(logits), dict(zip(self.roles, totals, strict=True))
+        return torch.cat(logits), dict(zip(self.roles, totals, strict=True))
 
     def _own_logits(self, images: Array) -> Tensor:
         # Only the layers: the loss and all that is behind it are float32, as the weights are.

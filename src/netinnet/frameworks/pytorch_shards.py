@@ -142,7 +142,7 @@ class ShardedLearner(pytorch_learner.PyTorchLearner):
 
     def _gradients(
         self, images: Array, targets: Targets, seed: int
-    ) -> tuple[Array, dict[str, Tensor]]:
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         trained = [self.values[name] for name in self.roles]
         pictures = np.array_split(images, self.shards.count)
         answers = np.array_split(targets, self.shards.count)
@@ -163,7 +163,7 @@ class ShardedLearner(pytorch_learner.PyTorchLearner):
             name: gradient.view(tensor.shape)
             for name, gradient, tensor in zip(self.roles, flat, trained, strict=True)
         }
-        return logits, gradients
+        return torch.from_numpy(logits), gradients
 
     def logits(self, images: Array) -> Array:
         """Logits in prediction mode, of pictures that this process alone is given."""

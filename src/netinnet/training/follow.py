@@ -82,7 +82,7 @@ def _follow(group: Processes, data_dir: Path | None) -> None:
                 stack.close()  # what was prepared for steps that are done again
                 step = int(number)
                 steps = range(step, training.total)
-                prepared = stack.enter_context(contextlib.closing(ahead(training.batches, steps)))
+                prepared = stack.enter_context(contextlib.closing(ahead(training.make, steps)))
             elif what == team.STEP:
                 step += 1
                 advance(learner, recipe, next(prepared), float(number), step, group)

@@ -87,6 +87,7 @@ class Training:
         if self.teacher is not None:
             teacher = teaching.teacher(self.recipe, self.teacher, self.learner.threads)
         self.batches = training_batches(self.recipe, self.network, self.train, teacher)
+        self.make = self.learner.batches(self.batches)
         self.steps_per_epoch = self.batches.per_epoch
         self.total = self.steps_per_epoch * self.recipe.epochs
         check_batches(self.recipe, self.network, len(self.train))
@@ -151,7 +152,7 @@ class Training:
 
     def _steps(self, progress: Progress, stop: StopRequest) -> None:
         """Train to the end. Raises Diverged where the numbers are no longer finite."""
-        prepared = ahead(self.batches, range(progress.step, self.total))
+        prepared = ahead(self.make, range(progress.step, self.total))
         saved = time.monotonic()
         with contextlib.closing(prepared):
             while progress.step < self.total:

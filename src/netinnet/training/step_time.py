@@ -39,7 +39,7 @@ def seconds_of_steps(recipe: Recipe, network: Network, facts: Facts) -> list[flo
         taught_by = model_files.find(Path(recipe.teacher))
         teaching.check(network, taught_by, recipe.teacher)
         teacher = teaching.teacher(recipe, taught_by, learner.threads)
-    batch = training_batches(recipe, network, Arrays(pictures, labels), teacher)
+    batch = learner.batches(training_batches(recipe, network, Arrays(pictures, labels), teacher))
     seconds: list[float] = []
     for step in range(1, MOST_STEPS + 2):
         began = time.perf_counter()

@@ -19,7 +19,7 @@ def measure(warmup: int, steps: int, recipe_name: str, **changes: Any) -> float:
     network = parts.network_for(wanted)
     learner = parts.learner_for(wanted, network, parts.facts_of(wanted))
     process_memory.keep_freed_memory()
-    batches = training_batches(wanted, network, train)
+    batches = learner.batches(training_batches(wanted, network, train))
     began = 0.0
     for step, batch in enumerate(ahead(batches, range(warmup + steps))):
         if step == warmup:
