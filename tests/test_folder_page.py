@@ -322,7 +322,7 @@ def test_clean_removes_what_no_folder_needs(
     assert told["cache"] == str(cache / "pictures")
     assert not old & set((cache / "pictures").iterdir())
     left = sorted(p.name.split("-")[0] for p in (cache / "pictures").iterdir())
-    assert left == [".store", "look1", "notes.txt", "store"]
+    assert left == [".store", "look2", "notes.txt", "store"]
     assert len(told["kept"]) == 2
     # What is left is enough: nothing is opened again.
     monkeypatch.setattr(pictures, "bytes_of", None)

@@ -61,6 +61,7 @@ def load(
     on_progress: Progress = silent,
     expected: DatasetRecord | None = None,
     skip_bad: bool | None = None,
+    how_split: str = "",
     **splitting: str | None,
 ) -> Dataset:
     """Load a data set by its name or the path of its folder.
@@ -72,6 +73,8 @@ def load(
         expected: What it must be, and where it was read from before, which is where it is looked
             for without a `data_dir`; None takes any.
         skip_bad: Leave out pictures of a folder that can't be used, instead of an error.
+        how_split: What a record says of the split of a folder of pictures, to make it in the same
+            way, be it an earlier version's; `expected` says it too.
         splitting: How a folder's pictures are split: `group_by`, a regular expression (those in
             whose paths it finds the same stay on one side), and `split`, as in "80/10/10".
 
@@ -89,7 +92,8 @@ def load(
         loaded = find(dataset).load(place, on_progress=on_progress)
     else:
         place = place or Path(dataset).expanduser()
-        loaded = _load_path(place, on_progress, bool(skip_bad), splitting)
+        how_split = how_split if expected is None else expected.how_split
+        loaded = _load_path(place, on_progress, bool(skip_bad), how_split, splitting)
     if place is not None:
         loaded = dataclasses.replace(loaded, read_from=str(place.absolute()))
     if expected is not None:
@@ -106,7 +110,11 @@ def _place(dataset: str, data_dir: Path | None, expected: DatasetRecord | None) 
 
 
 def _load_path(
-    path: Path, on_progress: Progress, skip_bad: bool, splitting: dict[str, str | None]
+    path: Path,
+    on_progress: Progress,
+    skip_bad: bool,
+    how_split: str,
+    splitting: dict[str, str | None],
 ) -> Dataset:
     if not picture_folder.is_one(path):
         given = {"skip_bad": skip_bad or None, **splitting}
@@ -116,7 +124,7 @@ def _load_path(
                 f"{' and '.join(wrong)}"
             )
         return folders.load(path, on_progress)
-    return picture_store.load(path, on_progress, skip_bad, **splitting)
+    return picture_store.load(path, on_progress, skip_bad, how_split=how_split, **splitting)
 
 
 def verify(

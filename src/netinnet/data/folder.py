@@ -21,11 +21,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from netinnet.data import source
+from netinnet.data import pictures, source
 from netinnet.data.idx import open_idx
 from netinnet.data.source import Dataset, Progress, chunks, silent
 from netinnet.errors import DataError, NetinnetError
 from netinnet.files import cannot_write
+from netinnet.units import counted
 
 FACTS_FILE = "dataset.json"
 FILES = (
@@ -45,7 +46,8 @@ def load(folder: Path, on_progress: Progress = silent) -> Dataset:
     for what is missing or malformed.
     """
     if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder; a data set's has {FILES}")
+        what = "a file, not a folder" if folder.exists() else "no such folder"
+        raise DataError(f"{folder}: {what}; a data set's has {FILES}")
     described = _facts(folder / FACTS_FILE)
     facts = {"name": folder.resolve().name, **{k: described[k] for k in _FACTS if k in described}}
     pairs: dict[str, Any] = {}
@@ -61,6 +63,13 @@ def load(folder: Path, on_progress: Progress = silent) -> Dataset:
         made = source.from_arrays(**facts, **pairs, on_progress=on_progress)
     except DataError as error:
         raise DataError(f"{folder}: {error}") from error
+    if beside := list(pictures.files([folder], lambda line: None)):
+        on_progress(
+            f"{folder}: its arrays are read, and not the {counted(len(beside), 'picture')} beside "
+            f"them ({beside[0].relative_to(folder)}, …): move one or the other elsewhere",
+            0,
+            None,
+        )
     return dataclasses.replace(made, digest=digest)
 
 

@@ -11,6 +11,7 @@ import csv
 import os
 import unicodedata
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -28,6 +29,8 @@ LABELS_FILE = "labels.csv"
 UNREAD = (".heic", ".heif", ".avif", ".jxl", ".jp2", ".psd", ".svg", ".dng", ".cr2", ".nef", ".arw")
 """Names of pictures that can't be read: they are looked at, and named as damaged ones are."""
 _NAMED_AS_PICTURES = (*SUFFIXES, *UNREAD)
+NAMED = 5
+"""So many files are named in a line, the rest is counted."""
 LAYOUTS = (
     "FOLDER/train/CLASS and FOLDER/test/CLASS, FOLDER/CLASS, or FOLDER/labels.csv (path,class)"
 )
@@ -54,6 +57,17 @@ class Listing:
     @property
     def is_split(self) -> bool:
         return any(entry.split for entry in self.entries)
+
+
+def shown(text: str) -> str:
+    """A file's name need not be UTF-8; what is printed and written must be."""
+    return text.encode(errors="replace").decode()
+
+
+def named(text: str, names: Sequence[str]) -> str:
+    """How many files, what of them, and the first names."""
+    more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
+    return f"{counted(len(names), 'file')} {text}: {', '.join(names[:NAMED])}{more}"
 
 
 def is_one(path: Path) -> bool:
@@ -170,11 +184,12 @@ def _from_labels(listing: Listing, file: Path) -> None:
     """The pictures of a CSV file with the columns path and class, and perhaps split."""
     try:
         with file.open(encoding="utf-8-sig", newline="") as stream:
-            rows = list(csv.DictReader(stream, skipinitialspace=True))
+            reader = csv.DictReader(stream, skipinitialspace=True)
+            rows = [(reader.line_num, row) for row in reader]
     except (OSError, ValueError, csv.Error) as error:
         raise DataError(f"{file}: cannot be read as CSV in UTF-8 ({error})") from error
     labels: dict[str, str] = {}
-    for line, row in enumerate(rows, 2):
+    for line, row in rows:
         path, label = (str(row.get(name) or "").strip() for name in ("path", "class"))
         where = f"{file}, line {line}"
         if not path or not label:
@@ -182,23 +197,36 @@ def _from_labels(listing: Listing, file: Path) -> None:
                 f"{where}: no path or no class; the first line should be path,class (or "
                 f"path,class,split), and each other one name a picture and its class"
             )
-        plain = PurePosixPath(path.replace("\\", "/"))
         try:
-            inside = Path(os.path.realpath(file.parent / plain))
+            plain = _below(file.parent, PurePosixPath(path.replace("\\", "/")))
         except ValueError as error:  # a NUL, or what the system's encoding of names has not
             raise DataError(f"{where}: no file can be called {path!a} ({error})") from error
-        if not inside.is_relative_to(os.path.realpath(file.parent)):
+        if plain is None:
             raise DataError(f"{where}: {path} lies outside of the folder of {file.name}")
         split = str(row.get("split") or "").strip().lower()
         if split and split not in SPLIT_NAMES:
             raise DataError(f"{where}: split must be train, test or validation, got {split}")
-        if plain.as_posix() in labels:
+        if plain in labels:
             raise DataError(f"{where}: {path} is named twice; leave out one of the lines")
-        labels[plain.as_posix()] = label
-        listing.entries.append(Entry(plain.as_posix(), label, SPLIT_NAMES.get(split, "")))
+        labels[plain] = label
+        listing.entries.append(Entry(plain, label, SPLIT_NAMES.get(split, "")))
     given = {entry.split for entry in listing.entries}
     if given != {""} and ("" in given or not {"train", "test"} <= given):
         raise DataError(f"{file}: give a split to all pictures, train and test among them, or none")
     others = [path for path in _pictures(listing) if path not in labels]
     listing.left_out += [(path, f"not in {file.name}") for path in others]
     listing.left_out = [left for left in listing.left_out if left[0] != file.name]
+
+
+def _below(folder: Path, path: PurePosixPath) -> str | None:
+    """A path below the folder as the folder's list has it; None where it lies outside.
+
+    An absolute one, or one through `..`, would else be another file's name for the same file.
+    """
+    root = Path(os.path.realpath(folder))
+    if not Path(os.path.realpath(root / path)).is_relative_to(root):
+        return None
+    if not path.is_absolute() and ".." not in path.parts:
+        return path.as_posix()
+    direct = Path(os.path.realpath(root / path.parent), path.name)
+    return direct.relative_to(root).as_posix() if direct.is_relative_to(root) else None

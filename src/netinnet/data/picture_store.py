@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from netinnet import files
-from netinnet.data import picture_look, pictures
+from netinnet.data import picture_look, picture_table, pictures
 from netinnet.data.loader import ahead
 from netinnet.data.picture_look import Look
 from netinnet.data.source import (
@@ -65,7 +65,7 @@ def load(
         path: A folder with one of the layouts of `picture_folder`, or its CSV file.
         on_progress: Called with the bytes done and in all.
         skip_bad: Leave out pictures that can't be used, and caution, instead of an error.
-        splitting: `group_by` and `split`, as `picture_look.look` takes them.
+        splitting: `group_by`, `split` and `how_split`, as `picture_look.look` takes them.
 
     Raises:
         DataError: For another layout, or pictures that can't be used.
@@ -161,7 +161,7 @@ def _store(
     digest = hashlib.sha256(beginning.getvalue())
     with files.replacing(file) as stream:
         stream.write(beginning.getvalue())
-        pictures_made = ahead(decode, look.good, picture_look.WORKERS)
+        pictures_made = ahead(decode, look.good, picture_table.WORKERS)
         for done, picture in zip(sizes.tolist(), pictures_made, strict=True):
             stream.write(picture.data)
             digest.update(picture.data)

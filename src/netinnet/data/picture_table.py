@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -13,9 +14,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from netinnet import files
 from netinnet.data import near_duplicates, picture_folder, pictures
+from netinnet.data.loader import ahead
 from netinnet.data.near_duplicates import Thumbnails
+from netinnet.data.picture_folder import Listing, named, shown
+from netinnet.data.source import Progress
 from netinnet.errors import ImageError
+from netinnet.units import counted
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
@@ -23,18 +29,25 @@ if TYPE_CHECKING:
 GRID = 256
 """Rows and columns of a picture that its mean is computed of, at most twice as many."""
 
-FORMAT = 1
+FORMAT = 2
 """Of what is kept; another way to look or to compare gets another number."""
+
+WORKERS = min(8, os.cpu_count() or 1)
+"""Threads that open or decode pictures."""
+
+LOOK_AGAIN = -1
+"""The time of a file that could not be read, but perhaps can the next time: no file has it."""
 
 SEEN = np.dtype(
     [
         *(("bytes", "<i8"), ("time", "<i8"), ("sha256", "S64")),
         *(("height", "<i4"), ("width", "<i4"), ("channels", "<i4"), ("mode", "S12")),
-        *(("rotated", "?"), ("animated", "?"), ("profile", "?")),
+        *(("rotated", "?"), ("animated", "?"), ("profile", "?"), ("dark", "?")),
         *(("mean", "<f4", 3), ("square", "<f4", 3)),
     ]
 )
-"""What is known of a picture; `square` is the mean of the squared values."""
+"""What is known of a picture; `square` is the mean of the squared values, and `dark` says that it
+has 16 bits of which at most 12 are used."""
 Seen = npt.NDArray[np.void]
 
 
@@ -47,6 +60,7 @@ class Kept:
     """The one that was looked at, or its file of labels."""
     paths: list[str] = field(default_factory=list)
     errors: dict[str, str] = field(default_factory=dict)
+    """Why a picture can't be used, by its place, without its name: the folder may have another."""
     seen: Seen = field(default_factory=lambda: np.zeros(0, SEEN))
     near: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 2), np.int64))
 
@@ -106,14 +120,16 @@ def open_picture(folder: Path, path: str) -> tuple[npt.NDArray[np.void], Thumbna
     file, row = folder / path, np.zeros((), SEEN)
     row["bytes"], row["time"] = stamp(str(file))
     try:
-        content = pictures.bytes_of(file, str(file))
+        content = pictures.bytes_of(file, path)
         row["sha256"] = hashlib.sha256(content).hexdigest()
         if path.lower().endswith(picture_folder.UNREAD):
             kind = Path(path).suffix[1:].upper()
-            raise ImageError(f"{file}: {kind} pictures are not read; save it as JPEG or PNG")
-        array = pictures.read(content, str(file), partial(_note, row))
+            raise ImageError(f"{kind} pictures are not read; save it as JPEG or PNG")
+        array = pictures.read(content, path, partial(_note, row))
     except ImageError as error:
-        return row, 0, str(error)
+        if isinstance(error, pictures.NotNow):
+            row["time"] = LOOK_AGAIN
+        return row, 0, str(error).removeprefix(f"{path}: ")
     colour = pictures.as_channels(array, 3)
     row["height"], row["width"], row["channels"] = array.shape
     steps = [max(1, side // GRID) for side in array.shape[:2]]
@@ -127,7 +143,9 @@ def open_picture(folder: Path, path: str) -> tuple[npt.NDArray[np.void], Thumbna
 def _note(row: npt.NDArray[np.void], picture: Picture) -> None:
     """What a picture is in its file."""
     deep = picture.mode.startswith("I;") or any(
-        "16" in str(tile[3]) for tile in getattr(picture, "tile", ())
+        # BGR;16 is what a pixel of a BMP has in all.
+        ";16" in (kind := str(tile[3])) and "BGR" not in kind
+        for tile in getattr(picture, "tile", ())
     )
     alpha = "alpha" if picture.has_transparency_data else ""
     grey = "grey" if picture.mode in ("1", "L", "LA") else "colour"
@@ -136,3 +154,101 @@ def _note(row: npt.NDArray[np.void], picture: Picture) -> None:
     row["animated"] = getattr(picture, "n_frames", 1) > 1
     profile = picture.info.get("icc_profile") or b"sRGB"
     row["profile"] = not any(name in profile for name in (b"sRGB", "sRGB".encode("utf-16-be")))
+    if deep:
+        # Pillow keeps all bits of grey, and the upper eight of each colour.
+        values, limit = np.asarray(picture), 4096 if picture.mode.startswith("I") else 16
+        row["dark"] = values.reshape(*values.shape[:2], -1)[..., :3].max() < limit
+
+
+def of(
+    listing: Listing, path: Path, cache: Path, on_progress: Progress, *, verify: bool
+) -> tuple[Seen, dict[int, str], list[list[int]]]:
+    """A row for each entry of a list, why some can't be used, and the pairs of near-duplicates.
+
+    `path` is what was listed; `verify` compares the SHA-256 of files whose size and time are known.
+    """
+    # One for each folder, wherever the working folder is.
+    name = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:24]
+    kept_file = cache / f"look{FORMAT}-{name}.npz"
+    paths = [entry.path for entry in listing.entries]
+    known = read_kept(kept_file)
+    stamps = [stamp(f"{listing.folder}/{path}") for path in paths]
+    kept_stamps = list(zip(known.seen["bytes"].tolist(), known.seen["time"].tolist(), strict=True))
+    if not verify and paths == known.paths and stamps == kept_stamps:
+        return known.seen, _by_place(known.errors), known.near.tolist()
+    seen = np.zeros(len(paths), SEEN)
+    places = {path: i for i, path in enumerate(known.paths)}
+    old = {i: places[path] for i, path in enumerate(paths) if path in places}
+    opened = [i for i, now in enumerate(stamps) if i not in old or kept_stamps[old[i]] != now]
+    if verify:
+        trusted = {i: j for i, j in old.items() if i not in set(opened)}
+        opened = sorted([*opened, *_edited(listing, known, trusted, on_progress)])
+    for i in opened:
+        old.pop(i, None)
+    seen[list(old)] = known.seen[list(old.values())]
+    errors = {i: known.errors[str(j)] for i, j in old.items() if str(j) in known.errors}
+    thumbnails = no_thumbnails(len(paths))
+    thumbnails[list(old)] = known.thumbnails()[list(old.values())]
+    made = ahead(partial(open_picture, listing.folder), (paths[i] for i in opened), WORKERS)
+    done, total = 0, sum(stamps[i][0] for i in opened)
+    for i, (row, thumbnail, error) in zip(opened, made, strict=True):
+        seen[i], thumbnails[i] = row, thumbnail
+        if error:
+            errors[i] = error
+        done += stamps[i][0]
+        on_progress(f"{listing.folder}: looking at pictures", done, total)
+    errors = dict(sorted(errors.items()))
+    # What could be used neither before nor now, as a file that is still locked, is no one's copy.
+    if paths == known.paths and all(i in errors and str(i) in known.errors for i in opened):
+        near = known.near
+    else:
+        comparing = f"{listing.folder}: comparing {counted(len(seen), 'picture')}"
+        near = _near(seen, thumbnails, errors, partial(on_progress, comparing))
+    if opened or paths != known.paths:
+        about = {"folder": str(path.resolve()), "paths": paths, "errors": errors}
+        text = np.frombuffer(json.dumps(about).encode(), np.uint8)
+        with files.replacing(kept_file) as file:
+            np.savez(file, seen=seen, near=near, text=text, thumbnails=thumbnails)
+    return seen, errors, near.tolist()
+
+
+def _by_place(errors: dict[str, str]) -> dict[int, str]:
+    return {int(place): text for place, text in errors.items()}
+
+
+def _edited(
+    listing: Listing, known: Kept, trusted: dict[int, int], on_progress: Progress
+) -> list[int]:
+    """Of pictures that look unchanged (place: that in `known`), those whose SHA-256 is another."""
+    edited: list[int] = []
+    paths = (listing.entries[i].path for i in trusted)
+    done, total = 0, int(known.seen["bytes"][list(trusted.values())].sum())
+    for (i, j), now in zip(
+        trusted.items(), ahead(partial(sha256_of, listing.folder), paths, WORKERS), strict=True
+    ):
+        if now != known.seen["sha256"][j]:
+            edited.append(i)
+        done += int(known.seen["bytes"][j])
+        on_progress(f"{listing.folder}: verifying pictures", done, total)
+    line = f"{listing.folder}: {counted(len(trusted), 'file')} verified"
+    if edited:
+        names = [listing.entries[i].path for i in edited]
+        line += f"; {shown(named('edited though size and time are the same', names))}"
+    on_progress(line, 0, None)
+    return edited
+
+
+def _near(
+    seen: Seen,
+    thumbnails: Thumbnails,
+    errors: dict[int, str],
+    on_progress: Callable[[int, int], object],
+) -> npt.NDArray[np.int64]:
+    """Pairs of near-duplicates among the good pictures; of files of the same bytes the first."""
+    good = np.array([i for i in range(len(seen)) if i not in errors], np.int64)
+    once = np.sort(good[np.unique(seen["sha256"][good], return_index=True)[1]])
+    small = thumbnails[once]
+    pairs = near_duplicates.pairs(
+        small, lambda share: on_progress(int(share * small.nbytes), small.nbytes)
+    )
+    return once[np.array(pairs, np.int64).reshape(-1, 2)]

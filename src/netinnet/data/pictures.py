@@ -39,6 +39,10 @@ class TooLarge(ImageError):
     """A picture with more pixels or a longer side than is taken."""
 
 
+class NotNow(ImageError):
+    """A picture that could perhaps be read another time: the disk, its rights or memory failed."""
+
+
 _DIGITS = re.compile(r"(\d+)")
 
 
@@ -99,6 +103,8 @@ def read(
             raise ImageError(f"{name}: {kind}; {EXPECTED}") from error
         except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
             raise _too_large(name, "") from error
+        except MemoryError as error:
+            raise NotNow(f"{name}: not enough memory to decode it, or damaged") from error
         # Decoders raise almost anything for damaged files.
         except Exception as error:
             reason = " ".join(str(error).split()) or type(error).__name__
@@ -233,7 +239,7 @@ def bytes_of(source: str | Path | bytes | IO[bytes], name: str) -> bytes:
                 return bytes_of(file, name)
         content = source if isinstance(source, bytes) else source.read(MAX_BYTES + 1)
     except OSError as error:
-        raise ImageError(f"{name}: cannot be read ({error.strerror or error})") from error
+        raise NotNow(f"{name}: cannot be read ({error.strerror or error})") from error
     if not content:
         raise ImageError(f"{name}: empty file; {EXPECTED}")
     if len(content) > MAX_BYTES:

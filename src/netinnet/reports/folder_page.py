@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from netinnet import units
-from netinnet.data import picture_look, pictures
+from netinnet.data import picture_table, pictures
 from netinnet.data.loader import ahead
 from netinnet.data.picture_look import Look
 from netinnet.errors import ImageError
@@ -33,7 +33,6 @@ def facts(look: dict[str, Any]) -> list[tuple[str, str]]:
         "of several frames": "animated",
         "other colour profile": "not_srgb",
         "left out": "left_out",
-        "files with the same bytes": "duplicates",
         "pairs of near-duplicates": "near_duplicates",
         "can't be used": "damaged",
     }
@@ -43,6 +42,7 @@ def facts(look: dict[str, Any]) -> list[tuple[str, str]]:
         ("modes", _most(look["modes"])),
         ("split", look["split"]),
         *((text, units.count(len(look[key]))) for text, key in lists.items()),
+        ("files with the bytes of another", units.count(sum(map(len, look["duplicates"])))),
     ]
 
 
@@ -67,9 +67,8 @@ def write(
         (title, [s for s in suspected or () if (s.trained_on is True) == trained])
         for title, trained in (("Not trained on", False), ("Trained on", True))
     ]
-    split_of = {place: split for split, places in look.splits.items() for place in places}
     captions = {
-        place: f"{look.shown_path(place)}\n{look.entries[place].label}, {split_of[place]}"
+        place: f"{look.shown_path(place)}\n{look.entries[place].label}, {look.split_of[place]}"
         for group in copies[:GROUPS]
         for place in group[:PER_GROUP]
     }
@@ -141,4 +140,4 @@ def _made(look: Look, places: Iterable[int]) -> dict[int, str | None]:
             return None
 
     chosen = list(dict.fromkeys(places))
-    return dict(zip(chosen, ahead(made, chosen, picture_look.WORKERS), strict=True))
+    return dict(zip(chosen, ahead(made, chosen, picture_table.WORKERS), strict=True))

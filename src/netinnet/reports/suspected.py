@@ -7,6 +7,7 @@ those that it didn't see are judged for themselves, and come first.
 from __future__ import annotations
 
 import csv
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from netinnet import metrics
-from netinnet.data import picture_store
+from netinnet.data import picture_split, picture_store
 from netinnet.data.loader import logits_of
 from netinnet.data.picture_look import Look
 from netinnet.data.source import Dataset, Indices, Progress, Source, View, silent
@@ -23,13 +24,14 @@ from netinnet.inference import model_files
 from netinnet.inference.onnx_graph import too_large
 from netinnet.inference.predictor import Predictor
 from netinnet.training import learnt
+from netinnet.training.recipe import Recipe
 from netinnet.training.splits import splits
 from netinnet.weights import Model
 
 KNOWN = "Those that the model was trained on are judged too kindly."
 BY_PATH = (
-    "This is not the data set that the model learnt, as its pictures are now: which it was trained "
-    "on is taken from the run's pictures.csv, by path."
+    "This is not the data set that the model learnt: its pictures, labels or splits differ. Which "
+    "it was trained on is taken from the run's pictures.csv, by path."
 )
 NOT_KNOWN = "Which pictures the model was trained on is not known; those are judged too kindly."
 
@@ -70,7 +72,7 @@ def find(look: Look, where: Path, on_progress: Progress = silent) -> tuple[list[
             f"choose another --model"
         )
     data = picture_store.of(look)
-    trained, note = _trained_on(look, data, model, where)
+    trained, note = _trained_on(look, model, where)
     sized = data.sized(model.network.input, on_progress, model.network.preprocessing)
     predictor = Predictor(model, framework=_framework(model))
     numbers = np.array([classes.index(name) for name in look.classes])
@@ -97,15 +99,16 @@ def find(look: Look, where: Path, on_progress: Progress = silent) -> tuple[list[
     return found, note
 
 
-def _trained_on(
-    look: Look, data: Dataset, model: Model, where: Path
-) -> tuple[dict[int, bool], str]:
+def _trained_on(look: Look, model: Model, where: Path) -> tuple[dict[int, bool], str]:
     """Whether the model was trained on each place's picture, where that is known; and how."""
     record = learnt.record_of(model)
-    if record is not None and record.digest == data.record.digest:
-        train, _ = splits(learnt.recipe_of(model), data)
-        seen = set(look.good[_rows(train)].tolist())
-        return {int(place): int(place) in seen for place in look.good}, KNOWN
+    if record is not None:
+        recipe = learnt.recipe_of(model)
+        data = _as_learnt(look, recipe, record.how_split)
+        if data is not None and data.record.digest == record.digest:
+            train, _ = splits(recipe, data)
+            seen = set(look.good[_rows(train)].tolist())
+            return {int(place): int(place) in seen for place in look.good}, KNOWN
     listed = where / "pictures.csv"
     if listed.is_file():
         with listed.open(encoding="utf-8", errors="replace", newline="") as stream:
@@ -117,6 +120,18 @@ def _trained_on(
         if known:
             return known, f"{BY_PATH} {KNOWN}"
     return {}, NOT_KNOWN
+
+
+def _as_learnt(look: Look, recipe: Recipe, how_split: str) -> Dataset | None:
+    """The folder's pictures as the recipe reads them, whatever the look's own splits and groups;
+    None where they are too few now."""
+    own = dataclasses.replace(
+        look,
+        shares=picture_split.SHARES if recipe.split is None else picture_split.parse(recipe.split),
+        group_by=recipe.group_by,
+        in_blocks=picture_split.is_in_blocks(how_split),
+    )
+    return picture_store.of(own) if own.has_splits else None
 
 
 def _framework(model: Model) -> str | None:

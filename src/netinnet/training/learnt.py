@@ -57,7 +57,9 @@ def load(
     if name is not None:
         reading = {}
         if _is_one_folder(name, values.get("dataset")):
-            reading = recipes.from_mapping(values, WHERE).reading
+            record = record_of(model)
+            how_split = "" if record is None else record.how_split
+            reading = {**recipes.from_mapping(values, WHERE).reading, "how_split": how_split}
         return datasets.load(name, data_dir, on_progress, **reading)
     if "dataset" not in values:
         raise ModelError(
