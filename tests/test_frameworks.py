@@ -13,10 +13,15 @@ import pytest
 
 import netinnet
 from netinnet import frameworks, weights
-from netinnet.errors import FrameworkError, NetworkError
+from netinnet.errors import FrameworkError, ModelError, NetworkError
 from netinnet.frameworks import FRAMEWORKS
+from netinnet.frameworks.learner import LearnerSettings
+from netinnet.inference import onnx_graph
 from netinnet.layout import native_tensors
 from netinnet.networks import zoo
+from netinnet.networks.layers import BatchNorm, Conv, Flatten, GlobalAvgPool, Shape
+from netinnet.networks.network import Block, Network
+from netinnet.optimizer import Optimizer
 from tests.conftest import ROOT, SMALL, nin, some_slow
 
 
@@ -64,6 +69,67 @@ def test_a_block_by_itself_may_be_residual(framework: str) -> None:
         netinnet.nin_block(4, 6, 3, padding=1, framework=framework, residual=True)
     with pytest.raises(NetworkError, match=r"^nin_block: block is residual, but makes 4×2×2"):
         netinnet.nin_block(4, 4, 3, 2, 1, framework=framework, residual=True)
+
+
+def test_a_block_by_itself_does_not_pad_by_a_size_that_it_does_not_know() -> None:
+    """With a stride, "same" is another padding for another size; the four would differ."""
+    framework = INSTALLED[0]
+    assert netinnet.nin_block(3, 8, 3, framework=framework, same=True) is not None
+    with pytest.raises(NetworkError, match="same with a stride pads by the size of the picture"):
+        netinnet.nin_block(3, 8, 3, 2, framework=framework, same=True)
+
+
+def own_network(*names: str) -> Network:
+    """For 4×4 grey pictures: a convolution a block of these names, then the mean."""
+    blocks = [Block(name, (Conv(4, 3, padding=1),)) for name in names]
+    head = Block("mean", (Conv(2, 1), GlobalAvgPool(), Flatten()))
+    return Network("own", Shape(1, 4, 4), (*blocks, head), ("a", "b"))
+
+
+NAMES = {
+    "pytorch": ("forward", "train", "append"),
+    "jax": ("order", "eval", "train"),
+    "mxnet": ("forward", "hybridize"),
+    "tensorflow": (),
+}
+
+
+@pytest.mark.parametrize(
+    ("framework", "name"), [(fw, name) for fw in INSTALLED for name in NAMES[fw]]
+)
+def test_a_block_has_no_name_that_the_frameworks_modules_use(framework: str, name: str) -> None:
+    net, adapter = own_network(name), frameworks.adapter(framework)
+    said = f"no block can be called '{name}', its modules use that name themselves; rename it"
+    settings = LearnerSettings(net, Optimizer(), net.input)
+    with pytest.raises(FrameworkError, match=said):
+        adapter.build(net, weights.initial(net, 0))
+    if framework in ("pytorch", "mxnet"):  # where the learner trains such modules
+        with pytest.raises(FrameworkError, match=said):
+            adapter.learner(settings, weights.initial(net, 0))
+
+
+@pytest.mark.parametrize("names", [("_a", "net_a"), ("é", "net_xe9")])
+def test_names_that_keras_could_not_tell_apart(names: tuple[str, ...]) -> None:
+    pytest.importorskip("tensorflow")
+    net, adapter = own_network(*names), frameworks.adapter("tensorflow")
+    with pytest.raises(FrameworkError, match=f"'{names[0]}' and '{names[1]}' have the same"):
+        adapter.build(net, weights.initial(net, 0))
+
+
+@pytest.mark.parametrize("framework", INSTALLED)
+def test_batch_norm_of_one_value_a_channel_is_one_line(framework: str) -> None:
+    """Not numbers that are none, in any framework; two pictures are enough."""
+    blocks = Block("norm", (Conv(4, 4), BatchNorm(), Conv(2, 1), GlobalAvgPool(), Flatten()))
+    net = Network("own", Shape(1, 4, 4), (blocks,), ("a", "b"))
+    every = [{}, {"shards": 2}] if framework == "pytorch" else [{}]
+    for more in every:
+        settings = LearnerSettings(net, Optimizer(), net.input, "cpu", **more)
+        learner = frameworks.adapter(framework).learner(settings, weights.initial(net, 0))
+        images, labels = np.ones((2, 4, 4, 1), np.float32), np.array([0, 1])
+        with pytest.raises(FrameworkError, match="batch norm needs more than one value a channel"):
+            learner.step(images[:1], labels[:1], 0.1, 1, 0)
+        learner.step(images, labels, 0.1, 1, 0)
+        assert all(np.isfinite(array).all() for array in learner.weights().values())
 
 
 @pytest.mark.parametrize("framework", INSTALLED)
@@ -185,3 +251,62 @@ def test_the_frameworks_command() -> None:
         assert bool(row["version"]) == row["usable"]
         assert ("cpu" in row["devices"]) == row["usable"]
         assert row["usable"] or "pip install" in row["reason"]
+
+
+@pytest.mark.parametrize("framework", INSTALLED)
+@pytest.mark.parametrize("name", ["end", "end_", "class_maps", "features"])
+def test_class_maps_and_features_need_no_name_of_a_block(framework: str, name: str) -> None:
+    """Of networks that end elsewhere, which are made for them."""
+    net = own_network("first", name)
+    model = weights.Model(net, weights.initial(net, 0))
+    picture = np.zeros((2, 4, 4, 1), np.uint8)
+    wanted = (onnx_graph.LOGITS, onnx_graph.CLASS_MAPS, onnx_graph.FEATURES)
+    found = netinnet.Predictor(model, framework=framework).run(picture, wanted)
+    expected = netinnet.Predictor(model).run(picture, wanted)
+    for output in wanted:
+        np.testing.assert_allclose(found[output], expected[output], atol=1e-5)
+
+
+@pytest.mark.parametrize("framework", INSTALLED)
+@pytest.mark.parametrize("fault", ["shape", "not finite", "missing"])
+def test_a_predictor_checks_weights_in_every_framework(framework: str, fault: str) -> None:
+    """As onnxruntime's does: a framework may broadcast a wrong shape, or answer with no number."""
+    net = own_network("first")
+    drawn = weights.initial(net, 0)
+    name = "first.conv1.bias"
+    if fault == "shape":
+        drawn[name] = drawn[name][:1]
+    elif fault == "not finite":
+        drawn[name] = np.full_like(drawn[name], np.nan)
+    else:
+        del drawn[name]
+    with pytest.raises(ModelError, match=f"tensor {name} "):
+        netinnet.Predictor(weights.Model(net, drawn), framework=framework)
+
+
+OUT_OF_MEMORY = """
+import sys
+from netinnet.cli.main import run
+sys.exit(run(["train", "--network", "own.toml", "--framework", sys.argv[1], "--epochs", "1",
+              "--train-examples", "2", "--test-examples", "2", "--batch-size", "2", "--quiet"]))
+"""
+
+
+@pytest.mark.parametrize("framework", INSTALLED)
+def test_memory_that_does_not_suffice_is_one_line(framework: str, tmp_path: Path) -> None:
+    """No machine has what is asked for: a map of 2²⁰ rows and columns."""
+    (tmp_path / "own.toml").write_text(
+        'blocks = [{conv = ["classes"], kernel = 3, padding = 524288}, {head = "gap"}]\n'
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", OUT_OF_MEMORY, framework],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr[-2000:]
+    assert "Traceback" not in done.stderr
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("nin: ")
+    assert "memory" in last

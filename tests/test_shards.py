@@ -26,7 +26,10 @@ from netinnet.errors import FrameworkError, NetinnetError
 from netinnet.frameworks import processes, pytorch, pytorch_shards
 from netinnet.frameworks.learner import Learner, LearnerSettings
 from netinnet.frameworks.processes import Processes
+from netinnet.frameworks.pytorch_learner import PyTorchLearner
 from netinnet.networks import Network, Shape, resolve
+from netinnet.networks.layers import Conv, Flatten, GlobalAvgPool
+from netinnet.networks.network import Block
 from netinnet.optimizer import Optimizer
 from netinnet.training import follow, recipe, start
 from netinnet.training.events import Start, of_kind
@@ -96,6 +99,26 @@ def test_shards_compute_what_the_whole_batch_does(count: int) -> None:
             parts.weights()[name], tensor, rtol=1e-3, atol=2e-5, err_msg=name
         )
     np.testing.assert_allclose(parts.logits(images), whole.logits(images), rtol=1e-3, atol=1e-4)
+
+
+def test_shards_without_a_picture_are_convolved(own_threads: None) -> None:
+    """By the functions in C, too: they divided by the number of tiles."""
+    block = Block("b", (Conv(32, 3, padding=1), Conv(32, 3, padding=1), GlobalAvgPool(), Flatten()))
+    net = Network("own", SOURCE, (block,), tuple(map(str, range(32))))
+    images, labels = batch(3, net.input)
+    whole, parts = learner(net, threads=1), learner(net, threads=1, shards=8)
+    expected = whole.step(images, labels, 0.01, 1, seed=0)
+    found = parts.step(images, labels, 0.01, 1, seed=0)
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5)
+
+
+def test_shards_leave_other_trainings_their_threads(
+    own_threads: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PyTorchLearner, "usual_threads", None)
+    net = resolve("nin-small", width=0.25)
+    learner(net, shards=2, threads=2)
+    assert learner(net).threads == 4
 
 
 @pytest.mark.usefixtures("own_threads")

@@ -48,6 +48,10 @@ def answer(function: Callable[[Any], Any]) -> None:
     except NetinnetError as error:
         print(error, file=sys.stderr)
         sys.exit(2)
+    except Exception as error:  # noqa: BLE001 - frameworks' own have footers behind them
+        reason = str(error).strip().partition("\n")[0]
+        print(f"{type(error).__name__}: {reason}".rstrip(": "), file=sys.stderr)
+        sys.exit(1)
 
 
 def environment(threads: int) -> dict[str, str]:

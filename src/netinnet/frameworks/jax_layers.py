@@ -71,7 +71,7 @@ def _with_bias_forward(y: jax.Array, bias: jax.Array) -> tuple[jax.Array, None]:
 def _with_bias_backward(_: None, of_y: jax.Array) -> tuple[jax.Array, jax.Array]:
     # Without the barrier XLA computes of_y twice, once for each of its uses.
     of_y = jax.lax.optimization_barrier(of_y)  # type: ignore[no-untyped-call]
-    return of_y, _channel_mean(of_y) * (of_y.size // of_y.shape[-1])
+    return of_y, _channel_mean(of_y) * float(of_y.size // of_y.shape[-1])
 
 
 _with_bias.defvjp(_with_bias_forward, _with_bias_backward)

@@ -73,7 +73,7 @@ class JaxLearner(Learner):
     def _put(self, native: jax.Array, value: jax.Array) -> jax.Array:
         return value
 
-    def step(self, images: Array, targets: Targets, rate: float, step: int, seed: int) -> Array:
+    def _step(self, images: Array, targets: Targets, rate: float, step: int, seed: int) -> Array:
         logits = []
         targets = as_rows(targets, len(self.settings.network.classes))
         with jax.default_device(self._device):

@@ -13,6 +13,7 @@ import numpy as np
 from flax import nnx
 from jax import lax
 
+from netinnet.frameworks.learner import check_block_names
 from netinnet.layout import NativeTensor, native_tensors, native_weights
 from netinnet.networks import layers
 from netinnet.networks.layers import Layer, Shape, maker
@@ -87,6 +88,7 @@ def variable(model: Chain, tensor: NativeTensor) -> Any:
 
 def assemble(network: Network, table: Table) -> Chain:
     """Blocks of layers, each made by the table."""
+    check_block_names("JAX", network, functools.partial(hasattr, Chain({})))
     rngs = nnx.Rngs(params=0, dropout=1)
     blocks: dict[str, dict[str, Any]] = {block.name: {} for block in network.blocks}
     turned = turns(network)

@@ -15,7 +15,7 @@ from netinnet.data.targets import Batch, Targets
 from netinnet.errors import FrameworkError
 from netinnet.frameworks.processes import ALONE, Processes
 from netinnet.layout import native_tensors
-from netinnet.networks.layers import Shape
+from netinnet.networks.layers import BatchNorm, Shape
 from netinnet.networks.network import Network
 from netinnet.optimizer import ArrayFunctions, Optimizer, State
 from netinnet.weights import Array, Weights
@@ -69,6 +69,14 @@ class Learner(ABC):
         """What should be known before it trains, in one line each."""
         self.kernels: dict[str, str] = {}
         """What is not computed by the framework's own functions, and what made those it is."""
+        self._fewest_positions = min(
+            (
+                placed.input.height * placed.input.width
+                for placed in settings.network.placed_layers()
+                if isinstance(placed.layer, BatchNorm)
+            ),
+            default=2,
+        )
         self.tensors = native_tensors(settings.network, self.framework)
         self.roles = {name: t.role for name, t in self.tensors.items() if t.role}
         self._kept: Weights = {}
@@ -89,9 +97,18 @@ class Learner(ABC):
                 empty = self._zeros(native)
                 self.averages[name] = self._put(empty, empty + native)  # an array of its own
 
-    @abstractmethod
     def step(self, images: Array, targets: Targets, rate: float, step: int, seed: int) -> Array:
-        """One optimiser step (numbered from 1); returns the logits n×classes it was made from."""
+        """One optimiser step (numbered from 1); returns the logits n×classes it was made from.
+
+        Raises FrameworkError where batch norm would get one value a channel.
+        """
+        if len(images) * self._fewest_positions < 2:
+            raise FrameworkError("batch norm needs more than one value a channel in training")
+        return self._step(images, targets, rate, step, seed)
+
+    @abstractmethod
+    def _step(self, images: Array, targets: Targets, rate: float, step: int, seed: int) -> Array:
+        """`step`, as the framework takes it."""
 
     @abstractmethod
     def logits(self, images: Array) -> Array:
@@ -227,6 +244,16 @@ class Adapter(Protocol):
         """The canonical weights of a model that `build` made: its inverse."""
 
     def learner(self, settings: LearnerSettings, weights: Mapping[str, Array]) -> Learner: ...
+
+
+def check_block_names(title: str, network: Network, is_taken: Callable[[str], bool]) -> None:
+    """Raise FrameworkError for a block whose name a framework's modules have for something else."""
+    for block in network.blocks:
+        if is_taken(block.name):
+            raise FrameworkError(
+                f"{title}: no block can be called '{block.name}', its modules use that name "
+                f"themselves; rename it"
+            )
 
 
 def check_setting(name: str, found: object, wanted: object, cure: str) -> None:

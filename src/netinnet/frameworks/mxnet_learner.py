@@ -84,7 +84,7 @@ class MXNetLearner(Learner):
         rows, columns = self._resize
         return rows @ (x @ columns)
 
-    def step(self, images: Array, targets: Targets, rate: float, step: int, seed: int) -> Array:
+    def _step(self, images: Array, targets: Targets, rate: float, step: int, seed: int) -> Array:
         with _one_line():
             mx.random.seed(seed)
             batch = self._batch(images)

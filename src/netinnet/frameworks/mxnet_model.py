@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import mxnet as mx
 from mxnet import gluon, npx
 from mxnet.gluon import nn
 
-from netinnet.errors import FrameworkError
+from netinnet.frameworks.learner import check_block_names
 from netinnet.layout import native_tensors
 from netinnet.networks import layers
 from netinnet.networks.layers import Layer, Shape, maker
@@ -45,11 +46,8 @@ def assemble(network: Network, weights: Mapping[str, Array], context: Any) -> nn
     model = nn.HybridSequential()
     turned = turns(network)
     placed = iter(network.placed_layers())
+    check_block_names("MXNet", network, partial(hasattr, model))
     for part in network.blocks:
-        if hasattr(model, part.name):
-            raise FrameworkError(
-                f"MXNet: no block can be called '{part.name}', its blocks use that name themselves"
-            )
         with model.name_scope():
             kind = Residual if part.residual else nn.HybridSequential
             block = kind(prefix=f"{part.name}_")

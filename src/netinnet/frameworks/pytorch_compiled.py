@@ -34,9 +34,13 @@ def for_vectors(
 
 
 def takes(x: Tensor, weight: Tensor) -> bool:
-    """Whether C computes a layer of these: float32 in memory, and no tool watches the operators."""
+    """Whether C computes a layer of these: float32 in memory, and no tool watches the operators.
+
+    Not of no picture at all, which is what a shard of a small batch may have.
+    """
     return (
-        x.dtype == weight.dtype == torch.float32
+        x.numel() > 0
+        and x.dtype == weight.dtype == torch.float32
         and x.device.type == weight.device.type == "cpu"
         and not torch.is_autocast_enabled("cpu")
         and not torch._C._len_torch_dispatch_stack()

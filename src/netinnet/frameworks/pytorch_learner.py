@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -45,13 +45,16 @@ class PyTorchLearner(Learner):
     """
 
     framework = "pytorch"
+    usual_threads: ClassVar[int | None] = None
+    """This process's threads before shards set their number to 1."""
     functions = ArrayFunctions(torch.sum, torch.reshape, torch.t)
 
     def __init__(
         self, settings: LearnerSettings, weights: Mapping[str, Array], device: str
     ) -> None:
-        if settings.threads:
-            torch.set_num_threads(settings.threads)
+        usual = self.usual_threads if torch.get_num_threads() == 1 else None
+        if threads := settings.threads or usual:
+            torch.set_num_threads(threads)
         self._device = torch.device(device)
         if self._device.type == "cuda":
             # cuBLAS is deterministic only with a fixed workspace, set before its first use.
@@ -137,7 +140,7 @@ class PyTorchLearner(Learner):
         rows, columns = self._resize
         return rows @ x @ columns.T
 
-    def step(self, images: Array, targets: Targets, rate: float, step: int, seed: int) -> Array:
+    def _step(self, images: Array, targets: Targets, rate: float, step: int, seed: int) -> Array:
         logits, gradients = self._gradients(images, targets, seed)
         with torch.no_grad():
             self.apply(gradients, rate, step)

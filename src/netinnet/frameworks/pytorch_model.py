@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
 
-from netinnet.frameworks.learner import check_setting
+from netinnet.frameworks.learner import check_block_names, check_setting
 from netinnet.networks import layers
 from netinnet.networks.layers import Layer, Shape, maker
 from netinnet.networks.network import Network
@@ -74,6 +75,7 @@ def assemble(network: Network, table: Table) -> nn.Sequential:
     """
     cure = "torch.set_default_dtype(torch.float32)"
     check_setting("PyTorch's default dtype", torch.get_default_dtype(), torch.float32, cure)
+    check_block_names("PyTorch", network, partial(hasattr, nn.Sequential()))
     blocks: dict[str, OrderedDict[str, nn.Module]] = {b.name: OrderedDict() for b in network.blocks}
     turned = turns(network)
     for placed in network.placed_layers():

@@ -113,6 +113,8 @@ class ShardedLearner(pytorch_learner.PyTorchLearner):
         threads = settings.threads or max(1, cores() // processes.on_this_machine)
         assert settings.shards is not None
         self.shards = Shards(settings.shards, threads, processes)
+        if torch.get_num_threads() > 1:
+            pytorch_learner.PyTorchLearner.usual_threads = torch.get_num_threads()
         super().__init__(settings, weights, device)
         torch.set_num_threads(1)  # of each shard; how many are computed at once changes no sum
         self.threads = threads

@@ -40,7 +40,7 @@ class TensorFlowLearner(Learner):
             targets = tf.TensorSpec((None, classes), tf.float32)
             number = tf.TensorSpec((), tf.float32)
             seed = tf.TensorSpec((), tf.int64)
-            self._step = _compiled(self._train, images, targets, number, number, seed)
+            self._trained = _compiled(self._train, images, targets, number, number, seed)
             self._predict = _compiled(self._forward, images)
             self._average = _compiled(super().average, number) if settings.averages else None
 
@@ -60,11 +60,11 @@ class TensorFlowLearner(Learner):
         native.assign(value)
         return native
 
-    def step(self, images: Array, targets: Targets, rate: float, step: int, seed: int) -> Array:
+    def _step(self, images: Array, targets: Targets, rate: float, step: int, seed: int) -> Array:
         with tf.device(self.device):
             numbers = tf.constant(rate), tf.constant(float(step)), tf.constant(seed, tf.int64)
             rows = tf.constant(as_rows(targets, len(self.settings.network.classes)))
-            logits = self._step(tf.constant(images), rows, *numbers)
+            logits = self._trained(tf.constant(images), rows, *numbers)
             return cast(Array, logits.numpy())
 
     def average(self, decay: float) -> None:

@@ -35,6 +35,14 @@ def build(network: Network, weights: Mapping[str, Array]) -> Any:
     channels, height, width = network.input
     x = inputs = keras.Input((height, width, channels), name="network.input")
     turned = turns(network)
+    names: dict[str, str] = {}
+    for block in network.blocks:
+        other = names.setdefault(_valid(block.name), block.name)
+        if other != block.name:
+            raise FrameworkError(
+                f"TensorFlow: blocks '{other}' and '{block.name}' have the same name there, "
+                f"{_valid(other)}; rename one"
+            )
     for block in network.blocks:
         x = _block_model(keras, block, x.shape[1:], turned)(x)
     if END in turned:

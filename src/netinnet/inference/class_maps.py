@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 from typing import NamedTuple
 
+from netinnet.networks.features import ending_in
 from netinnet.networks.layers import Dropout, Flatten, GlobalAvgPool, Layer, Linear, Shape
-from netinnet.networks.network import Block, Network, PlacedLayer
+from netinnet.networks.network import Network, PlacedLayer
 
 
 class ClassMaps(NamedTuple):
@@ -47,6 +48,4 @@ def features(network: Network, maps: ClassMaps) -> Network:
         kept = [layer for name, layer in block.named_layers() if f"{block.name}.{name}" not in maps]
         if kept:
             blocks.append(dataclasses.replace(block, layers=tuple(kept)))
-    blocks.append(Block("class_maps", (Flatten(),)))
-    classes = tuple(map(str, range(maps.input.size)))
-    return dataclasses.replace(network, blocks=tuple(blocks), classes=classes)
+    return ending_in(network, blocks, (Flatten(),), maps.input.size)

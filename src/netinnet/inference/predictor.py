@@ -24,7 +24,7 @@ from netinnet.metrics import softmax
 from netinnet.networks import features
 from netinnet.networks.layers import Shape
 from netinnet.preprocessing import AT_ONCE, normalise, prepare
-from netinnet.weights import Model, shapes
+from netinnet.weights import Model, check, shapes
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
@@ -294,6 +294,7 @@ class _Native:
         from netinnet import frameworks
 
         self.model, self.framework, self.threads = model, framework, threads
+        self.weights = check(model.network, model.weights, model.network.name)
         self.adapter, self.maps = frameworks.adapter(framework), class_maps.of(model.network)
         self.learners: dict[tuple[str, Shape], Learner] = {}
 
@@ -318,7 +319,7 @@ class _Native:
                 if name == FEATURES and (found := features.of(network)):
                     network = features.cut(network, found)
                 settings = LearnerSettings(network, Optimizer(), size, threads=self.threads)
-                weights = {tensor: self.model.weights[tensor] for tensor in shapes(network)}
+                weights = {tensor: self.weights[tensor] for tensor in shapes(network)}
                 self.learners[name, size] = self.adapter.learner(settings, weights)
             values = self.learners[name, size].logits(prepared)
             results.append(self._class_maps(values, maps) if maps else values)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from netinnet.networks.layers import Conv, Dropout, Flatten, GlobalAvgPool, Linear, Shape
+from netinnet.networks.layers import Conv, Dropout, Flatten, GlobalAvgPool, Layer, Linear, Shape
 from netinnet.networks.network import Block, Network
 
 LARGEST = 1024
@@ -56,6 +57,16 @@ def cut(network: Network, features: Features) -> Network:
         if is_last:
             break
     pool = (GlobalAvgPool(),) if features.is_map else ()
-    blocks.append(Block("_features", (*pool, Flatten())))
-    classes = tuple(map(str, range(features.size)))
-    return dataclasses.replace(network, blocks=tuple(blocks), classes=classes)
+    return ending_in(network, blocks, (*pool, Flatten()), features.size)
+
+
+def ending_in(
+    network: Network, blocks: Sequence[Block], layers: tuple[Layer, ...], outputs: int
+) -> Network:
+    """The network of these blocks of it, with a last one of layers without weights behind them."""
+    name = "end"
+    while any(block.name == name for block in blocks):
+        name += "_"
+    classes = tuple(map(str, range(outputs)))
+    ended = (*blocks, Block(name, layers))
+    return dataclasses.replace(network, blocks=ended, classes=classes)

@@ -8,6 +8,7 @@ from pathlib import Path
 from netinnet import frameworks, weights
 from netinnet.data import datasets
 from netinnet.data.source import Dataset, DatasetRecord, Facts
+from netinnet.errors import NetworkError
 from netinnet.frameworks.learner import Learner, LearnerSettings
 from netinnet.frameworks.processes import ALONE, Processes
 from netinnet.networks.network import Network, Preprocessing
@@ -25,13 +26,14 @@ def network_for(
     """The network a recipe trains: input, classes and preprocessing by the facts of its data set.
 
     `network` is what the recipe's name for it stands for, and `facts` those of the data set that it
-    names, if they are known already. Raises NetworkError or DataError.
+    names, if they are known already. Raises NetworkError, also where there is nothing to train, or
+    DataError.
     """
     data = facts or facts_of(recipe)
     described = describe(recipe.network if network is None else network)
     scaling = Preprocessing(data.mean, data.std) if recipe.normalise else Preprocessing()
     own = described.preprocessing or Preprocessing()
-    return described.network(
+    made = described.network(
         image_size=recipe.image_size,
         channels=data.channels,
         classes=data.classes,
@@ -39,6 +41,9 @@ def network_for(
         pictures=data.shape,
         **{field.name: getattr(recipe, field.name) for field in dataclasses.fields(Variations)},
     )
+    if not weights.tensors(made):
+        raise NetworkError(f"{made.name} has no weights, so there is nothing to train")
+    return made
 
 
 def facts_of(recipe: Recipe, data_dir: Path | None = None) -> Facts:
