@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -190,3 +191,12 @@ def test_on_a_gpu_float32_is_float32(monkeypatch: pytest.MonkeyPatch) -> None:
     finally:
         torch.backends.cudnn.allow_tf32 = before[0]
         torch.use_deterministic_algorithms(before[1])
+
+
+def test_on_a_gpu_labels_are_learnt_as_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyTorch's documentation has the loss of labels among what is not deterministic there."""
+    trained, labels = learner(), np.array([1, 3])
+    assert trained._answers(labels).tolist() == [1, 3]
+    trained._device = torch.device("cuda:0")
+    monkeypatch.setattr(torch, "from_numpy", lambda array: SimpleNamespace(to=lambda _: array))
+    assert trained._answers(labels).tolist() == [[0, 1, 0, 0], [0, 0, 0, 1]]

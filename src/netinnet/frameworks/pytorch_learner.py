@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from netinnet.data.batches import TrainingBatches
-from netinnet.data.targets import Batch, Targets
+from netinnet.data.targets import Batch, Targets, as_rows
 from netinnet.errors import FrameworkError
 from netinnet.frameworks import (
     pytorch_batch_norm,
@@ -162,7 +162,7 @@ class PyTorchLearner(Learner):
         totals: tuple[Tensor, ...] | None = None
         for piece in pieces(len(images), self.piece):
             own = self._own_logits(images[piece])
-            loss = F.cross_entropy(own, torch.from_numpy(targets[piece]).to(self._device))
+            loss = F.cross_entropy(own, self._answers(targets[piece]))
             share = len(own) / len(images)
             of_piece = torch.autograd.grad(loss * share, trained)
             logits.append(own.detach())
@@ -172,6 +172,11 @@ class PyTorchLearner(Learner):
                 torch._foreach_add_(totals, of_piece)
         assert totals is not None
         return torch.cat(logits), dict(zip(self.roles, totals, strict=True))
+
+    def _answers(self, targets: Targets) -> Tensor:
+        if self._device.type == "cuda":  # the loss of labels is not deterministic there
+            targets = as_rows(targets, len(self.settings.network.classes))
+        return torch.from_numpy(targets).to(self._device)
 
     def _own_logits(self, images: Array) -> Tensor:
         # Only the layers: the loss and all that is behind it are float32, as the weights are.
@@ -281,6 +286,8 @@ class _GlobalAvgPool(nn.AdaptiveAvgPool2d):
     """The mean of each map in float32, also of maps in bfloat16: these are the logits."""
 
     def forward(self, x: Tensor) -> Tensor:
+        if x.device.type == "cuda":  # where the pool is not deterministic
+            return x.float().mean((2, 3), keepdim=True)
         return super().forward(x.float())
 
 
