@@ -17,6 +17,7 @@ from PIL import Image
 import netinnet
 from netinnet import calibration, weights
 from netinnet.calibration import Calibration
+from netinnet.cli.calibrate import calibration_line
 from netinnet.data.source import Arrays, View, from_arrays
 from netinnet.errors import ModelError, NetinnetError
 from netinnet.formats import convert
@@ -28,7 +29,7 @@ from netinnet.networks.layers import Conv, Flatten, GlobalAvgPool, Linear, ReLU,
 from netinnet.networks.network import Block, Network
 from netinnet.preprocessing import prepare
 from netinnet.training.recipe import Recipe
-from tests.conftest import FRAMEWORK, needs, nin
+from tests.conftest import FRAMEWORK, ROOT, needs, nin
 
 COLUMNS = ("left", "right", "everywhere")
 
@@ -88,6 +89,22 @@ def test_pictures_that_are_all_right_make_no_one_infinitely_sure() -> None:
     found = calibration.fit_temperature(logits, np.arange(20) % 4)
     assert 0.5 < found < 1
     assert softmax(logits / np.float32(found)).max() < 0.99
+
+
+def test_a_temperature_at_the_limit_of_the_search_says_so() -> None:
+    """Labels that have nothing to do with the logits, and logits that are far too small."""
+    eye = np.eye(2, dtype=np.float32)[np.arange(200) % 2]
+    none, faint = 30 * eye, 1e-3 * eye
+    hot = calibration.fit_temperature(none, np.arange(200) // 2 % 2)
+    cold = calibration.fit_temperature(faint, np.arange(200) % 2)
+    assert (hot, cold) == (calibration.HIGHEST, calibration.LOWEST)
+    values = {"pictures": 200, "ece": (0.5, 0.1), "refuse": 0.01, "threshold": None}
+    for temperature in (hot, cold):
+        line = calibration_line({**values, "temperature": temperature})
+        assert f"temperature {temperature:.3f} (at the limit of the search), expected" in line
+    assert "limit" not in calibration_line({**values, "temperature": 1.5})
+    page = (ROOT / "docs/confidence.md").read_text("utf-8")
+    assert f"from {calibration.LOWEST:g} to {calibration.HIGHEST:g}" in page
 
 
 def test_the_calibration_error_by_hand() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -117,6 +118,16 @@ def test_large_logits_do_not_overflow() -> None:
     found = evaluate(logits, np.array([0, 1, 1]))
     assert found.loss == pytest.approx(400 / 3)
     assert found.mistakes == (Mistake(2, 1, 0, 1.0),)
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int8, np.uint64])
+def test_labels_of_any_whole_numbers_are_the_same(kind: type[np.integer[Any]]) -> None:
+    """A data set's labels are often bytes; label × classes is beyond one with 100 classes."""
+    rng = np.random.default_rng(0)
+    logits, labels = rng.normal(0, 1, (300, 100)).astype(np.float32), rng.integers(0, 100, 300)
+    assert evaluate(logits, labels.astype(kind)) == evaluate(logits, labels)
+    with pytest.raises(DataError, match=r"^labels should be whole numbers, got float64$"):
+        evaluate(logits, labels.astype(np.float64))
 
 
 def test_precision() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -87,6 +89,19 @@ def test_no_vgg_of_that_depth_is_one_line() -> None:
     message = "nin_family: depth must be one of 11, 16 and 19, got 13"
     with pytest.raises(NetworkError, match=f"^{re.escape(message)}$"):
         nin_family(13)
+
+
+@pytest.mark.parametrize("width", [-1.0, 0.0, math.nan, math.inf, "1"])
+def test_a_width_that_is_none_is_one_line(width: Any) -> None:
+    with pytest.raises(NetworkError, match=r"^nin_family: width must be (above 0|a number), got"):
+        nin_family(11, width=width)
+
+
+def test_classes_are_a_number_or_names() -> None:
+    own = nin_family(11, classes=np.int64(3), width=0.125)
+    assert own == nin_family(11, classes=("0", "1", "2"), width=0.125)
+    with pytest.raises(NetworkError, match=r"^classes must be a whole number or a list of names"):
+        nin_family(11, classes="abc")
 
 
 def test_it_is_trained_by_the_path_of_its_description(tmp_path: Path) -> None:

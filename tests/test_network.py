@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+import netinnet
 from netinnet.errors import NetworkError
 from netinnet.networks import variations, zoo
 from netinnet.networks.layers import (
     AvgPool,
+    BatchNorm,
     Conv,
     Dropout,
     Flatten,
     GlobalAvgPool,
+    LeakyReLU,
     Linear,
     MaxPool,
+    ReLU,
     Shape,
 )
 from netinnet.networks.network import Block, Network, Preprocessing, nin_block, smallest_input
@@ -93,12 +99,107 @@ def test_means_of_cut_windows_are_pytorchs(
     assert np.shape(correction) == expected.shape[2:]
 
 
+def small(**changes: Any) -> Network:
+    """A network that can be, unless it is changed."""
+    blocks = (Block("a", (Flatten(), Linear(2))),)
+    given = {"name": "n", "input": (1, 4, 4), "blocks": blocks, "classes": ("x", "y")}
+    return Network(**{**given, **changes})
+
+
+def test_numpys_numbers_are_numbers() -> None:
+    """They go to JSON and back as Python's own."""
+    eight, half = np.int64(8), np.float32(0.5)
+    layers = (
+        *(Conv(eight, np.uint8(3), bias=np.bool_(False)), BatchNorm(half, half), Dropout(half)),
+        *(LeakyReLU(half), AvgPool(np.int8(2), np.int16(2)), Flatten(), Linear(np.int64(2))),
+    )
+    scaling = Preprocessing(np.array([0.5]), np.array([half]))
+    net = small(input=np.array([1, 8, 8]), blocks=[Block("a", layers)], preprocessing=scaling)
+    assert Network.from_json(net.to_json()) == net
+    assert {type(n) for n in net.input} == {int}
+    named = zoo.network("nin-small", classes=eight, image_size=np.int32(30), width=half)
+    assert named == zoo.network("nin-small", classes=8, image_size=30, width=0.5)
+    assert nin_block(eight, 3) == nin_block(8, 3)
+    assert nin_block(np.array([8, 8, 8]), 3) == nin_block(8, 3)
+
+
+def test_a_momentum_of_0_leaves_statistics_as_they_are() -> None:
+    """Keras's momentum of 1 is this one."""
+    assert (BatchNorm(momentum=0).momentum, BatchNorm(momentum=1).momentum) == (0.0, 1.0)
+
+
+def test_a_linear_layer_behind_windows_takes_their_smallest_size() -> None:
+    blocks = (Block("a", (Conv(4, 12), Linear(2))),)
+    assert smallest_input(blocks, 1) == 12
+    assert small(input=(1, 12, 12), blocks=blocks).output == (2, 1, 1)
+    with pytest.raises(NetworkError, match=r"Linear needs a flat input, got 4×2×2"):
+        small(input=(1, 13, 13), blocks=blocks)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
         (lambda: Conv(0), "Conv: channels must be at least 1, got 0"),
         (lambda: Conv(3, padding=-1), "Conv: padding must be at least 0, got -1"),
         (lambda: MaxPool(3, 2, 2), "MaxPool: padding must be at most half the kernel (1), got 2"),
+        (lambda: Conv(8.5, 5), "Conv: channels must be a whole number, got 8.5"),
+        (lambda: Conv("8", 5), "Conv: channels must be a whole number, got '8'"),
+        (lambda: Conv(8, bias=1), "Conv: bias must be a bool, got 1"),
+        (lambda: Conv(True), "Conv: channels must be a whole number, got True"),
+        (lambda: BatchNorm(0), "BatchNorm: epsilon must be above 0, got 0.0"),
+        (lambda: BatchNorm(-1e-5), "BatchNorm: epsilon must be above 0, got -1e-05"),
+        (lambda: BatchNorm(math.inf), "BatchNorm: epsilon must be above 0, got inf"),
+        (lambda: BatchNorm(math.nan), "BatchNorm: epsilon must be above 0, got nan"),
+        (lambda: BatchNorm("0.1"), "BatchNorm: epsilon must be a number, got '0.1'"),
+        (lambda: BatchNorm(momentum=5), "BatchNorm: momentum must be in [0, 1], got 5.0"),
+        (lambda: BatchNorm(momentum=-0.1), "BatchNorm: momentum must be in [0, 1], got -0.1"),
+        (lambda: BatchNorm(momentum=math.nan), "BatchNorm: momentum must be in [0, 1], got nan"),
+        (lambda: Dropout("0.5"), "Dropout: rate must be a number, got '0.5'"),
+        (lambda: LeakyReLU(None), "LeakyReLU: slope must be a number, got None"),
+        (lambda: nin_block("8", 3), "Conv: channels must be a whole number, got '8'"),
+        (lambda: nin_block(8, 3, pointwise=1.5), "pointwise must be a whole number, got 1.5"),
+        (lambda: nin_block(8, 3, last_norm=True), "give last_relu = false, too"),
+        (lambda: Block("a", ReLU()), "layers of block 'a' must be a list, got ReLU()"),
+        (lambda: Block("a", (ReLU,)), "block 'a' is made of layers, as ReLU(), got <class"),
+        (lambda: small(blocks=Block("a", (Conv(2),))), "blocks must be a list, got Block("),
+        (lambda: small(blocks=(ReLU(),)), "blocks must be of Blocks, got (ReLU(),)"),
+        (lambda: small(input=(1, 5.5, 5)), "each of input must be a whole number, got 5.5"),
+        (lambda: small(input=(1, 5)), "input must be channels, height and width, got (1, 5)"),
+        (lambda: small(classes="xy"), "classes must be a list, got 'xy'"),
+        (lambda: small(classes=("cat", "cat")), "n: 2 classes are called 'cat': rename all but"),
+        (lambda: Preprocessing("123", "123"), "Preprocessing: mean must be a list, got '123'"),
+        (lambda: Preprocessing(0.5, 0.5), "Preprocessing: mean must be a list, got 0.5"),
+        (
+            lambda: small(input=(1, 10, 10), blocks=(Block("a", (Conv(4, 12), Linear(2))),)),
+            "n needs at least 12×12; got 10×10: nothing is left for a.conv1",
+        ),
+        (
+            lambda: small(blocks=(Block("a", (Conv(4, 12), Conv(6, groups=4), Linear(2))),)),
+            "n: got 4×4: nothing is left for a.conv1",
+        ),
+        (
+            lambda: netinnet.build("nin-small", widht=0.5),
+            "unknown option 'widht' (did you mean 'width",
+        ),
+        (
+            lambda: zoo.network("nin-small", image_size="28"),
+            "image_size must be a whole number, go",
+        ),
+        (
+            lambda: zoo.network("nin-small", channels=1.5),
+            "channels must be a whole number, got 1.5",
+        ),
+        (lambda: zoo.network("nin-small", width="0.5"), "width must be a number, got '0.5'"),
+        (
+            lambda: zoo.network("nin-small", logits_relu="no"),
+            "logits_relu must be a bool, got 'no'",
+        ),
+        (lambda: zoo.network("nin-small", narrowing=8), "narrowing must be a string, got 8"),
+        (
+            lambda: zoo.network("nin-small", classes=10.0),
+            "classes must be a whole number or a list of names, got 10.0",
+        ),
+        (lambda: zoo.network("nin-small", classes="10"), "or a list of names, got '10'"),
         (lambda: Dropout(1.0), "Dropout: rate must be in [0, 1), got 1.0"),
         (
             lambda: zoo.network("nin", image_size=64),

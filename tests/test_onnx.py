@@ -21,6 +21,7 @@ import netinnet
 from netinnet import frameworks
 from netinnet.cli.main import run
 from netinnet.errors import FrameworkError, ImageError, ModelError, NetinnetError
+from netinnet.export import plain
 from netinnet.frameworks.learner import LearnerSettings
 from netinnet.inference import class_maps, model_files, onnx_graph
 from netinnet.inference.onnx_graph import to_onnx
@@ -28,6 +29,7 @@ from netinnet.inference.onnx_layers import MAKERS
 from netinnet.inference.predictor import Predictor
 from netinnet.networks import zoo
 from netinnet.networks.layers import (
+    GELU,
     LAYERS,
     AvgPool,
     BatchNorm,
@@ -41,7 +43,7 @@ from netinnet.networks.layers import (
     Shape,
     Sigmoid,
 )
-from netinnet.networks.network import Block, Network, Preprocessing
+from netinnet.networks.network import FITS, Block, Network, Preprocessing
 from netinnet.networks.variations import is_nin
 from netinnet.optimizer import Optimizer
 from netinnet.preprocessing import prepare
@@ -178,7 +180,7 @@ def test_graphs_pass_the_full_check(name: str) -> None:
     sums = {
         f"{block.name}.{part}"
         for block in network.blocks
-        for part in ("size", "input", "sum")
+        for part in ("sum.size", "sum.input", "sum")
         if block.residual
     }
     others = {node for node in nodes - layers if not node.startswith("input.")}
@@ -240,6 +242,53 @@ def test_layers_between_flat_and_mapped_values() -> None:
     model = _trained(Network("mixed", Shape(2, 9, 8), blocks, ("x", "y", "z")))
     images = _pictures(3, 9, 8, 2)
     _assert_close(Predictor(model, threads=1).logits(images), _torch_logits(model, images))
+
+
+def _with_block(name: str, fit: str) -> Model:
+    """A residual block of that name, and all that a graph makes of its own beside the layers."""
+    blocks = (
+        Block(name, (Conv(2, 3, 1, 1), GELU(), AvgPool(3, 1, 1, ceil=True)), residual=True),
+        Block("last", (GlobalAvgPool(), Linear(3))),
+    )
+    classes = ("x", "y", "z")
+    network = Network("named", Shape(2, 5, 6), blocks, classes, Preprocessing(fit=fit))
+    rng = np.random.default_rng(0)  # the same values, whatever the names
+    values = {n: rng.normal(0, 1, x.shape) for n, x in initial(network, 0).items()}
+    return Model(network, {n: x.astype(np.float32) for n, x in values.items()})
+
+
+def _graphs(name: str, fit: str) -> list[onnx.GraphProto]:
+    model = _with_block(name, fit)
+    made = (to_onnx(model, with_features=True), to_onnx(model, prepared=True))
+    flat: bytes = plain.graph(model, 1).SerializeToString()
+    return [onnx.load_model_from_string(graph).graph for graph in (*made, flat)]
+
+
+def _words(graph: onnx.GraphProto) -> set[str]:
+    """What the names of a graph begin with."""
+    values = {name for node in graph.node for name in (node.name, *node.input, *node.output)}
+    values |= {tensor.name for tensor in graph.initializer}
+    return {name.split(".")[0] for name in values if name}
+
+
+OUR_WORDS = {
+    word for fit in FITS for graph in _graphs("own", fit) for word in _words(graph) - {"own"}
+}
+
+
+@pytest.mark.parametrize("fit", FITS)
+@pytest.mark.parametrize("word", [*sorted(OUR_WORDS - {"last"}), "output", "temperature"])
+def test_a_block_may_be_called_as_anything_in_the_graph_is(word: str, fit: str) -> None:
+    assert {"input", "logits", "features", "class_maps", "pictures"} <= OUR_WORDS
+    for graph in _graphs(word, fit):
+        names = [name for node in graph.node for name in node.output]
+        names += [value.name for value in (*graph.initializer, *graph.input)]
+        assert len(set(names)) == len(names)
+    images = _pictures(2, 7, 9, 2)
+    found, other = (
+        Predictor(_with_block(name, fit), threads=1).logits(images) for name in (word, "own")
+    )
+    np.testing.assert_array_equal(found, other)
 
 
 def test_metadata_holds_network_and_classes() -> None:

@@ -47,6 +47,7 @@ from netinnet.networks import (
 )
 from netinnet.studies import ablation, comparison, reliability, tuning
 from netinnet.studies import plan as plans
+from netinnet.training import cautions
 from netinnet.training import recipe as recipes
 from netinnet.training import run as runs
 from netinnet.training.parts import network_for
@@ -163,7 +164,8 @@ def test_a_block_is_read_back_as_nin_blocks_arguments(block: Block) -> None:
 def test_what_is_no_nin_says_what_it_cannot_have(option: str) -> None:
     layers = (Flatten(), Linear(3))
     own = Network("flat", Shape(1, 4, 4), (Block("a", layers),), tuple("abc"))
-    value = {"narrowing": "4-4", "head": "gap", "dropout": 0.5}.get(option, 1)
+    values = {"logits_relu": True, "narrowing": "4-4", "head": "gap", "dropout": 0.5}
+    value = values.get(option, 1)
     with pytest.raises(NetworkError, match=f"^flat has no option {option}: leave it out$"):
         resolve(own, **{option: value})
 
@@ -211,6 +213,19 @@ def test_the_example_reads_like_the_zoo() -> None:
         ("blocks = [{ nin = 10000000, kernel = 3 }]", "nin must be a whole number up to 1,048,576"),
         ("blocks = [{ conv = [4], kernel = 3, layer = 'Linear' }]", "unknown field 'layer'"),
         ("blocks = [{ max_pool = 3, padding = 2 }]", "padding must be at most half the kernel"),
+        ("blocks = [{ max_pool = 3, kernel = 2 }]", "block 1: max_pool has an unknown field 'ke"),
+        ("blocks = [{ avg_pool = 3, kernel = 2 }]", "block 1: avg_pool has an unknown field 'ke"),
+        ("blocks = [{ nin = [], kernel = 3 }]", "block 1: nin needs a number of channels, as in"),
+        ("blocks = [{ conv = [] }]", "block 1: conv needs a number of channels, as in conv = 64"),
+        (
+            "blocks = [{ conv = 4, norm = true, last_norm = true }]",
+            "block 1: last_norm is for the end of a block without its ReLU: give last_relu = false",
+        ),
+        ("blocks = [{ nin = 4, kernel = 3, last_norm = true }]", "block 1: last_norm is for the"),
+        (
+            "blocks = [{ layers = [{ layer = 'BatchNorm', momentum = 5 }] }]",
+            "block 1: BatchNorm: momentum must be in [0, 1], got 5.0",
+        ),
         ("blocks = [{ max_pool = 3, size = 2 }]", "max_pool has an unknown field 'size'"),
         ("blocks = [{ dropout = 1 }]", "Dropout: rate must be in [0, 1), got 1.0"),
         ("blocks = [{ dropout = nan }]", "dropout must be a number, got nan"),
@@ -404,6 +419,11 @@ def test_json_of_0_1_0_is_read(name: str) -> None:
         (lambda d: d["blocks"][0]["layers"][0].update(layer="Swish"), "made by a newer netinnet"),
         (lambda d: d.update(preprocessing={"crop": 1}), "made by a newer netinnet"),
         (lambda d: d.update(format="1"), "not a network description"),
+        (lambda d: d.update(classes="0123456789"), "not a network description"),
+        (lambda d: d.update(classes=["cat"] * 10), "mine: 10 classes are called 'cat': rename all"),
+        (lambda d: d.update(preprocessing={"mean": "1", "std": [1]}), "mean must be a list, got '"),
+        (lambda d: d.update(preprocessing={"mean": ["1"], "std": [1]}), "mean must be a number"),
+        (lambda d: d.update(preprocessing={"mean": [10**400], "std": [1]}), "must be a number"),
         (lambda d: d.update(name="a\nb"), "names of networks and classes are printable"),
         (
             lambda d: d.update(classes=["\ud800"] * 10),
@@ -474,6 +494,12 @@ def test_a_recipe_may_name_what_is_not_here(tmp_path: Path) -> None:
     assert network_for(recipe, OBJECT).blocks == OBJECT.blocks
 
 
+def test_a_network_without_weights_is_not_trained() -> None:
+    flat = Network("flat", Shape(1, 2, 5), (Block("flat", (Flatten(),)),), tuple("abcdefghij"))
+    with pytest.raises(NetworkError, match=r"^flat has no weights, so there is nothing to train$"):
+        network_for(recipes.Recipe(), flat)
+
+
 def test_the_data_decides_what_a_network_leaves_open(place: Path) -> None:
     named = network_for(recipes.Recipe(network="own.toml"))
     assert (named.input, named.classes[-1]) == ((1, 28, 28), "Ankle boot")
@@ -484,6 +510,29 @@ def test_the_data_decides_what_a_network_leaves_open(place: Path) -> None:
     few = Network("few", Shape(1, 28, 28), tiny(3), tuple("abc"))
     with pytest.raises(NetworkError, match="few is made for 3 classes, not for 10"):
         network_for(recipes.Recipe(), few)
+
+
+def test_what_a_file_says_and_the_data_does_not_is_said(place: Path) -> None:
+    """The zoo's networks, in files of the same form, are for any data: nothing is said of them."""
+
+    def said(network: str) -> list[str]:
+        recipe = recipes.Recipe(network=network)
+        return cautions.cautions(recipe, network_for(recipe))
+
+    (place / "other.toml").write_text(f"channels = 3\nclasses = 5\nsize = 30\n{TINY_TOML}")
+    assert network_for(recipes.Recipe(network="other.toml")).input == (1, 30, 30)
+    assert said("other.toml") == [
+        "other.toml says channels = 3, the data has 1: 1 are taken",
+        "other.toml says classes = 5, the data has 10: 10 are taken",
+    ]
+    (place / "other.json").write_text(resolve(OBJECT, channels=3).to_json())
+    assert said("other.json") == ["other.json says channels = 3, the data has 1: 1 are taken"]
+    (place / "same.toml").write_text(f"channels = 1\nclasses = 10\n{TINY_TOML}")
+    assert said("same.toml") == said("own.toml") == said("nin-small-32") == []
+    recipe = recipes.Recipe(network="other.toml")
+    network = network_for(recipe)
+    (place / "other.toml").unlink()  # as when a run is resumed
+    assert cautions.cautions(recipe, network) == []
 
 
 # Runs

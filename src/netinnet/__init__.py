@@ -84,8 +84,8 @@ def build(
         An `nn.Sequential`, a `keras.Model`, a Flax `nnx.Module` or a Gluon `HybridSequential`.
 
     Raises:
-        NetworkError: for an unknown network or option.
-        FrameworkError: where the framework is missing.
+        NetworkError: for an unknown network, option or initialisation, and a value that can't be.
+        FrameworkError: where the framework is unknown or missing.
 
     Example:
         >>> net = netinnet.build("nin", framework="pytorch", classes=5)
@@ -123,7 +123,7 @@ def nin_block(
         seed: decides the initial weights.
         initialisation: `he` or `xavier`.
         options: those of `network.nin_block`: pointwise, norm, bias, last_relu, inner,
-            residual.
+            residual, groups, last_norm, same (not with a stride).
 
     Returns:
         A layer of the framework.
@@ -137,9 +137,15 @@ def nin_block(
         torch.Size([1, 96, 54, 54])
     """
     from netinnet import frameworks, weights
+    from netinnet.errors import NetworkError
     from netinnet.networks import layers, network
 
     block = network.nin_block(channels, kernel, stride, padding, **options)
+    if options.get("same") and stride > 1:
+        raise NetworkError(
+            "same with a stride pads by the size of the picture, which a block for any size does "
+            "not know: give padding"
+        )
     # One step more than fits: a residual block that strides keeps the size of 1×1 alone.
     size = (network.smallest_input((block,), in_channels) or 1) + stride
     outputs = channels if isinstance(channels, int) else channels[-1]

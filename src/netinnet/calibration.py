@@ -32,7 +32,7 @@ BINS = 15
 _DIFFERENCES = 250_000
 """So many are computed at a time, in 2 MB: what a core's cache holds."""
 LOWEST, HIGHEST = 0.05, 20.0
-"""Between these a temperature is looked for."""
+"""Between these a temperature is looked for (`is_at_limit`)."""
 HALF = 65_504.0
 """The largest number of float16."""
 _CODES = {"float32": "<f4", "float16": "<f2"}
@@ -157,8 +157,16 @@ def energy(logits: Array, temperature: float) -> Exact:
     return result
 
 
+def is_at_limit(temperature: float) -> bool:
+    """Whether the best temperature may lie beyond those that are looked at.
+
+    So it is where the logits say next to nothing of the labels, or where there are few pictures.
+    """
+    return not LOWEST < temperature < HIGHEST
+
+
 def fit_temperature(logits: Array, labels: Labels) -> float:
-    """The temperature under which the labels are most likely.
+    """The temperature under which the labels are most likely, of those from 0.05 to 20.
 
     As in Platt's scaling (1999) the targets are not quite 1, so that pictures which are all right
     do not make the model infinitely sure.

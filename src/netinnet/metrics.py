@@ -85,12 +85,13 @@ class Evaluation:
 
 
 def evaluate(logits: Logits, labels: Labels) -> Evaluation:
-    """Compare logits (n×k) with labels (n, in 0…k-1).
+    """Compare logits (n×k) with labels (n, whole numbers in 0…k-1).
 
     Of equal largest logits the lowest class counts as the prediction. Raises DataError where there
     is nothing to evaluate or a label is no class.
     """
     _check(logits, labels)
+    labels = labels.astype(np.int64)  # of uint8, label × classes is beyond it
     count, classes = logits.shape
     predicted = np.argmax(logits, axis=1)
     confusion = np.bincount(labels * classes + predicted, minlength=classes * classes)
@@ -182,6 +183,8 @@ def _check(logits: Logits, labels: Labels) -> None:
         )
     if not len(labels):
         raise DataError("there are no pictures to evaluate")
+    if labels.dtype.kind not in "iu":
+        raise DataError(f"labels should be whole numbers, got {labels.dtype}")
     if labels.min() < 0 or labels.max() >= logits.shape[1]:
         raise DataError(
             f"labels should be in 0…{logits.shape[1] - 1}, got {labels.min()}…{labels.max()}"

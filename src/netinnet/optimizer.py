@@ -63,7 +63,8 @@ class Optimizer:
 
     Args:
         kind: one of KINDS.
-        momentum: of SGD, and of what Muon leaves to SGD; from 0 to below 1.
+        momentum: of SGD, and of what Muon leaves to SGD; from 0 to below 1. AdamW, whose moments
+            are its own, has no use for it.
         nesterov: whether that momentum is Nesterov's; needs one above 0.
         weight_decay: of the weights of convolutions and linear layers; from 0.
 

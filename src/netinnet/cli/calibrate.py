@@ -83,8 +83,11 @@ def calibration_line(values: Mapping[str, Any] | None, reason: str = "") -> str:
     """What was found, or why nothing was, in one line."""
     if values is None:
         return f"not calibrated: {reason or 'by an earlier netinnet; nin calibrate does it'}"
+    from netinnet.calibration import is_at_limit
+
     before, after = values["ece"]
     text = f"calibrated on {values['pictures']:,} pictures: temperature {values['temperature']:.3f}"
+    text += " (at the limit of the search)" * is_at_limit(values["temperature"])
     text += f", expected calibration error {before:.4f} → {after:.4f}, "
     share = units.percent(values["refuse"])
     if values["threshold"] is None:

@@ -244,9 +244,12 @@ def add_layers(
             graph.node("Flatten", FEATURES, [value], axis=1)
         MAKERS[type(layer)](graph, name, layer, shape)
         if closes:  # where the block makes a vector of a map, or the reverse, so must be the input
-            size = graph.node("Shape", f"{block}.size", [graph.end])
-            added = graph.node("Reshape", f"{block}.input", [start, size])
-            graph.then("Add", f"{block}.sum", [added])
+            # A block may be called anything, `input` too: so all that is not a layer of a block
+            # goes on with `sum`, which nothing in front of the layers (`input.size`) does.
+            total = f"{block}.sum"
+            size = graph.node("Shape", f"{total}.size", [graph.end])
+            added = graph.node("Reshape", f"{total}.input", [start, size])
+            graph.then("Add", total, [added])
     if END in turned:
         _turn(graph, "output", turned[END])
     _name_end(graph, LOGITS)

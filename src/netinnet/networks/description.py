@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
-from netinnet.errors import NetworkError
+from netinnet.errors import NetworkError, check_name
+from netinnet.networks.checks import class_names, typed
 from netinnet.networks.layers import Shape
 from netinnet.networks.network import Block, Network, Preprocessing
 from netinnet.networks.variations import Variations
@@ -16,8 +17,9 @@ from netinnet.networks.variations import Variations
 class Description:
     """Blocks for any number of classes, and what the network's own input and classes are.
 
-    0 stands for what is left open: channels, height and width of `input`, `classes`. A network with
-    class `names` of its own has that number of classes and no other.
+    0 stands for what is left open: channels, height and width of `input`, `classes`. What is not is
+    what the network is of itself, which data and options change. A network with class `names` of
+    its own has that number of classes and no other.
     """
 
     name: str
@@ -46,11 +48,17 @@ class Description:
         open of the input is taken from `pictures`, the shape of the data's. Raises NetworkError
         where something stays open, the input is too small, or the network has no such variation.
         """
+        for option in variations:
+            check_name("option", option, OPTIONS, NetworkError)
+        if image_size is not None:
+            image_size = typed("image_size", image_size, "int")
+        if channels is not None:
+            channels = typed("channels", channels, "int")
         size = self.input[1:] if image_size is None else (image_size, image_size)
         shape = Shape(self.input.channels if channels is None else channels, *size)
         if pictures is not None:
             shape = Shape(*(own or other for own, other in zip(shape, pictures, strict=True)))
-        names = self.classes if classes is None else classes
+        names = self.classes if classes is None else class_names(classes)
         count = names if isinstance(names, int) else len(names)
         given = {"classes": classes, "channels": channels, "image-size": image_size}
         for what, number in zip(given, (count, *shape[:2]), strict=True):
@@ -75,6 +83,13 @@ class Description:
             classes=tuple(names),
             preprocessing=preprocessing or self.preprocessing or Preprocessing(),
         )
+
+
+OPTIONS = (
+    *("image_size", "channels", "classes", "preprocessing", "pictures"),
+    *(field.name for field in fields(Variations)),
+)
+"""What `Description.network` may be given."""
 
 
 def concrete(net: Network) -> Description:

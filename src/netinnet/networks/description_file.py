@@ -23,14 +23,13 @@ from pathlib import Path
 from typing import Any
 
 from netinnet.errors import NetworkError
+from netinnet.networks.checks import check_names, checked_value
 from netinnet.networks.description import Description, concrete
 from netinnet.networks.layers import AvgPool, Conv, Dropout, MaxPool, Shape
 from netinnet.networks.network import (
     MOST_LAYERS,
     Block,
     Network,
-    check_names,
-    checked_value,
     conv_block,
     layer_from_dict,
     nin_block,
@@ -136,6 +135,7 @@ def _block(data: Any, before: Counter[str], classes: int) -> Block:
         for maker in makers
         for key, parameter in inspect.signature(maker).parameters.items()
         if key not in ("name", "channels", "convs")
+        and (kind, key) not in (("max_pool", "kernel"), ("avg_pool", "kernel"))  # its value
     }
     check_names(fields, known, kind)
     for key, given in fields.items():
@@ -144,6 +144,8 @@ def _block(data: Any, before: Counter[str], classes: int) -> Block:
         if kind == "nin" and "kernel" not in fields:
             raise NetworkError("nin needs its kernel's side in pixels, as in kernel = 3")
         alone = 1 + fields.get("pointwise", 2) if kind == "nin" else 1
+        if value == []:
+            raise NetworkError(f"{kind} needs a number of channels, as in {kind} = 64, got []")
         if max(alone, len(value) if isinstance(value, list) else 0) > MOST_LAYERS:
             raise NetworkError(f"a network has at most {MOST_LAYERS:,} layers")
         widths = value if isinstance(value, list) else [value] * alone

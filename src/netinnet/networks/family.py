@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Sequence
+from typing import cast
 
 from netinnet.errors import NetworkError
+from netinnet.networks.checks import class_names, typed
 from netinnet.networks.layers import Flatten, GlobalAvgPool, MaxPool, Shape
 from netinnet.networks.network import Block, Network, nin_block
 
@@ -43,8 +46,13 @@ def nin_family(
     Example: `nin_family(16, input=(3, 32, 32), width=0.25)`.
     """
     if depth not in DEPTHS:
-        raise NetworkError(f"nin_family: depth must be one of 11, 16 and 19, got {depth}")
-    names = tuple(map(str, range(classes))) if isinstance(classes, int) else tuple(classes)
+        raise NetworkError(f"nin_family: depth must be one of 11, 16 and 19, got {depth!r}")
+    pointwise = typed("nin_family: pointwise", pointwise, "int")
+    width = typed("nin_family: width", width, "float")
+    if not 0 < width < math.inf:
+        raise NetworkError(f"nin_family: width must be above 0, got {width:g}")
+    found = class_names(classes)
+    names = tuple(map(str, range(found))) if isinstance(found, int) else found
     block = functools.partial(
         nin_block, kernel=3, padding=1, pointwise=pointwise, norm=True, bias=False, inner=inner
     )
@@ -55,4 +63,4 @@ def nin_family(
         blocks.append(Block(f"pool{stage}", (MaxPool(2, 2, ceil=True),)))
     blocks.append(block([*widths[:-1], len(names)], name="block6", last_relu=False))
     blocks.append(Block("head", (GlobalAvgPool(), Flatten())))
-    return Network(f"nin-{depth}", Shape(*input), tuple(blocks), names)
+    return Network(f"nin-{depth}", cast("Shape", input), tuple(blocks), names)

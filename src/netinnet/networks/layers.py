@@ -10,16 +10,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import ClassVar, NamedTuple, TypeVar
 
 from netinnet.errors import FrameworkError, NetworkError
-from netinnet.networks import tiles
+from netinnet.networks import checks, tiles
+from netinnet.networks.checks import WORDS, typed
 from netinnet.networks.windows import Sliding
 
 FLOAT32_BYTES = 4
-LARGEST_COUNT = 2**20
-"""Largest whole number (channels, features, windows, classes) in a network."""
+LARGEST_COUNT = checks.LARGEST_COUNT
 
 
 class Shape(NamedTuple):
@@ -82,12 +82,16 @@ class Layer:
     """Whether it works on each value by itself and never turns their order round."""
 
     def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            lowest = 0 if name == "padding" else 1
-            if type(value) is int and value < lowest:
-                raise NetworkError(f"{self.name}: {name} must be at least {lowest}, got {value}")
-            if type(value) is int and value > LARGEST_COUNT:
-                raise NetworkError(f"{self.name}: {name} must be at most {LARGEST_COUNT:,}")
+        for field in fields(self):
+            what, value = f"{self.name}: {field.name}", getattr(self, field.name)
+            kind = getattr(field.type, "__name__", field.type)
+            if kind in WORDS:
+                value = typed(what, value, kind)
+                object.__setattr__(self, field.name, value)
+            if kind == "int" and value < (lowest := 0 if field.name == "padding" else 1):
+                raise NetworkError(f"{what} must be at least {lowest}, got {value}")
+            if kind == "int" and value > LARGEST_COUNT:
+                raise NetworkError(f"{what} must be at most {LARGEST_COUNT:,}")
 
     @property
     def name(self) -> str:
@@ -215,6 +219,14 @@ class BatchNorm(Layer):
     takes: ClassVar[str] = "map"
     epsilon: float = 1e-5
     momentum: float = 0.1
+    """Of 0, the statistics stay as they are."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.epsilon < math.inf:
+            raise NetworkError(f"BatchNorm: epsilon must be above 0, got {self.epsilon}")
+        if not 0 <= self.momentum <= 1:
+            raise NetworkError(f"BatchNorm: momentum must be in [0, 1], got {self.momentum}")
 
     def tensors(self, shape: Shape) -> tuple[Tensor, ...]:
         size = (shape.channels,)
@@ -251,6 +263,7 @@ class LeakyReLU(Layer):
     slope: float = 0.01
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 0 <= self.slope < 1:
             raise NetworkError(f"LeakyReLU: slope must be in [0, 1), got {self.slope}")
 
@@ -360,6 +373,7 @@ class Dropout(Layer):
     rate: float = 0.5
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 0 <= self.rate < 1:
             raise NetworkError(f"Dropout: rate must be in [0, 1), got {self.rate}")
 

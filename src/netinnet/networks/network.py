@@ -15,10 +15,20 @@ import re
 import reprlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
-from netinnet.errors import NetworkError, check_name, nearest
-from netinnet.networks.layers import LARGEST_COUNT, LAYERS, BatchNorm, Conv, Layer, ReLU, Shape
+from netinnet.errors import NetworkError, check_name
+from netinnet.networks.checks import (
+    Unknown,
+    check_classes,
+    check_names,
+    checked_value,
+    expected,
+    listed,
+    several,
+    typed,
+)
+from netinnet.networks.layers import LAYERS, BatchNorm, Conv, Layer, Linear, ReLU, Shape
 from netinnet.networks.windows import DoesNotFit
 
 
@@ -40,7 +50,12 @@ class Block:
     residual: bool = False
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "layers", tuple(self.layers))
+        object.__setattr__(self, "layers", listed(f"layers of block {self.name!r}", self.layers))
+        for layer in self.layers:
+            if not isinstance(layer, Layer):
+                raise NetworkError(
+                    f"block {self.name!r} is made of layers, as ReLU(), got {layer!r}"
+                )
 
     def named_layers(self) -> Iterator[tuple[str, Layer]]:
         """Each layer with its name in the block: `conv1`, `norm1`, `relu1`, `conv2`, …"""
@@ -72,6 +87,10 @@ class Preprocessing:
     fit: str = "stretch"
 
     def __post_init__(self) -> None:
+        for name in ("mean", "std"):
+            object.__setattr__(
+                self, name, several(f"Preprocessing: {name}", vars(self)[name], "float")
+            )
         finite = all(math.isfinite(value) for value in (*self.mean, *self.std))
         if len(self.mean) != len(self.std) or not self.mean or not finite or min(self.std) <= 0:
             raise NetworkError(
@@ -132,14 +151,14 @@ class Network:
     preprocessing: Preprocessing = Preprocessing()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "input", Shape(*self.input))
-        object.__setattr__(self, "blocks", tuple(self.blocks))
-        object.__setattr__(self, "classes", tuple(self.classes))
-        if len(self.classes) > LARGEST_COUNT:
-            raise NetworkError(f"a network has at most {LARGEST_COUNT:,} classes")
-        for text in (self.name, *self.classes):
-            if not isinstance(text, str) or not text or not text.isprintable():
-                raise NetworkError(f"names of networks and classes are printable, got {text!r}")
+        if len(sizes := several("input", self.input, "int")) != 3:
+            raise NetworkError(f"input must be channels, height and width, got {sizes}")
+        object.__setattr__(self, "input", Shape(*sizes))
+        object.__setattr__(self, "blocks", listed("blocks", self.blocks))
+        if not all(isinstance(block, Block) for block in self.blocks):
+            raise NetworkError(f"blocks must be of Blocks, got {reprlib.repr(self.blocks)}")
+        object.__setattr__(self, "classes", several("classes", self.classes, "str"))
+        check_classes(self.name, self.classes)
         if min(self.input) < 1 or max(self.input) > LARGEST_INPUT:
             raise NetworkError(
                 f"{self.name}: the input must be from 1×1×1 to {LARGEST_INPUT} each way, "
@@ -232,25 +251,22 @@ class Network:
         Raises NetworkError where it is malformed, or made by a newer netinnet.
         """
         try:
-            if (made := _expect(int, data.get("format", FORMAT))) > FORMAT:
+            if (made := expected(int, data.get("format", FORMAT))) > FORMAT:
                 raise Unknown(f"its format is {made}, this netinnet reads up to {FORMAT}")
             check_names(data, ("format", *(f.name for f in dataclasses.fields(cls))), "it")
             scaling = dict(data.get("preprocessing", {}))
             check_names(scaling, ("mean", "std", "fit"), "preprocessing")
-            fit = _expect(str, scaling.pop("fit", "stretch"))
+            fit = expected(str, scaling.pop("fit", "stretch"))
             return cls(
-                name=_expect(str, data["name"]),
-                input=Shape(*(_expect(int, n) for n in data["input"])),
+                name=expected(str, data["name"]),
+                input=Shape(*(expected(int, n) for n in data["input"])),
                 blocks=_blocks_from(data["blocks"]),
-                classes=tuple(_expect(str, name) for name in data["classes"]),
-                preprocessing=Preprocessing(
-                    **{key: tuple(float(x) for x in values) for key, values in scaling.items()},
-                    fit=fit,
-                ),
+                classes=tuple(expected(str, name) for name in expected(list, data["classes"])),
+                preprocessing=Preprocessing(**scaling, fit=fit),
             )
         except Unknown as error:
             raise NetworkError(f"made by a newer netinnet, or misspelt: {error}") from error
-        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise NetworkError(f"not a network description: {error!r}") from error
 
     @classmethod
@@ -264,35 +280,15 @@ class Network:
         return cls.from_dict(data)
 
 
-class Unknown(NetworkError):
-    """A field or layer that this version does not know."""
-
-
-T = TypeVar("T")
-
-
-def _expect(kind: type[T], value: object) -> T:
-    if type(value) is not kind:
-        raise TypeError(f"expected {kind.__name__}, got {reprlib.repr(value)}")
-    return value
-
-
 def _given(thing: Any) -> dict[str, Any]:
     """The fields of a dataclass that do not equal their defaults."""
     fields = dataclasses.fields(thing)
     return {f.name: value for f in fields if (value := getattr(thing, f.name)) != f.default}
 
 
-def check_names(data: dict[str, Any], known: Iterable[str], what: str) -> None:
-    """Raise Unknown where there is another field than the known ones."""
-    for name in data:
-        if name not in known:
-            raise Unknown(f"{what} has an unknown field {name!r}{nearest(str(name), known)}")
-
-
 def _blocks_from(data: Any) -> tuple[Block, ...]:
     """Counted before anything is made of them."""
-    if max(len(data), sum(len(block["layers"]) for block in data)) > MOST_LAYERS:
+    if max(len(expected(list, data)), sum(len(block["layers"]) for block in data)) > MOST_LAYERS:
         raise NetworkError(f"a network has at most {MOST_LAYERS:,} blocks and layers")
     return tuple(map(_block_from_dict, data))
 
@@ -300,7 +296,7 @@ def _blocks_from(data: Any) -> tuple[Block, ...]:
 def _block_from_dict(data: dict[str, Any]) -> Block:
     check_names(data, ("name", "layers", "residual"), "a block")
     layers = tuple(map(layer_from_dict, data["layers"]))
-    return Block(_expect(str, data["name"]), layers, _expect(bool, data.get("residual", False)))
+    return Block(expected(str, data["name"]), layers, expected(bool, data.get("residual", False)))
 
 
 def layer_from_dict(data: dict[str, Any]) -> Layer:
@@ -325,34 +321,32 @@ def layer_from_dict(data: dict[str, Any]) -> Layer:
     )
 
 
-def checked_value(what: str, value: Any, kind: str) -> Any:
-    """The value of a field whose type is named `kind`; a whole number serves as a float."""
-    types = {"int": (int,), "float": (int, float), "bool": (bool,)}[kind]
-    if type(value) not in types or not abs(value) <= LARGEST_COUNT:  # NaN is refused, too
-        text = {"int": f"whole number up to {LARGEST_COUNT:,}", "float": "number"}.get(kind, kind)
-        raise NetworkError(f"{what} must be a {text}, got {reprlib.repr(value)}")
-    return float(value) if kind == "float" else value
-
-
 def _too_small(network: Network, block: Block, layer_name: str) -> str:
     pool = re.fullmatch(r"pool(\d+)", block.name)
     place = f"the pool of block {pool[1]}" if pool else f"{block.name}.{layer_name}"
     message = f"got {network.input.height}×{network.input.width}: nothing is left for {place}"
-    smallest = smallest_input(network.blocks, network.input.channels)
+    try:
+        smallest = smallest_input(network.blocks, network.input.channels)
+    except NetworkError:  # a layer further on fits no size: first things first
+        return f"{network.name}: {message}"
     if smallest is None:
         return f"{network.name} fits no input; {message}"
     return f"{network.name} needs at least {smallest}×{smallest}; {message}"
 
 
 def smallest_input(blocks: Sequence[Block], channels: int, limit: int = 2048) -> int | None:
-    """Smallest height and width for which every window fits, None if there is none to `limit`."""
+    """Smallest height and width for which every window fits, None if there is none to `limit`.
+
+    Whether what comes to a Linear layer is flat then, as it must be, is not asked.
+    """
 
     def fits(size: int) -> bool:
         shape = Shape(channels, size, size)
         try:
             for block in blocks:
                 for layer in block.layers:
-                    # Whether a Linear layer's input is flat does not depend on the size.
+                    # With a Linear layer behind windows, a larger picture fits none of them better.
+                    shape = shape._replace(height=1, width=1) if type(layer) is Linear else shape
                     shape = layer.output(shape)
         except DoesNotFit:
             return False
@@ -378,6 +372,10 @@ def conv_block(
 
     Example: `conv_block("block1", [Conv(64, 3, padding=1)] * 2)`.
     """
+    if last_norm and last_relu:
+        raise NetworkError(
+            "last_norm is for the end of a block without its ReLU: give last_relu = false, too"
+        )
     layers: list[Layer] = []
     for i, conv in enumerate(convs):
         layers.append(conv)
@@ -432,11 +430,16 @@ def nin_block(
 
     Example: `nin_block((48, 32, 32), 3, padding=1, name="block1", norm=True, bias=False)`.
     """
+    pointwise = typed("nin_block: pointwise", pointwise, "int")
+    inner = typed("nin_block: inner", inner, "int")
     if pointwise < 0:
         raise NetworkError(f"nin_block: pointwise must be at least 0, got {pointwise}")
     if inner % 2 == 0:
         raise NetworkError(f"nin_block: inner must be odd, so that sizes stay, got {inner}")
-    widths = [channels] * (1 + pointwise) if isinstance(channels, int) else list(channels)
+    if isinstance(channels, Iterable) and not isinstance(channels, str):
+        widths = list(channels)
+    else:
+        widths = [channels] * (1 + pointwise)
     if len(widths) != 1 + pointwise:
         raise NetworkError(
             f"nin_block: {1 + pointwise} convolutions need as many channel numbers, got {widths}"

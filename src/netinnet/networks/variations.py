@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from netinnet.errors import NetworkError, check_name
+from netinnet.networks.checks import typed
 from netinnet.networks.layers import (
     BatchNorm,
     Conv,
@@ -57,6 +58,10 @@ class Variations:
     """Factor on the hidden channels and features; a last block's as many as classes stay."""
 
     def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            if (value := getattr(self, field.name)) is not None:
+                kind = str(field.type).removesuffix(" | None")
+                object.__setattr__(self, field.name, typed(field.name, value, kind))
         if self.head is not None:
             check_name("head", self.head, HEADS, NetworkError)
         if self.pointwise is not None and self.pointwise < 0:
@@ -234,7 +239,9 @@ def _with_last(blocks: Blocks, **changes: Any) -> Blocks:
     """A NiN whose last block, the one before the head, has other arguments."""
     arguments = nin_arguments(blocks[-2])
     assert arguments is not None
-    return (*blocks[:-2], nin_block(**{**arguments, **changes}), blocks[-1])
+    arguments |= changes
+    arguments["last_norm"] = arguments["last_norm"] and not arguments["last_relu"]
+    return (*blocks[:-2], nin_block(**arguments), blocks[-1])
 
 
 def _has(kind: type[Layer], blocks: Sequence[Block]) -> bool:
