@@ -63,10 +63,13 @@ MISTAKES = {
         "(did you mean 'fashion-mnist'",
     ),
     "unknown optimizer": (["train", "--optimizer", "sdg"], "(did you mean 'sgd'?)"),
-    "epochs": (["train", "--epochs", "0"], "epochs must be between 1 and 100000, got 0"),
-    "rate": (["train", "--learning-rate", "-1"], "learning_rate must be between 1e-09 and 1000"),
-    "dropout": (["train", "--dropout", "1"], "dropout must be below 1, got 1"),
-    "validation": (["train", "--validation", "1.5"], "validation must be between 0 and 1, got 1.5"),
+    "epochs": (["train", "--epochs", "0"], "--epochs: must be between 1 and 100000, got 0"),
+    "rate": (["train", "--learning-rate", "-1"], "--learning-rate: must be between 1e-09 and 1000"),
+    "dropout": (["train", "--dropout", "1"], "--dropout: must be below 1, got 1"),
+    "validation": (
+        ["train", "--validation", "1.5"],
+        "--validation: must be between 0 and 1, got 1.5",
+    ),
     "nesterov": (["train", "--momentum", "0"], "nesterov needs a momentum above 0"),
     "too small": (
         ["train", "--recipe", "book", "--image-size", "64"],

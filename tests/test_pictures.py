@@ -6,7 +6,10 @@ import io
 import os
 import re
 import struct
+import sys
+import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -440,3 +443,18 @@ CURE = "floats of 0…1: (x * 255).round().astype('uint8'), values of 0…255: x
 def test_what_is_no_picture_in_memory_is_refused(picture: object, text: str) -> None:
     with pytest.raises(ImageError, match=exactly(TAKES + text)):
         pictures.from_memory(picture)
+
+
+def test_threads_that_read_leave_the_warnings_as_they_were() -> None:
+    """All threads have one list of filters: one would restore what another one had set."""
+    file = io.BytesIO()
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(file, "PNG")
+    before, often = list(warnings.filters), sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            read = list(pool.map(pictures.read, [file.getvalue()] * 1000))
+    finally:
+        sys.setswitchinterval(often)
+    assert len(read) == 1000
+    assert list(warnings.filters) == before

@@ -146,9 +146,9 @@ def test_an_error_in_one_shard_is_the_error(monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (["--shards", "6"], "recipe fashion: shards must be a power of two, got 6"),
+        (["--shards", "6"], "--shards: must be a power of two, got 6"),
         (["--shards", "8", "--framework", "jax"], "jax has no shards: leave them out, or take pyt"),
-        (["--shards", "128"], "shards must be between 2 and 64, got 128"),
+        (["--shards", "128"], "--shards: must be between 2 and 64, got 128"),
         (["--processes", "0"], "processes must be at least 1, got 0"),
         (["--processes", "0", "--dry-run"], "processes must be at least 1, got 0"),
         (["--processes", "3", "--dry-run"], "8 shards can't be divided among 3 processes: give a"),

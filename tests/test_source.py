@@ -296,7 +296,7 @@ def test_folders_that_hold_no_data_set(
 
 
 def test_names_and_paths() -> None:
-    with pytest.raises(RecipeError, match=r"unknown dataset 'fashion' .*mean 'fashion-mnist'"):
+    with pytest.raises(RecipeError, match=r"no data set 'fashion' .*mean 'fashion-mnist'"):
         recipes.load("fashion", dataset="fashion")
     assert recipes.load("fashion", dataset="./fashion").dataset == "./fashion"
     with pytest.raises(DataError, match=r"^fashion: no such folder; a data set's has train-images"):

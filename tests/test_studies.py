@@ -172,7 +172,8 @@ def test_a_study_grows_but_does_not_change(tmp_path: Path) -> None:
     (folder / plan.PLAN_FILE).write_text(made().to_toml())
     grown, _ = plan.settle(made(seeds=(1, 2)), folder)
     assert grown.seeds == (0, 1, 2)
-    with pytest.raises(NetinnetError, match="holds another study; choose another --output"):
+    said = r"another study \(threshold: 0.8 there, 0.9 here\); choose another --output"
+    with pytest.raises(NetinnetError, match=said):
         plan.settle(made(threshold=0.9), folder)
     (tmp_path / "other").mkdir()
     (tmp_path / "other/file").write_text("")

@@ -26,8 +26,27 @@ class RecipeError(NetinnetError):
     """A recipe that names an unknown field or a value out of range."""
 
 
-class RecipeWarning(UserWarning):
+class FieldError(RecipeError):
+    """A recipe's field whose value cannot be, by itself or beside another field's.
+
+    `fields` are these, `where` is the recipe that has them, "" where one was given beside it.
+    """
+
+    def __init__(self, text: str, *fields: str, where: str = "") -> None:
+        super().__init__(f"{where}: {text}" if where else text)
+        self.text, self.fields, self.where = text, fields, where
+
+
+class NetinnetWarning(UserWarning):
+    """Something is not as it seems; the message is one line."""
+
+
+class RecipeWarning(NetinnetWarning):
     """A recipe file that says less than it seems to."""
+
+
+class RunWarning(NetinnetWarning):
+    """A run's file that is damaged or missing, so that something is left out."""
 
 
 class DataError(NetinnetError):
@@ -75,6 +94,24 @@ def _escaped(character: str) -> str:
     return character.encode("unicode_escape").decode()
 
 
+OUT_OF_MEMORY = (
+    "can't allocate memory",
+    "not enough memory",
+    "out of memory",
+    "RESOURCE_EXHAUSTED",
+)
+"""Parts of what PyTorch, JAX and XLA say, whose errors are of no type of their own."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a computation failed for lack of memory, in Python or in a framework."""
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ in ("OutOfMemoryError", "ResourceExhaustedError")
+        or (isinstance(error, RuntimeError) and any(t in str(error) for t in OUT_OF_MEMORY))
+    )
+
+
 def nin(*words: str | Path) -> str:
     """A command of ours as a message prints it: it works as it stands, from any folder.
 
@@ -84,10 +121,11 @@ def nin(*words: str | Path) -> str:
     Example: `nin("train", "--resume", Path("my run"))` is "nin train --resume '/home/me/my run'".
     """
     texts = [str(word.absolute()) if isinstance(word, Path) else word for word in words]
-    return " ".join(["nin", *map(_quoted, texts)])
+    return " ".join(["nin", *map(quoted, texts)])
 
 
-def _quoted(word: str) -> str:
+def quoted(word: str) -> str:
+    """A word as a shell takes it."""
     if word.isprintable():
         return shlex.quote(word)
     escaped = (

@@ -16,6 +16,9 @@ from typing import IO
 
 from netinnet.errors import NetinnetError
 
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""What systems say where there is no space left."""
+
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
@@ -82,20 +85,34 @@ def writing(path: Path, size: int | None = None) -> Iterator[None]:
 def cannot_write(path: Path, error: OSError, size: int | None = None) -> CannotWrite:
     """One line for a write that failed: what, where, and what would be right."""
     reason = error.strerror or str(error)
-    if error.errno in (errno.ENOSPC, errno.EDQUOT) and size is not None:
+    if error.errno in FULL and size is not None:
         free = free_bytes(path.parent)
         reason += f": it needs {size:,} bytes" + ("" if free is None else f", {free:,} are free")
-    cure = {
+    cure = _cure(path, error)
+    text = f"{path}: cannot be written ({reason})" + (f"; {cure}" if cure else "")
+    return CannotWrite(text, error)
+
+
+def _cure(path: Path, error: OSError) -> str | None:
+    """What would put it right, where that is known."""
+    elsewhere = (errno.EACCES, errno.EROFS, errno.EEXIST, errno.ENOTDIR)
+    if error.errno in (*FULL, *elsewhere) and _is_in_cache(path):
+        other = "NETINNET_CACHE names another folder for the cache"
+        return f"free some space, or {other}" if error.errno in FULL else other
+    return {
         errno.ENOSPC: "free some space",
         errno.EDQUOT: "free some space",
         errno.ENOENT: "its folder is gone: put it back",
         errno.EACCES: "choose a folder you may write to",
         errno.EROFS: "choose a folder you may write to",
+        errno.EEXIST: "its folder's name is that of a file: choose another place",
         errno.ENOTDIR: "choose another place",
         errno.EISDIR: "choose another name",
     }.get(error.errno or 0)
-    text = f"{path}: cannot be written ({reason})" + (f"; {cure}" if cure else "")
-    return CannotWrite(text, error)
+
+
+def _is_in_cache(path: Path) -> bool:
+    return path.resolve().is_relative_to(cache_root().resolve())
 
 
 def free_bytes(folder: Path) -> int | None:
@@ -169,11 +186,13 @@ def new_dated_folder(parent: Path, name: str) -> Path:
 
     Raises NetinnetError where it cannot be written.
     """
+    # Not in the loop: a file of the parent's name would be tried for ever.
+    with writing(parent):
+        make_folder(parent)
     stamp = datetime.datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
     for n in itertools.count(1):
         folder = parent / f"{stamp}-{name}{'' if n == 1 else f'-{n}'}"
         with writing(folder), contextlib.suppress(FileExistsError):
-            make_folder(parent)
             folder.mkdir()
             sync_folder(parent)
             return folder

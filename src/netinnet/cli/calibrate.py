@@ -87,7 +87,8 @@ def calibration_line(values: Mapping[str, Any] | None, reason: str = "") -> str:
 
     before, after = values["ece"]
     text = f"calibrated on {values['pictures']:,} pictures: temperature {values['temperature']:.3f}"
-    text += " (at the limit of the search)" * is_at_limit(values["temperature"])
+    if is_at_limit(values["temperature"]):
+        text += " (at the limit of the search)"
     text += f", expected calibration error {before:.4f} → {after:.4f}, "
     share = units.percent(values["refuse"])
     if values["threshold"] is None:

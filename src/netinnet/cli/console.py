@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import io
 import json
@@ -103,14 +102,3 @@ def print_table(
             *map(printable, row), end_section=bool(totals) and i == len(rows) - totals - 1
         )
     console().print(table)
-
-
-def warn(text: str) -> None:
-    """One line on standard error, whatever stands in a name or a library's own message.
-
-    A closed terminal hears none, and where standard error is closed, print would take standard
-    output in its place.
-    """
-    if sys.stderr:
-        with contextlib.suppress(OSError):
-            print(f"nin: {printable(text)}", file=sys.stderr)

@@ -70,8 +70,8 @@ def export(
     title
         A page's heading; the network's name if not given.
     examples
-        Picture files and folders that a page offers to try, at most 24 pictures; only their pixels
-        are kept.
+        Picture files and folders that a page offers to try; of more than 24 pictures, 24 are
+        taken, evenly from their folders. Only the pixels are kept.
     data_dir
         Folder with the data set's files.
     licence

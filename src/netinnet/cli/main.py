@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
-import io
 import os
 import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from cyclopts import App, CycloptsError, Group, Parameter
-
-from netinnet.cli.console import warn
-from netinnet.errors import NetinnetError, RecipeWarning
+from netinnet.cli import standard_streams
+from netinnet.cli.standard_streams import warn
+from netinnet.errors import NetinnetError, NetinnetWarning, is_out_of_memory
+from netinnet.files import FULL
 from netinnet.version import VERSION
+
+if TYPE_CHECKING:
+    from cyclopts import App
 
 COMMANDS = {
     "Start": {
@@ -51,6 +54,8 @@ COMMANDS = {
     },
 }
 """Every command and its line of help, by the group that it is shown in."""
+GONE = (errno.EPIPE, errno.EIO)
+"""What systems say where the reader of the output, or the terminal, has gone."""
 MODULES = {"resources": "summary"}
 """Where a command's function is in another module than the one of its name."""
 
@@ -60,6 +65,8 @@ def _app(wanted: str) -> App:
 
     A subcommand's own help is its function's docstring, not the line that the list shows.
     """
+    from cyclopts import App, Group, Parameter
+
     known = {name for commands in COMMANDS.values() for name in commands}
     app = App(
         name="nin",
@@ -68,6 +75,7 @@ def _app(wanted: str) -> App:
         # Only a command's own help has Markdown; its reader takes a third of a start-up.
         help_format="markdown" if wanted in known else "plaintext",
         result_action="return_value",
+        suppress_keyboard_interrupt=False,  # it would exit without a word
         # A picture's name may begin with a bracket.
         default_parameter=Parameter(json_list=False, json_dict=False),
         group_commands=Group("Options", sort_key=len(COMMANDS)),
@@ -91,16 +99,15 @@ def _app(wanted: str) -> App:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run one command and exit: 0, 2 for a user's mistake, 128 and the signal when interrupted."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            # What an encoding hasn't is escaped, as are bytes of names that are no UTF-8.
-            stream.reconfigure(errors="backslashreplace")
+    standard_streams.prepare()
     status = run(sys.argv[1:] if arguments is None else arguments)
     try:
         if sys.stdout is not None:
             sys.stdout.flush()
-    except OSError:
-        # The reader or the terminal has gone; Python would say so once more at its end.
+    except OSError as error:
+        if not status and error.errno not in GONE:
+            status = _fail(_failed(error))
+        # Python would say so once more at its end.
         with contextlib.suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(status)
@@ -108,11 +115,15 @@ def main(arguments: list[str] | None = None) -> None:
 
 def run(arguments: list[str]) -> int:
     """Run one command and return its exit status. Mistakes are one line on standard error."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("always", category=RecipeWarning)
-        warnings.showwarning = functools.partial(_show_warning, warnings.showwarning)
-        with _stopped_in_order():
+    try:
+        with warnings.catch_warnings(), _stopped_in_order():
+            warnings.filterwarnings("always", category=NetinnetWarning)
+            warnings.showwarning = functools.partial(_show_warning, warnings.showwarning)
             return _run(arguments)
+    except KeyboardInterrupt:
+        return _fail("stopped", 130)
+    except _Stopped as stopped:
+        return _fail("stopped", 128 + stopped.number)
 
 
 class _Stopped(BaseException):
@@ -148,7 +159,7 @@ def _show_warning(
     others: Callable[..., None], message: Warning | str, category: type[Warning], *place: Any
 ) -> None:
     """A warning of ours as one line, those of `others` as they are shown without us."""
-    if issubclass(category, RecipeWarning):
+    if issubclass(category, NetinnetWarning):
         _fail(str(message))
     else:
         others(message, category, *place)
@@ -156,25 +167,36 @@ def _show_warning(
 
 def _run(arguments: list[str]) -> int:
     try:
-        _app(next(iter(arguments), ""))(arguments, exit_on_error=False, print_error=False)
-    except CycloptsError as error:
-        return _fail(" ".join(str(error).split()))
+        _command(arguments)
     except NetinnetError as error:
         return _fail(str(error), getattr(error, "status", 2))
-    except KeyboardInterrupt:
-        return _fail("stopped", 130)
-    except _Stopped as stopped:
-        return _fail("stopped", 128 + stopped.number)
     except BrokenPipeError:
         # The reader (head, less) has gone; nothing more can be said to it.
         sys.stdout = None
     except OSError as error:
-        return _fail(f"{error.filename or 'the system'}: {error.strerror or error}")
-    except MemoryError:
+        return _fail(_failed(error))
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
         return _fail("not enough memory; use a smaller batch size or smaller pictures")
     except SystemExit as request:
         return int(request.code or 0)
     return 0
+
+
+def _command(arguments: list[str]) -> None:
+    # Imported here, a tenth of a second, so that Ctrl-C meanwhile is caught too.
+    from cyclopts import CycloptsError
+
+    try:
+        _app(next(iter(arguments), ""))(arguments, exit_on_error=False, print_error=False)
+    except CycloptsError as error:
+        raise NetinnetError(" ".join(str(error).split())) from error
+
+
+def _failed(error: OSError) -> str:
+    cure = "; free some space" if error.errno in FULL else ""
+    return f"{error.filename or 'the system'}: {error.strerror or error}{cure}"
 
 
 def _fail(message: str, status: int = 2) -> int:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from cyclopts import Parameter
 
-from netinnet.cli.console import warn
+from netinnet.cli.standard_streams import warn
 from netinnet.errors import ImageError, NetinnetError
 
 T = TypeVar("T")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Iterable
 from typing import Any, Self
 
 from netinnet import units
@@ -158,6 +159,12 @@ class TrainingProgress(Progress):
             case _:
                 super().__call__(event)
 
+    def caution(self, texts: Iterable[str]) -> None:
+        """What should be known before it is trained, on standard error."""
+        self.data.close()
+        for text in texts:
+            self._warn(text, "caution")
+
     def _start(self, event: events.Start) -> None:
         self.data.close()
         self.start, self.pace = event, Pace(event)
@@ -168,8 +175,7 @@ class TrainingProgress(Progress):
         )
         self._say(f"run: {event.run}")
         self.shown = time.monotonic()
-        for caution in event.cautions:
-            self._warn(caution, "caution")
+        self.caution(event.cautions)
         columns = ("{task.percentage:>3.0f}%", "{task.fields[figures]}", "{task.fields[left]}")
         self._open("epoch 1", self.pace.steps, *columns, figures="", left="")
 

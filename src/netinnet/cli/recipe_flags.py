@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import typing
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 from docstring_parser import parse_from_object
 
 from netinnet.cli.console import WholeNumber, choice
-from netinnet.errors import RecipeError
+from netinnet.errors import FieldError, RecipeError
 from netinnet.training import recipe as recipes
 from netinnet.training.recipe import Recipe
 from netinnet.training.recipe_values import choices
@@ -53,6 +55,19 @@ RecipeFlags = Annotated[Overrides | None, Parameter(name="*", group="Fields of t
 def given(flags: Any) -> dict[str, Any]:
     """The fields that were given, by name."""
     return {name: value for name, value in vars(flags or Overrides()).items() if value is not None}
+
+
+@contextlib.contextmanager
+def named(changes: dict[str, Any]) -> Iterator[None]:
+    """In the block, what can't be of a flag's value is said of the flag, not of the field."""
+    try:
+        yield
+    except FieldError as error:
+        field = next((field for field in error.fields if field in changes), None)
+        if error.where or field is None:
+            raise
+        flag = f"--{field.replace('_', '-')}"
+        raise RecipeError(f"{flag}: {error.text.removeprefix(f'{field} ')}") from error
 
 
 def refuse_seed(changes: dict[str, Any]) -> None:

@@ -72,7 +72,9 @@ def run(
     recipe_flags.refuse_seed(changes)
     number, first, default = seeds
     if flags.resume is None:
-        made = plan(changes, plans.seeds(default if number is None else number, first or 0))
+        seeds_of_plan = plans.seeds(default if number is None else number, first or 0)
+        with recipe_flags.named(changes):
+            made = plan(changes, seeds_of_plan)
     else:
         there = load_own(flags, kind, {**decided, **changes})
         assert isinstance(there, Plan)

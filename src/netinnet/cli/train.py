@@ -14,6 +14,7 @@ from netinnet.cli.recipe_flags import RecipeFlags
 from netinnet.errors import RecipeError
 
 if TYPE_CHECKING:
+    from netinnet.cli.progress import TrainingProgress
     from netinnet.training.prepared import Prepared
     from netinnet.training.run import Run
 
@@ -98,7 +99,8 @@ def train(
         raise RecipeError("--more-epochs continues a finished run: name it with --resume RUN")
     # A mistake is said before other processes start.
     if resume is None:
-        wish, before = choice.wish(recipe, changes, time=time), None
+        with recipe_flags.named(changes):
+            wish, before = choice.wish(recipe, changes, time=time), None
         wanted = wish.recipe
     else:
         opened = open_run(resume)
@@ -115,7 +117,7 @@ def train(
                 pass  # torchrun's others have nothing to train
             # As all processes together train it: their threads are those of this one here.
             wish = dataclasses.replace(wish, recipe=sharded)
-            _show(prepare(wish, data_dir=data_dir, listener=progress), json)
+            _show(prepare(wish, data_dir=data_dir, listener=progress), progress, json)
             return
         with follow.started(processes, data_dir):
             if resume is None:
@@ -153,10 +155,13 @@ def _show_result(run: Run, json: bool) -> None:
     say(f"run: {run.folder}  (report: {run.report_file})")
 
 
-def _show(prepared: Prepared, json: bool) -> None:
-    """What would be trained, and how long that takes."""
+def _show(prepared: Prepared, progress: TrainingProgress, json: bool) -> None:
+    """What would be trained, what should be known of it, and how long that takes."""
     from netinnet.costs import counts
+    from netinnet.training.cautions import cautions
 
+    known = cautions(prepared.recipe, prepared.network, prepared.data)
+    progress.caution(known)
     recipe, network = prepared.recipe, prepared.network
     cost, seconds = counts.total_cost(network), prepared.seconds()
     splits = {name: len(source) for name, source in prepared.splits.items()}
@@ -169,6 +174,7 @@ def _show(prepared: Prepared, json: bool) -> None:
                 "macs": cost.macs,
                 "pictures": splits,
                 "reasons": prepared.reasons,
+                "cautions": known,
                 "seconds": seconds,
             }
         )

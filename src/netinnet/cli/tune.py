@@ -80,16 +80,17 @@ def tune(
         plan = plan if trials is None else dataclasses.replace(plan, trials=trials)
     else:
         texts = [*(search_space.load(space) if space else ()), *(search or ())]
-        plan = tuning.plan(
-            recipe or "fashion",
-            space=search_space.parse(texts) if texts else None,
-            trials=tuning.TRIALS if trials is None and minutes is None else trials,
-            pruner=pruner or PRUNERS[0],
-            storage=storage,
-            name=name or tuning.KIND,
-            data_dir=flags.data_dir,
-            **changes,
-        )
+        with recipe_flags.named(changes):
+            plan = tuning.plan(
+                recipe or "fashion",
+                space=search_space.parse(texts) if texts else None,
+                trials=tuning.TRIALS if trials is None and minutes is None else trials,
+                pruner=pruner or PRUNERS[0],
+                storage=storage,
+                name=name or tuning.KIND,
+                data_dir=flags.data_dir,
+                **changes,
+            )
     if flags.dry_run:
         _show_plan(plan, minutes, storage, flags)
         return

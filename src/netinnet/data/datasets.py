@@ -18,7 +18,7 @@ from netinnet.data import (
 from netinnet.data import folder as folders
 from netinnet.data.named import NamedDataset, Status
 from netinnet.data.source import Dataset, DatasetRecord, Facts, Progress, silent
-from netinnet.errors import DataError, nearest
+from netinnet.errors import DataError, nearest, quoted
 
 OBJECT = "object:"
 """Begins a recipe's `dataset` where it was given as an object in Python."""
@@ -49,7 +49,7 @@ def find(name: str) -> NamedDataset:
     try:
         return DATASETS[name]
     except KeyError:
-        path = f"; ./{name} would be a folder" if Path(name).is_dir() else ""
+        path = f"; {quoted(f'./{name}')} would be a folder" if Path(name).is_dir() else ""
         raise DataError(
             f"no data set '{name}'{nearest(name, DATASETS)}; known: {', '.join(DATASETS)}{path}"
         ) from None
@@ -92,6 +92,11 @@ def load(
         loaded = find(dataset).load(place, on_progress=on_progress)
     else:
         place = place or Path(dataset).expanduser()
+        if expected is not None and data_dir is None and not place.exists():
+            raise DataError(
+                f"{place}: no such folder; the run was trained on it: --data-dir FOLDER names "
+                f"where it is now"
+            )
         how_split = how_split if expected is None else expected.how_split
         loaded = _load_path(place, on_progress, bool(skip_bad), how_split, splitting)
     if place is not None:

@@ -207,8 +207,11 @@ def of(
     if opened or paths != known.paths:
         about = {"folder": str(path.resolve()), "paths": paths, "errors": errors}
         text = np.frombuffer(json.dumps(about).encode(), np.uint8)
-        with files.replacing(kept_file) as file:
-            np.savez(file, seen=seen, near=near, text=text, thumbnails=thumbnails)
+        try:
+            with files.replacing(kept_file) as file:
+                np.savez(file, seen=seen, near=near, text=text, thumbnails=thumbnails)
+        except files.CannotWrite as error:
+            on_progress(f"caution: what was seen is not kept for the next time: {error}", 0, None)
     return seen, errors, near.tolist()
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import os
 import re
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import IO, TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from netinnet.data.quiet import Quiet
 from netinnet.errors import ImageError
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ def read(
     name: str = "picture",
     look: Callable[[Picture], object] = lambda picture: None,
     channels: int | None = None,
+    max_pixels: int = MAX_PIXELS,
+    max_side: int = MAX_SIDE,
 ) -> Array:
     """Read a picture as uint8 height×width×channels, 1 channel for grey and 3 for RGB.
 
@@ -64,6 +67,8 @@ def read(
         look: Called with Pillow's picture before it is decoded: what it is in its file. What it
             raises as ImageError is passed on.
         channels: 1 or 3, as `as_channels` would make them of the result, but sooner.
+        max_pixels: The most that are taken, if that is less than 25 megapixels.
+        max_side: The longest side that is taken, in pixels, if that is less than 65,535.
 
     Returns:
         uint8, height×width×1 or height×width×3.
@@ -79,14 +84,13 @@ def read(
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     name = str(source) if isinstance(source, str | Path) else name
+    max_pixels, max_side = min(max_pixels, MAX_PIXELS), min(max_side, MAX_SIDE)
     content = bytes_of(source, name)
-    with warnings.catch_warnings():
-        # Pillow warns of odd metadata, which are no concern here, and of enormous pictures.
-        warnings.simplefilter("ignore")
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
+    # Pillow warns of odd metadata, which are no concern here, and of enormous pictures.
+    with _quiet():
         try:
             with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
-                _check_size(name, picture.size)
+                check_size(name, picture.size, max_pixels, max_side)
                 look(picture)
                 picture.load()
                 if picture.mode in ("I", "F"):
@@ -102,7 +106,7 @@ def read(
                 kind = "a HEIC or AVIF picture, which is not read: save it as JPEG"
             raise ImageError(f"{name}: {kind}; {EXPECTED}") from error
         except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-            raise _too_large(name, "") from error
+            raise _too_large(name, "", max_pixels) from error
         except MemoryError as error:
             raise NotNow(f"{name}: not enough memory to decode it, or damaged") from error
         # Decoders raise almost anything for damaged files.
@@ -111,6 +115,14 @@ def read(
             raise ImageError(
                 f"{name}: damaged or truncated picture ({reason}); save it again"
             ) from error
+
+
+@functools.cache
+def _quiet() -> Quiet:
+    """The same one for all threads."""
+    from PIL import Image
+
+    return Quiet(errors=Image.DecompressionBombWarning)
 
 
 def from_memory(picture: object) -> Array:
@@ -131,7 +143,7 @@ def from_memory(picture: object) -> Array:
 
     # Modes F and I have no fixed range of values.
     if isinstance(picture, Image.Image) and picture.mode not in "FI" and 0 not in picture.size:
-        _check_size("picture", picture.size)
+        check_size("picture", picture.size)
         return _to_array(ImageOps.exif_transpose(picture))
     array = picture if isinstance(picture, np.ndarray) else np.empty((), object)
     has_channels = array.ndim == 2 or array.shape[2:] in ((1,), (3,))
@@ -247,17 +259,21 @@ def bytes_of(source: str | Path | bytes | IO[bytes], name: str) -> bytes:
     return content
 
 
-def _check_size(name: str, size: tuple[int, int]) -> None:
+def check_size(
+    name: str, size: tuple[int, int], max_pixels: int = MAX_PIXELS, max_side: int = MAX_SIDE
+) -> None:
+    """Raise TooLarge for a width and height of more pixels, or a longer side."""
     width, height = size
-    if width * height > MAX_PIXELS:
-        raise _too_large(name, f"{width}×{height} pixels are ")
-    if max(size) > MAX_SIDE:
-        raise TooLarge(f"{name}: a side is longer than {MAX_SIDE:,} pixels; make it smaller")
+    if width * height > max_pixels:
+        raise _too_large(name, f"{width}×{height} pixels are ", max_pixels)
+    if max(size) > max_side:
+        raise TooLarge(f"{name}: a side is longer than {max_side:,} pixels; make it smaller")
 
 
-def _too_large(name: str, size: str) -> TooLarge:
-    limit = MAX_PIXELS // 1_000_000
-    return TooLarge(f"{name}: {size}more than {limit} megapixels; make it smaller")
+def _too_large(name: str, size: str, limit: int) -> TooLarge:
+    megapixels, rest = divmod(limit, 1_000_000)
+    most = f"{limit:,} pixels" if rest else f"{megapixels:,} megapixels"
+    return TooLarge(f"{name}: {size}more than {most}; make it smaller")
 
 
 def _to_array(picture: Picture, channels: int | None = None) -> Array:

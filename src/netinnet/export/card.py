@@ -7,18 +7,20 @@ known". `Card` is plain data, for Markdown here and for the page.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from netinnet import units
 from netinnet.costs import counts
 from netinnet.data.source import SPLITS
+from netinnet.errors import RunWarning
 from netinnet.export import metadata
 from netinnet.files import write_text
 from netinnet.networks.network import Network
 from netinnet.training import learnt
-from netinnet.training.events import Evaluation
+from netinnet.training.events import Evaluation, of_kind
 from netinnet.training.run import Run
 from netinnet.weights import Model
 
@@ -198,20 +200,38 @@ def _use(model: Model, run: Run | None) -> Section:
             'It says "none of these" of pictures whose score is below its threshold; exports '
             "without that score (plain graphs, TFLite) always name a class."
         )
-    if near := list(_near(network, run)):
-        sentences.append(f"Classes that it confuses most: {'; '.join(near)}.")
-    else:
-        sentences.append(f"Which classes it confuses: {NOT_MEASURED}.")
+    sentences.append(_confusions(network, run))
     return Section("What it is for, and its limits", tuple(sentences))
 
 
-def _near(network: Network, run: Run | None) -> Iterator[str]:
-    """The classes most often taken for another one, in words, by a run's last evaluation."""
-    evaluations = [e for e in run.events() if isinstance(e, Evaluation)] if run else []
-    if run is None or not evaluations:
-        return
-    figures = getattr(evaluations[-1], run.recipe().judged, None)
-    table = (figures or {}).get("confusion") or []
+def _confusions(network: Network, run: Run | None) -> str:
+    """Which classes a run's last evaluation took most often for others, as a sentence."""
+    if run is None or not run.is_finished:
+        return f"Which classes it confuses: {NOT_MEASURED}."
+    table = _confusion(run)
+    if table is None:
+        reason = "the run's events.jsonl is damaged or missing"
+        warnings.warn(
+            f"{run.folder}: which classes it confuses is not known: {reason}", RunWarning, 2
+        )
+        return f"Which classes it confuses: not known: {reason}."
+    near = "; ".join(_near(network, table))
+    if not near:
+        return (
+            f"Classes that it confuses: none of the {run.recipe().judged} pictures were mistaken."
+        )
+    return f"Classes that it confuses most: {near}."
+
+
+def _confusion(run: Run) -> list[list[int]] | None:
+    """The confusion matrix after a finished run's last epoch; None where its events lack it."""
+    evaluations, recipe = of_kind(run.events(), Evaluation), run.recipe()
+    if not evaluations or evaluations[-1].epoch != recipe.epochs:
+        return None
+    return evaluations[-1].figures.get(recipe.judged, {}).get("confusion")
+
+
+def _near(network: Network, table: Sequence[Sequence[int]]) -> Iterator[str]:
     pairs = [
         (count, true, taken)
         for true, row in enumerate(table)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import base64
 import io
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
 from netinnet.data import pictures
 from netinnet.errors import ImageError
 
+T = TypeVar("T")
 LARGEST = 448
 """Longest side in pixels; larger pictures are made smaller."""
 MOST = 24
@@ -30,19 +32,40 @@ class Example(NamedTuple):
 def read(paths: Sequence[Path], note: Callable[[str], None]) -> list[Example]:
     """Examples of picture files and folders, of which nothing but the pixels is kept.
 
+    Of more than `MOST`, so many are taken from each folder in turn, and from all parts of it.
+
     Args:
         paths: Files and folders.
-        note: Called with a line for what is left out of a folder.
+        note: Called with a line for what is left out.
 
     Raises:
-        ImageError: For a file that can't be read, no picture at all, or more than MOST.
+        ImageError: For a file that can't be read, or no picture at all.
     """
     files = list(pictures.files(paths, note))
     if not files:
         raise ImageError(f"--examples: no picture in {', '.join(map(str, paths))}")
     if len(files) > MOST:
-        raise ImageError(f"--examples: {len(files)} pictures; a page has at most {MOST}")
+        note(f"examples: {MOST} of {len(files):,} pictures, the most that a page has")
+        files = _some(files)
     return [_example(pictures.read(file)) for file in files]
+
+
+def _some(files: Sequence[Path]) -> list[Path]:
+    """`MOST` of more files, the same ones each time, as evenly by their folders as those allow."""
+    folders: dict[Path, list[Path]] = {}
+    for file in files:
+        folders.setdefault(file.parent, []).append(file)
+    chosen = _evenly([*folders.values()], MOST)
+    # The first of each folder, then the second of each that has two, …
+    turns = sorted((place, i) for i, inside in enumerate(chosen) for place in range(len(inside)))
+    counts = Counter(i for _, i in turns[:MOST])
+    return [file for i, inside in enumerate(chosen) for file in _evenly(inside, counts[i])]
+
+
+def _evenly(things: Sequence[T], count: int) -> list[T]:
+    """So many of them, or all, at equal distances."""
+    count = min(count, len(things))
+    return [things[i * len(things) // count] for i in range(count)]
 
 
 def _example(picture: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> Example:

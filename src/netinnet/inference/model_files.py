@@ -34,6 +34,11 @@ def find(path: Path | None) -> weights.Model:
         return _read_onnx(path) if path.suffix == ".onnx" else weights.load(path)
     if (path / "model.safetensors").is_file():
         return weights.load(path / "model.safetensors")
+    if (path / "recipe.toml").is_file() and (path / "metrics.json").is_file():
+        raise ModelError(
+            f"{path}: the run is finished, but its model.safetensors is missing: put it back, or "
+            f"remove metrics.json and {nin('train', '--resume', path)} trains it again"
+        )
     if (path / "recipe.toml").is_file():
         raise ModelError(
             f"{path}: the run is not finished, it has no model.safetensors yet; "

@@ -10,7 +10,7 @@ import io
 import math
 import re
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,9 +20,6 @@ from netinnet.data.pictures import as_channels
 from netinnet.errors import ImageError
 from netinnet.serve.limits import Limits
 from netinnet.serve.problems import Problem
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 Pictures = npt.NDArray[np.uint8]
 
@@ -87,19 +84,13 @@ def decode(parts: Sequence[Part], channels: int, limits: Limits) -> list[Picture
 
 def _picture(part: Part, channels: int, limits: Limits) -> Pictures:
     """1×height×width×channels of a PNG, JPEG …; its size is looked at before it is decoded."""
-
-    def look(picture: Image) -> None:
-        _check_size(part.name, picture.height, picture.width, limits)
-
-    return pictures.read(part.content, part.name, look, channels)[None]
-
-
-def _check_size(name: str, height: int, width: int, limits: Limits) -> None:
-    size = f"{name}: {width}×{height} pixels are more than this service takes"
-    if height * width > limits.max_pixels:
-        raise pictures.TooLarge(f"{size}, {limits.max_pixels:,}; make it smaller")
-    if max(height, width) > limits.max_side:
-        raise pictures.TooLarge(f"{size}, a side of {limits.max_side:,}; make it smaller")
+    return pictures.read(
+        part.content,
+        part.name,
+        channels=channels,
+        max_pixels=limits.max_pixels,
+        max_side=limits.max_side,
+    )[None]
 
 
 def _raw(part: Part, limits: Limits) -> Pictures:
@@ -161,7 +152,8 @@ def _batch(name: str, array: Pictures, limits: Limits) -> Pictures:
         array = array[..., None]
     if array.ndim == 3:
         array = array[None]
-    _check_size(name, array.shape[1], array.shape[2], limits)
+    size = array.shape[2], array.shape[1]
+    pictures.check_size(name, size, limits.max_pixels, limits.max_side)
     return array
 
 

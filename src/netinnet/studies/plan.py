@@ -30,7 +30,7 @@ from netinnet.files import (
 from netinnet.networks import description_file
 from netinnet.networks.network import Network
 from netinnet.networks.zoo import Named
-from netinnet.studies import search_space
+from netinnet.studies import difference, search_space
 from netinnet.studies.arms import Arm, check_judged_alike
 from netinnet.studies.fields import value_text
 from netinnet.studies.search_space import SearchSpace
@@ -298,9 +298,12 @@ def settle(plan: AnyPlan, output: Path | None) -> tuple[AnyPlan, Path]:
     """
     folder = output or new_dated_folder(Path("studies"), plan.kind)
     if (folder / PLAN_FILE).exists():
-        continued = plan.continuing(load(folder))
+        there = load(folder)
+        continued = plan.continuing(there)
         if continued is None:
-            raise NetinnetError(f"{folder} holds another study; choose another --output")
+            known = difference.words(there, plan)
+            what = f" ({known})" if known else ""
+            raise NetinnetError(f"{folder} holds another study{what}; choose another --output")
         return continued, folder
     with writing(folder):
         make_folder(folder)

@@ -8,11 +8,10 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
-import re
 import tomllib
 import typing
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -23,10 +22,10 @@ import numpy as np
 
 from netinnet.data import datasets
 from netinnet.data.source import Dataset
-from netinnet.errors import RecipeError, RecipeWarning, check_name, is_text, nearest
+from netinnet.errors import FieldError, RecipeError, RecipeWarning, check_name, nearest
 from netinnet.networks.network import Network
 from netinnet.networks.zoo import Named
-from netinnet.training.recipe_values import RANGES, choices
+from netinnet.training import recipe_checks
 
 LARGEST_FILE = 2**18
 """Bytes."""
@@ -81,9 +80,9 @@ class Recipe:
     learning_rate: float = 0.15
     """Learning rate; the highest one, if the schedule changes it."""
     momentum: float = 0.0
-    """Momentum of SGD, from 0 to below 1."""
+    """Momentum of SGD, from 0 to below 1; adamw has moments of its own."""
     nesterov: bool = False
-    """Whether the momentum is Nesterov's."""
+    """Whether SGD's momentum is Nesterov's."""
     weight_decay: float = 0.0
     """Weight decay of convolutions and fully connected layers."""
     schedule: str = "constant"
@@ -171,59 +170,7 @@ class Recipe:
     """Seconds between checkpoints."""
 
     def __post_init__(self) -> None:
-        for name, (low, high) in RANGES.items():
-            value = getattr(self, name)
-            if value is not None and not low <= value <= high:
-                raise RecipeError(
-                    f"{name} must be between {low:.10g} and {high:.10g}, got {value:.10g}"
-                )
-        for name in ("dropout", "momentum", "validation", "label_smoothing", "weight_averaging"):
-            if (getattr(self, name) or 0.0) >= 1:
-                raise RecipeError(f"{name} must be below 1, got {getattr(self, name):g}")
-        for name, known in choices().items():
-            value = getattr(self, name)
-            is_path = name == "dataset" and not datasets.is_named(value)
-            if value is not None and not is_path:
-                check_name(name, value, known, RecipeError)
-        for name, value in vars(self).items():
-            if isinstance(value, str) and not is_text(value):
-                raise RecipeError(f"{name} has bytes that are no text: {value!a}; rename it")
-        for name in ("group_by", "split"):
-            if getattr(self, name) is not None and datasets.is_named(self.dataset):
-                raise RecipeError(
-                    f"{name} is for a folder of pictures, and the data set is {self.dataset}"
-                )
-        if self.group_by is not None:
-            try:
-                re.compile(self.group_by)
-            except (re.error, OverflowError, RecursionError) as error:
-                raise RecipeError(f"group_by is no regular expression: {error}") from error
-        self._check_levers()
-        self._check_computed()
-
-    def _check_levers(self) -> None:
-        """Raise RecipeError where a field is given without the one that it changes."""
-        if self.nesterov and not self.momentum:
-            raise RecipeError("nesterov needs a momentum above 0")
-        if self.flips and not self.horizontal_flip:
-            raise RecipeError("flips says which pictures horizontal_flip mirrors: give that too")
-        for name in ("distillation", "teacher_temperature"):
-            if getattr(self, name) is not None and self.teacher is None:
-                raise RecipeError(f"{name} needs a teacher: a run folder or model file")
-
-    def _check_computed(self) -> None:
-        """Whether there is something that computes it so. Raises RecipeError."""
-        if self.shards and self.shards & (self.shards - 1):
-            raise RecipeError(f"shards must be a power of two, got {self.shards}")
-        if self.shards and self.framework != "pytorch":
-            raise RecipeError(f"{self.framework} has no shards: leave them out, or take pytorch")
-        if self.precision == "bfloat16":
-            if self.framework != "pytorch":
-                raise RecipeError(
-                    f"{self.framework} trains in float32 only: leave precision out, or take pytorch"
-                )
-            if self.shards:
-                raise RecipeError("shards are computed in float32: leave shards or precision out")
+        recipe_checks.check(self)
 
     @property
     def judged(self) -> str:
@@ -241,7 +188,7 @@ class Recipe:
 
     def replace(self, **changes: Any) -> Recipe:
         """The recipe with other values for some fields. Raises RecipeError for unknown ones."""
-        return from_mapping({**dataclasses.asdict(self), **changes}, "recipe")
+        return from_mapping({**dataclasses.asdict(self), **changes}, "recipe", changes.keys())
 
 
 def toml_lines(values: Mapping[str, Any]) -> str:
@@ -266,13 +213,16 @@ def field_kinds(name: str) -> tuple[type, ...]:
     return typing.get_args(hint) or (hint,)
 
 
-def from_mapping(values: Mapping[str, Any], where: str) -> Recipe:
-    """Make a recipe from plain data, checking names and types. `where` begins the error's text."""
-    checked = _check_fields(values, where)
+def from_mapping(values: Mapping[str, Any], where: str, changes: Set[str] = frozenset()) -> Recipe:
+    """Make a recipe from plain data, checking names and types.
+
+    `where` begins the error's text, but for the fields in `changes`, which are not of the recipe.
+    """
     try:
-        return Recipe(**checked)
-    except RecipeError as error:
-        raise RecipeError(f"{where}: {error}") from None
+        return Recipe(**_check_fields(values, where))
+    except FieldError as error:
+        place = where if changes.isdisjoint(error.fields) else ""
+        raise FieldError(error.text, *error.fields, where=place) from None
 
 
 def _check_fields(values: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -287,20 +237,22 @@ def _checked(name: str, value: Any, where: str) -> Any:
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, Dataset):
-        raise RecipeError(
-            f"{where}: {name} must be a name or the path of a folder here, since the processes that"
-            f" train can't have an object: netinnet.data.save writes {value.name} as a folder"
+        raise FieldError(
+            f"{name} must be a name or the path of a folder here, since the processes that train "
+            f"can't have an object: netinnet.data.save writes {value.name} as a folder",
+            name,
+            where=where,
         )
     kinds = field_kinds(name)
     if value is None and type(None) in kinds:
         return None
     if type(value) is int and abs(value) > LARGEST_NUMBER:
-        raise RecipeError(f"{where}: {name} must be a smaller number")
+        raise FieldError(f"{name} must be a smaller number", name, where=where)
     if type(value) is int and float in kinds:
         return float(value)
     if type(value) not in kinds:
         wanted = next(kind.__name__ for kind in kinds if kind is not type(None))
-        raise RecipeError(f"{where}: {name} must be of type {wanted}, got {value!r}")
+        raise FieldError(f"{name} must be of type {wanted}, got {value!r}", name, where=where)
     return value
 
 
@@ -331,7 +283,7 @@ def load(name: str, **changes: Any) -> Recipe:
     path = _file(name)
     own = read_toml(path)
     values = {**_extended(own, path, f"recipe {name}", ()), **changes}
-    recipe = from_mapping(values, f"recipe {name}")
+    recipe = from_mapping(values, f"recipe {name}", changes.keys())
     if name not in shipped() and "extends" not in own:
         left = {n: getattr(recipe, n) for n in read_toml(shipped()["fashion"]) if n not in values}
         if left:

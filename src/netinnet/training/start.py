@@ -224,6 +224,7 @@ def _complete(
     run: Run, dataset: Dataset | None, data_dir: Path | None, listener: Listener, report: Report
 ) -> Run:
     """Write what a finished run lacks: it was killed in its last moments, or could not write it."""
+    model = run.model()  # which says so if its file is gone
     # In the order in which they are written.
     files = (run.metrics_file, run.onnx_file, run.report_file)
     times = [file.stat().st_mtime_ns for file in files if file.is_file()]
@@ -234,7 +235,7 @@ def _complete(
         )
     with led():
         pass  # the others, if any, have nothing to train
-    recipe, model = run.recipe(), run.model()
+    recipe = run.recipe()
     attempt(lambda: onnx_graph.write(run.onnx_file, model), listener, OnnxFailed)
     data = dataset or load_data(recipe, data_dir, listener, run.dataset())
     run.dataset().check(data.record)
