@@ -47,7 +47,8 @@ from netinnet.networks.layers import (
     ReLU,
     Shape,
 )
-from netinnet.networks.network import Block, Network
+from netinnet.networks.blocks import Block
+from netinnet.networks.network import Network
 from netinnet.serve import decoding
 from netinnet.serve.limits import Limits
 from netinnet.serve.problems import Problem

@@ -11,6 +11,7 @@ import string
 from hypothesis import strategies as st
 
 from netinnet.errors import NetworkError
+from netinnet.networks.blocks import Block
 from netinnet.networks.layers import (
     LAYERS,
     AvgPool,
@@ -24,7 +25,7 @@ from netinnet.networks.layers import (
     MaxPool,
     Shape,
 )
-from netinnet.networks.network import Block, Network, Preprocessing
+from netinnet.networks.network import Network, Preprocessing
 from netinnet.networks.windows import DoesNotFit
 
 MOST_CLASSES = 30

@@ -17,6 +17,7 @@ from netinnet.errors import NetinnetError, NetworkError
 from netinnet.frameworks import FRAMEWORKS
 from netinnet.frameworks.learner import LearnerSettings
 from netinnet.inference import onnx_graph, oracle
+from netinnet.networks.blocks import Block
 from netinnet.networks.layers import (
     LAYERS,
     Flatten,
@@ -27,7 +28,7 @@ from netinnet.networks.layers import (
     Shape,
     Sigmoid,
 )
-from netinnet.networks.network import Block, Network
+from netinnet.networks.network import Network
 from netinnet.optimizer import Optimizer
 from tests.conftest import needs
 from tests.strategies import networks

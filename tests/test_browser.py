@@ -20,8 +20,9 @@ from netinnet.export import page
 from netinnet.inference import class_maps, oracle
 from netinnet.inference.predictor import Predictor
 from netinnet.networks import GlobalAvgPool, features, zoo
+from netinnet.networks.blocks import Block
 from netinnet.networks.layers import LAYERS
-from netinnet.networks.network import Block, Network, Preprocessing
+from netinnet.networks.network import Network, Preprocessing
 from netinnet.preprocessing import prepare
 from netinnet.weights import Model
 from tests.browser import FOLDER, ask, data, difference, node, picture

@@ -25,8 +25,9 @@ from netinnet.inference import calibrating, model_files, onnx_graph, oracle
 from netinnet.inference.predictor import NONE_OF_THESE, Predictor
 from netinnet.metrics import softmax
 from netinnet.networks import features, zoo
+from netinnet.networks.blocks import Block
 from netinnet.networks.layers import Conv, Flatten, GlobalAvgPool, Linear, ReLU, Shape
-from netinnet.networks.network import Block, Network
+from netinnet.networks.network import Network
 from netinnet.preprocessing import prepare
 from netinnet.training.recipe import Recipe
 from tests.conftest import FRAMEWORK, ROOT, needs, nin

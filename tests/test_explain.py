@@ -23,8 +23,9 @@ from netinnet.cli.main import run
 from netinnet.errors import ImageError, ModelError
 from netinnet.inference import class_maps, explanation, oracle
 from netinnet.networks import zoo
+from netinnet.networks.blocks import Block
 from netinnet.networks.layers import AvgPool, Conv, Flatten, GlobalAvgPool, Linear, ReLU, Shape
-from netinnet.networks.network import Block, Network
+from netinnet.networks.network import Network
 from netinnet.preprocessing import prepare
 from netinnet.reports import overlays
 from tests.conftest import ROOT, needs

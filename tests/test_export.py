@@ -24,8 +24,9 @@ from netinnet.export.folding import folded
 from netinnet.export.options import Exported, Options
 from netinnet.inference import model_files, onnx_graph, oracle
 from netinnet.networks import zoo
+from netinnet.networks.blocks import Block
 from netinnet.networks.layers import BatchNorm, Conv, GlobalAvgPool, MaxPool, ReLU, Shape
-from netinnet.networks.network import Block, Network, Preprocessing
+from netinnet.networks.network import Network, Preprocessing
 from netinnet.weights import Model
 from tests import strategies
 from tests.conftest import needs, nin

@@ -23,8 +23,9 @@ from netinnet.errors import NetworkError, RecipeError
 from netinnet.inference.onnx_graph import to_onnx
 from netinnet.inference.predictor import Predictor
 from netinnet.networks import zoo
+from netinnet.networks.blocks import Block
 from netinnet.networks.layers import Conv, Flatten, GlobalAvgPool, Shape
-from netinnet.networks.network import FITS, Block, Network, Preprocessing
+from netinnet.networks.network import FITS, Network, Preprocessing
 from netinnet.preprocessing import prepare, spans
 from netinnet.reports import overlays
 from netinnet.training import recipe as recipes

@@ -19,8 +19,9 @@ from netinnet.frameworks.learner import LearnerSettings
 from netinnet.inference import onnx_graph
 from netinnet.layout import native_tensors
 from netinnet.networks import zoo
+from netinnet.networks.blocks import Block
 from netinnet.networks.layers import BatchNorm, Conv, Flatten, GlobalAvgPool, Shape
-from netinnet.networks.network import Block, Network
+from netinnet.networks.network import Network
 from netinnet.optimizer import Optimizer
 from tests.conftest import ROOT, SMALL, nin, some_slow
 

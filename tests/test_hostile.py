@@ -20,8 +20,9 @@ from netinnet.errors import ModelError, NetinnetError, NetworkError
 from netinnet.formats import convert
 from netinnet.inference.predictor import Predictor
 from netinnet.networks import description_file
+from netinnet.networks.blocks import Block
 from netinnet.networks.layers import Conv, Shape
-from netinnet.networks.network import Block, Network, Preprocessing
+from netinnet.networks.network import Network, Preprocessing
 from netinnet.training import recipe
 
 

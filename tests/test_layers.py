@@ -19,6 +19,7 @@ from netinnet.frameworks.learner import LearnerSettings
 from netinnet.inference import oracle
 from netinnet.metrics import cross_entropy
 from netinnet.networks import layers as vocabulary
+from netinnet.networks.blocks import Block, nin_block
 from netinnet.networks.layers import (
     GELU,
     LAYERS,
@@ -36,7 +37,7 @@ from netinnet.networks.layers import (
     Shape,
     Sigmoid,
 )
-from netinnet.networks.network import Block, Network, nin_block
+from netinnet.networks.network import Network
 from netinnet.optimizer import Optimizer
 from tests.conftest import needs
 

@@ -17,8 +17,9 @@ from netinnet.errors import FrameworkError
 from netinnet.frameworks.learner import LearnerSettings
 from netinnet.layout import native_tensors
 from netinnet.networks import zoo
+from netinnet.networks.blocks import Block
 from netinnet.networks.layers import BatchNorm, Conv, Dropout, Flatten, GlobalAvgPool, Shape
-from netinnet.networks.network import Block, Network
+from netinnet.networks.network import Network
 from netinnet.optimizer import Optimizer
 from tests.conftest import QUICK, nin
 

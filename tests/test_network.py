@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 import netinnet
 from netinnet.errors import NetworkError
 from netinnet.networks import variations, zoo
+from netinnet.networks.blocks import Block, nin_block
 from netinnet.networks.layers import (
     AvgPool,
     BatchNorm,
@@ -27,7 +28,7 @@ from netinnet.networks.layers import (
     ReLU,
     Shape,
 )
-from netinnet.networks.network import Block, Network, Preprocessing, nin_block, smallest_input
+from netinnet.networks.network import Network, Preprocessing, smallest_input
 from netinnet.networks.windows import DoesNotFit
 from tests.conftest import needs
 

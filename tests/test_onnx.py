@@ -28,6 +28,7 @@ from netinnet.inference.onnx_graph import to_onnx
 from netinnet.inference.onnx_layers import MAKERS
 from netinnet.inference.predictor import Predictor
 from netinnet.networks import zoo
+from netinnet.networks.blocks import Block
 from netinnet.networks.layers import (
     GELU,
     LAYERS,
@@ -43,7 +44,7 @@ from netinnet.networks.layers import (
     Shape,
     Sigmoid,
 )
-from netinnet.networks.network import FITS, Block, Network, Preprocessing
+from netinnet.networks.network import FITS, Network, Preprocessing
 from netinnet.networks.variations import is_nin
 from netinnet.optimizer import Optimizer
 from netinnet.preprocessing import prepare

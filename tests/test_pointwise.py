@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from netinnet import weights
 from netinnet.errors import FrameworkError
 from netinnet.frameworks.learner import OWN_FUNCTIONS, LearnerSettings
+from netinnet.networks.blocks import Block
 from netinnet.networks.layers import BatchNorm, Conv, Flatten, GlobalAvgPool, Layer, ReLU, Shape
-from netinnet.networks.network import Block, Network
+from netinnet.networks.network import Network
 from netinnet.networks.pixel_networks import pixel_networks
 from netinnet.networks.zoo import resolve
 from netinnet.optimizer import Optimizer

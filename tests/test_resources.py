@@ -16,8 +16,9 @@ from netinnet.errors import FrameworkError
 from netinnet.frameworks import FRAMEWORKS
 from netinnet.inference import model_files
 from netinnet.networks import zoo
+from netinnet.networks.blocks import Block
 from netinnet.networks.layers import Conv, Flatten, GlobalAvgPool, Layer, MaxPool, ReLU, Shape
-from netinnet.networks.network import Block, Network
+from netinnet.networks.network import Network
 from netinnet.optimizer import Optimizer, TensorRole
 from tests.conftest import needs, nin, some_slow
 

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from netinnet import weights
 from netinnet.networks import zoo
+from netinnet.networks.blocks import Block
 from netinnet.networks.layers import Conv, Flatten, GlobalAvgPool, MaxPool, ReLU, Shape
-from netinnet.networks.network import Block, Network
+from netinnet.networks.network import Network
 from netinnet.networks.rewrite import activation_behind_pool, fold_resize
 from netinnet.preprocessing import resize
 from tests.conftest import needs

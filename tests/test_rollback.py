@@ -13,8 +13,9 @@ from netinnet import weights
 from netinnet.errors import Diverged, NetinnetError
 from netinnet.frameworks import FRAMEWORKS
 from netinnet.networks import layers
+from netinnet.networks.blocks import Block
 from netinnet.networks.layers import Shape
-from netinnet.networks.network import Block, Network
+from netinnet.networks.network import Network
 from netinnet.reports import html
 from netinnet.training import anomaly, checkpoint, pace, start
 from netinnet.training.events import (

@@ -45,7 +45,8 @@ from netinnet.export import page
 from netinnet.inference import model_files
 from netinnet.inference.predictor import Predictor
 from netinnet.networks import Flatten, Linear, zoo
-from netinnet.networks.network import Block, Network
+from netinnet.networks.blocks import Block
+from netinnet.networks.network import Network
 from netinnet.serve import front, openapi
 from netinnet.serve.catalog import Catalog
 from netinnet.serve.decoding import KINDS, NPY, RAW

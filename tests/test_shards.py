@@ -28,8 +28,8 @@ from netinnet.frameworks.learner import Learner, LearnerSettings
 from netinnet.frameworks.processes import Processes
 from netinnet.frameworks.pytorch_learner import PyTorchLearner
 from netinnet.networks import Network, Shape, resolve
+from netinnet.networks.blocks import Block
 from netinnet.networks.layers import Conv, Flatten, GlobalAvgPool
-from netinnet.networks.network import Block
 from netinnet.optimizer import Optimizer
 from netinnet.training import follow, recipe, start
 from netinnet.training.events import Start, of_kind

@@ -20,6 +20,7 @@ from netinnet import frameworks, weights
 from netinnet.errors import FrameworkError
 from netinnet.frameworks.learner import Learner, LearnerSettings
 from netinnet.networks import zoo
+from netinnet.networks.blocks import Block
 from netinnet.networks.layers import (
     AvgPool,
     BatchNorm,
@@ -31,7 +32,7 @@ from netinnet.networks.layers import (
     ReLU,
     Shape,
 )
-from netinnet.networks.network import Block, Network
+from netinnet.networks.network import Network
 from netinnet.optimizer import Optimizer
 
 if not frameworks.FRAMEWORKS["tensorflow"].is_installed:

@@ -12,8 +12,9 @@ import pytest
 from netinnet import weights
 from netinnet.errors import ModelError, NetinnetError, NetworkError
 from netinnet.networks import zoo
+from netinnet.networks.blocks import Block
 from netinnet.networks.layers import Conv, GlobalAvgPool, Shape
-from netinnet.networks.network import Block, Network
+from netinnet.networks.network import Network
 
 
 @pytest.fixture

@@ -8,8 +8,9 @@ from netinnet import frameworks, weights
 from netinnet.costs import counts
 from netinnet.errors import NetworkError
 from netinnet.networks import zoo
+from netinnet.networks.blocks import Block, nin_block
 from netinnet.networks.layers import Conv, GlobalAvgPool, Linear, Shape, Sigmoid
-from netinnet.networks.network import Block, Network, nin_block
+from netinnet.networks.network import Network
 from tests.conftest import FRAMEWORK, needs, some_slow
 
 PARAMETERS = {

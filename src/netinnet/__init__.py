@@ -122,7 +122,7 @@ def nin_block(
         framework: `pytorch`, `tensorflow`, `jax` or `mxnet`.
         seed: decides the initial weights.
         initialisation: `he` or `xavier`.
-        options: those of `network.nin_block`: pointwise, norm, bias, last_relu, inner,
+        options: those of `blocks.nin_block`: pointwise, norm, bias, last_relu, inner,
             residual, groups, last_norm, same (not with a stride).
 
     Returns:
@@ -138,9 +138,9 @@ def nin_block(
     """
     from netinnet import frameworks, weights
     from netinnet.errors import NetworkError
-    from netinnet.networks import layers, network
+    from netinnet.networks import blocks, layers, network
 
-    block = network.nin_block(channels, kernel, stride, padding, **options)
+    block = blocks.nin_block(channels, kernel, stride, padding, **options)
     if options.get("same") and stride > 1:
         raise NetworkError(
             "same with a stride pads by the size of the picture, which a block for any size does "
@@ -152,7 +152,7 @@ def nin_block(
     net = network.Network(
         "nin_block",
         layers.Shape(in_channels, size, size),
-        (block, network.Block("head", (layers.GlobalAvgPool(), layers.Flatten()))),
+        (block, blocks.Block("head", (layers.GlobalAvgPool(), layers.Flatten()))),
         tuple(map(str, range(outputs))),
     )
     adapter = frameworks.adapter(framework)

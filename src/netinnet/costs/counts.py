@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from netinnet.networks.blocks import Block
 from netinnet.networks.layers import FLOAT32_BYTES, Conv, Flatten, Linear, Shape
-from netinnet.networks.network import Block, Network
+from netinnet.networks.network import Network
 
 VALUE_BYTES = {"float32": FLOAT32_BYTES, "bfloat16": 2, "float16": 2}
 """Bytes of a value by precision. All tensors have it but a max pool's positions."""

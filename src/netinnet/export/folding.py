@@ -6,8 +6,8 @@ import dataclasses
 
 import numpy as np
 
+from netinnet.networks.blocks import Block
 from netinnet.networks.layers import BatchNorm, Conv, Layer
-from netinnet.networks.network import Block
 from netinnet.weights import Model, Weights
 
 

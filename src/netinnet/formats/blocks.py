@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from netinnet.networks.blocks import Block
 from netinnet.networks.layers import (
     AvgPool,
     Conv,
@@ -15,7 +16,6 @@ from netinnet.networks.layers import (
     Linear,
     MaxPool,
 )
-from netinnet.networks.network import Block
 
 
 def in_blocks(layers: Sequence[Layer], residual: Sequence[tuple[int, int]]) -> tuple[Block, ...]:

@@ -13,8 +13,9 @@ from netinnet.frameworks.learner import check_setting
 from netinnet.frameworks.tensorflow_layers import is_same, shape_of
 from netinnet.layout import NativeTensor, native_tensors
 from netinnet.networks import layers
+from netinnet.networks.blocks import Block
 from netinnet.networks.layers import Layer, maker
-from netinnet.networks.network import Block, Network
+from netinnet.networks.network import Network
 from netinnet.networks.ranks import END, turns
 from netinnet.networks.windows import Pads
 from netinnet.weights import Array, Weights

@@ -17,6 +17,9 @@ Wherever a network is named, a name of the zoo (`ZOO`), a registered one, the pa
 .json file (docs/own-networks.md) and a `Network` will do; `resolve` makes a `Network` of each.
 """
 
+from netinnet.networks.blocks import Block as Block
+from netinnet.networks.blocks import conv_block as conv_block
+from netinnet.networks.blocks import nin_block as nin_block
 from netinnet.networks.family import nin_family as nin_family
 from netinnet.networks.layers import GELU as GELU
 from netinnet.networks.layers import LAYERS as LAYERS
@@ -33,11 +36,8 @@ from netinnet.networks.layers import MaxPool as MaxPool
 from netinnet.networks.layers import ReLU as ReLU
 from netinnet.networks.layers import Shape as Shape
 from netinnet.networks.layers import Sigmoid as Sigmoid
-from netinnet.networks.network import Block as Block
 from netinnet.networks.network import Network as Network
 from netinnet.networks.network import Preprocessing as Preprocessing
-from netinnet.networks.network import conv_block as conv_block
-from netinnet.networks.network import nin_block as nin_block
 from netinnet.networks.zoo import ZOO as ZOO
 from netinnet.networks.zoo import Named as Named
 from netinnet.networks.zoo import register as register

@@ -7,9 +7,10 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from netinnet.errors import NetworkError, check_name
+from netinnet.networks.blocks import Block
 from netinnet.networks.checks import class_names, typed
 from netinnet.networks.layers import Shape
-from netinnet.networks.network import Block, Network, Preprocessing
+from netinnet.networks.network import Network, Preprocessing
 from netinnet.networks.variations import Variations
 
 

@@ -23,17 +23,11 @@ from pathlib import Path
 from typing import Any
 
 from netinnet.errors import NetworkError
+from netinnet.networks.blocks import Block, conv_block, layer_from_dict, nin_block
 from netinnet.networks.checks import check_names, checked_value
 from netinnet.networks.description import Description, concrete
 from netinnet.networks.layers import AvgPool, Conv, Dropout, MaxPool, Shape
-from netinnet.networks.network import (
-    MOST_LAYERS,
-    Block,
-    Network,
-    conv_block,
-    layer_from_dict,
-    nin_block,
-)
+from netinnet.networks.network import MOST_LAYERS, Network
 from netinnet.networks.variations import HEADS, head
 
 SUFFIXES = (".toml", ".json")

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from typing import cast
 
 from netinnet.errors import NetworkError
+from netinnet.networks.blocks import Block, nin_block
 from netinnet.networks.checks import class_names, typed
 from netinnet.networks.layers import Flatten, GlobalAvgPool, MaxPool, Shape
-from netinnet.networks.network import Block, Network, nin_block
+from netinnet.networks.network import Network
 
 DEPTHS = {11: (1, 1, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
 """NiN blocks in each stage; as many as VGG of that depth has convolutions."""

@@ -6,8 +6,9 @@ import dataclasses
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from netinnet.networks.blocks import Block
 from netinnet.networks.layers import Conv, Dropout, Flatten, GlobalAvgPool, Layer, Linear, Shape
-from netinnet.networks.network import Block, Network
+from netinnet.networks.network import Network
 
 LARGEST = 1024
 """Features; a covariance of more is larger than most models."""

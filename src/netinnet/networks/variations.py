@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from netinnet.errors import NetworkError, check_name
+from netinnet.networks.blocks import Block, nin_block
 from netinnet.networks.checks import typed
 from netinnet.networks.layers import (
     BatchNorm,
@@ -27,7 +28,6 @@ from netinnet.networks.layers import (
     MaxPool,
     ReLU,
 )
-from netinnet.networks.network import Block, nin_block
 
 Blocks = tuple[Block, ...]
 

@@ -14,9 +14,10 @@ from typing import Any
 
 from netinnet.errors import NetworkError, check_name
 from netinnet.networks import description_file
+from netinnet.networks.blocks import Block
 from netinnet.networks.description import Description, concrete
 from netinnet.networks.layers import Shape
-from netinnet.networks.network import Block, Network
+from netinnet.networks.network import Network
 
 Named = str | Path | Network
 """A name of the zoo or a registered one, the path of a description file, or a network itself."""
