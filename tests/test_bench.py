@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import subprocess
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -356,15 +357,60 @@ def test_a_training_is_a_point_of_the_scaling(
     assert point.bytes_computed == 2**28 + 10_000 + step.training_bytes
 
 
+@pytest.mark.slow
 def test_a_whole_training() -> None:
     pytest.importorskip("torch")
     shape = describe("nin-small").network().input
     found = whole_training.run(shape, 256, 128, threads=1, processes=1, shards=None)
     assert found.images_per_second > 1
+    assert found.peak_bytes is not None
     assert found.peak_bytes > 50e6
     assert found.picture_bytes == 256 * 28 * 28
-    with pytest.raises(FrameworkError, match="must be at least 1, got 0"):
-        whole_training.run(shape, 256, 128, threads=1, processes=0, shards=None)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_whole_training_is_asked_of_the_command(
+    fails: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def run(words: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        asked.extend(words)
+        assert (Path(words[words.index("--dataset") + 1]) / "train-images.npy").exists()
+        found = {"images_per_second": 5.0, "peak_memory_bytes": None}
+        error = "caution: x\nnin: there is no room\n" if fails else ""
+        return subprocess.CompletedProcess(words, 2 * fails, json.dumps(found), error)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    shape = describe("nin-small").network().input
+    if fails:
+        with pytest.raises(FrameworkError, match=r"^there is no room$"):
+            whole_training.run(shape, 64, 32, threads=1, processes=2, shards=8)
+    else:
+        found = whole_training.run(shape, 64, 32, threads=1, processes=2, shards=8)
+        assert found == whole_training.Trained(5.0, None, 64 * 28 * 28)
+    for flag, value in {"--processes": "2", "--shards": "8", "--threads": "1"}.items():
+        assert asked[asked.index(flag) + 1] == value
+
+
+def test_what_cannot_be_measured_of_the_scaling_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ends nothing; and where the system tells no memory there is none on the page."""
+    heard: list[str] = []
+
+    def measured(varied: str, value: float) -> scaling.Point:
+        if varied == "processes":
+            raise FrameworkError("no gloo here")
+        return scaling.Point(varied, value, 1.0, 1e9, 1e10, None, None)
+
+    monkeypatch.setattr(scaling, "measured", measured)
+    file = tmp_path / "scaling.json"
+    scaling.run(file, lambda varied, value, what: heard.append(f"{varied} {value} {what}"), HERE)
+    found = scaling.kept(file, HERE)
+    assert "processes" not in {point.varied for point in found}
+    assert "processes 1 left out: no gloo here" in heard
+    assert "| pictures trained on 2000 | " in page.write(tmp_path, [], found, [], "").read_text()
 
 
 @pytest.mark.slow

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -38,3 +40,17 @@ def test_a_file_has_the_permissions_of_the_process(
         assert os.umask(mask) == mask
     finally:
         os.umask(before)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux tells it")
+def test_a_process_may_have_any_name(tmp_path: Path) -> None:
+    """Linux cuts it off at 15 bytes, perhaps within a letter."""
+    library, size = ctypes.CDLL(None), 16
+    before = ctypes.create_string_buffer(size)
+    library.prctl(16, before)  # PR_GET_NAME
+    try:
+        library.prctl(15, "Bildklassierenü.py".encode()[:15])  # PR_SET_NAME
+        write_text(tmp_path / "file", "text")
+    finally:
+        library.prctl(15, before)
+    assert (tmp_path / "file").read_text() == "text"

@@ -314,7 +314,7 @@ def test_clean_removes_what_no_folder_needs(
         [
             "left behind by a process that was killed",
             "of another version, or damaged",
-            *["of pictures that no folder has now"] * 3,
+            *["of pictures that no folder had when this version looked at it last"] * 3,
             f"{gone} is gone",
         ]
     )

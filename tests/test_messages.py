@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import io
 import json
 import os
 import shutil
@@ -18,6 +19,7 @@ from PIL import Image
 
 import netinnet
 from netinnet import files
+from netinnet.cli import standard_streams
 from netinnet.data import picture_look
 from netinnet.errors import ModelError, NetinnetError, RecipeError, RunWarning
 from netinnet.export import card, examples
@@ -67,7 +69,7 @@ def test_a_finished_run_without_its_model(run: Path, tmp_path: Path) -> None:
         assert done.returncode == 2
         assert done.stderr == (
             f"nin: {run}: the run is finished, but its model.safetensors is missing: put it back, "
-            f"or remove metrics.json and {resume} trains it again\n"
+            f"or remove metrics.json, and {resume} trains the run again\n"
         )
     (run / "model.onnx").write_bytes(onnx)
     os.utime(run / "model.onnx", times)
@@ -317,7 +319,7 @@ def test_damaged_metrics_say_what_helps(tmp_path: Path) -> None:
         folder.mkdir(parents=True)
         (folder / "metrics.json").write_text("{")
     (tmp_path / "study/study.toml").write_text("")
-    cure = f"; remove it, and nin train --resume {alone} trains the run again"
+    cure = f"; remove metrics.json, and nin train --resume {alone} trains the run again"
     with pytest.raises(ModelError, match="damaged") as error:
         Run(alone).metrics()
     assert str(error.value).endswith(cure)
@@ -428,3 +430,20 @@ def test_the_limit_that_is_named_is_the_smaller_one(side: int, limit: int, said:
     with pytest.raises(Problem) as error:
         decoding.decode([part], 1, limits)
     assert f"picture: {said}; make it smaller" in str(error.value)
+
+
+def test_what_is_no_plain_file_stays_standard_output(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Windows console, for one, writes text of its own encoding and has a number, too."""
+
+    class Console(io.FileIO):
+        pass
+
+    written, end = os.pipe()
+    out = io.TextIOWrapper(io.BufferedWriter(Console(end, "w")), "ascii", write_through=True)
+    monkeypatch.setattr(sys, "stdout", out)
+    standard_streams.prepare()
+    assert sys.stdout is out
+    print("2×3")
+    out.close()
+    assert os.read(written, 100) == b"2\\xd73" + os.linesep.encode()
+    os.close(written)

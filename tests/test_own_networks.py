@@ -51,6 +51,7 @@ from netinnet.training import cautions
 from netinnet.training import recipe as recipes
 from netinnet.training import run as runs
 from netinnet.training.parts import network_for
+from netinnet.training.prepared import replaced
 from tests.conftest import FRAMEWORK, ROOT, needs, nin
 from tests.strategies import networks
 
@@ -517,7 +518,7 @@ def test_what_a_file_says_and_the_data_does_not_is_said(place: Path) -> None:
 
     def said(network: str) -> list[str]:
         recipe = recipes.Recipe(network=network)
-        return cautions.cautions(recipe, network_for(recipe))
+        return replaced(recipe, network_for(recipe))
 
     (place / "other.toml").write_text(f"channels = 3\nclasses = 5\nsize = 30\n{TINY_TOML}")
     assert network_for(recipes.Recipe(network="other.toml")).input == (1, 30, 30)

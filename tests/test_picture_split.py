@@ -20,7 +20,11 @@ from netinnet.errors import DataError
 from netinnet.inference import model_files
 from netinnet.networks import zoo
 from netinnet.reports import suspected
+from netinnet.studies import plan as plans
+from netinnet.studies import scheduler
+from netinnet.studies.arms import Arm
 from netinnet.training import learnt as of_model
+from netinnet.training import recipe as recipes
 
 from .conftest import nin
 from .test_folder_page import learnt
@@ -269,3 +273,47 @@ def test_another_split_on_the_command_line_is_no_other_data_set(learnt: Path) ->
     assert other["suspected_note"] == plain["suspected_note"] == suspected.KNOWN
     found = [{(s["file"], s["trained_on"]) for s in told["suspected"]} for told in (plain, other)]
     assert found[0] == found[1]
+
+
+@pytest.mark.parametrize(
+    ("splits", "how_split", "digest"),
+    [
+        (
+            (),
+            "by seed 0, copies",
+            "7215affe763bdb3d0dbd92a05a59a5a38ca3807268cd4a95d1c7cab13dafcb49",
+        ),
+        (("train", "test"), "", "5d2836fa7b790c45ba29752d69ccf75899843ec2b35d31341c7c5f052c400793"),
+    ],
+    ids=["by an earlier version", "as given"],
+)
+def test_what_earlier_versions_have_seen_is_the_same_data_set(
+    splits: tuple[str, ...], how_split: str, digest: str, tmp_path: Path
+) -> None:
+    """Their digests, with three pictures in two classes whose natural order is not that of text."""
+    for number, split in enumerate(splits or ("",)):
+        for label, name in enumerate(("2", "10")):
+            place = tmp_path / split / name
+            place.mkdir(parents=True)
+            for i in range(12):
+                value = 10 * i + (0 if i < 3 else label) + 5 * number
+                Image.new("L", (8, 8), value).save(place / f"{i}.bmp")
+    cache = picture_store.cache_folder()
+    looked = picture_look.look(tmp_path, cache, how_split=how_split)
+    assert picture_store.of(looked).record.digest == digest
+
+
+def test_a_study_goes_on_with_the_split_that_it_began_with(tmp_path: Path) -> None:
+    """By the command that began it, too, where the recipe's data set is looked up anew."""
+    folder = fill(tmp_path / "photos", {"a": 30, "b": 30})
+    cache = picture_store.cache_folder()
+    earlier = picture_look.look(folder, cache, how_split="by seed 0, copies")
+    record = picture_store.of(earlier).record
+    recipe = recipes.load("fashion", dataset=str(folder), network="lenet", threads=1)
+    began = plans.Plan("ablation", (Arm("a", recipe, None, record.facts),), (0,))
+    plans.write(dataclasses.replace(began, data={str(folder): record}), tmp_path / "study")
+    again = plans.Plan("ablation", (plans.given("a", recipe, {}),), (0,))
+    setup = scheduler.prepare(again, 1, None, lambda event: None, tmp_path / "study")
+    assert setup.data[str(folder)].record.digest == record.digest
+    plan, _ = plans.settle(plans.with_data(again, setup.data), tmp_path / "study")
+    assert plan.data[str(folder)].digest == record.digest

@@ -135,6 +135,6 @@ def test_shards_refuse_it(tmp_path: Path) -> None:
     done = nin("train", "--precision", "bfloat16", "--shards", "8", "--output", tmp_path / "run")
     assert done.returncode == 2
     assert done.stderr == (
-        "nin: --shards: are computed in float32: leave shards or precision out\n"
+        "nin: --shards: shards are computed in float32: leave shards or precision out\n"
     )
     assert not (tmp_path / "run").exists()

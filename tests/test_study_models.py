@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from netinnet import weights
+from netinnet.data.source import DatasetRecord, Facts
 from netinnet.errors import ModelError, NetinnetError
+from netinnet.networks.layers import Shape
 from netinnet.networks.zoo import describe
-from netinnet.studies.models import FOLDER, Models
+from netinnet.studies.models import FOLDER, Models, with_copies
 from netinnet.training import recipe as recipes
 from netinnet.training.events import Event
 from netinnet.weights import Model
@@ -93,3 +96,37 @@ def test_copies_are_not_written_through_a_link(tmp_path: Path) -> None:
     with pytest.raises(NetinnetError, match="leads out of its folder by a link"):
         models.keep_in(study)
     assert not list((tmp_path / "elsewhere").iterdir())
+
+
+def test_a_teacher_that_is_gone_is_timed_by_its_copy(tmp_path: Path) -> None:
+    models, study = Models(), tmp_path / "study"
+    original = made(tmp_path / "model.safetensors", 1)
+    recipe = recipes.load("fashion").replace(teacher=str(original))
+    assert with_copies(recipe, study) == recipe
+    read(models, original)
+    models.keep_in(study)
+    copy = with_copies(recipe, study).teacher
+    assert copy is not None
+    assert is_seed(weights.load(Path(copy)), 1)
+    assert with_copies(recipe.replace(teacher=None), study).teacher is None
+
+
+@pytest.mark.parametrize("what", ["the same", "another split", "another folder", "by its name"])
+def test_a_model_that_may_have_learnt_what_judges_is_said(what: str, tmp_path: Path) -> None:
+    facts = Facts(("a", "b"), Shape(1, 28, 28), (0.5,), (0.2,))
+    record = DatasetRecord("photos", facts, {"train": 2, "test": 2}, "digest", "", "/photos")
+    now = {
+        "the same": record,
+        "another split": dataclasses.replace(record, digest="other"),
+        "another folder": dataclasses.replace(record, digest="other", read_from="/elsewhere"),
+        "by its name": dataclasses.replace(record, digest="other", read_from=""),
+    }[what]
+    file = tmp_path / "model.safetensors"
+    drawn = weights.initial(NETWORK, 0)
+    weights.save(file, Model(NETWORK, drawn, notes={"dataset": record.to_json()}))
+    said: list[Event] = []
+    recipe = recipes.load("fashion").replace(teacher=str(file))
+    Models(said.append).compare(recipe, now)
+    lines = [str(vars(event)) for event in said]
+    assert len(lines) == (what == "another split")
+    assert all(f"{file} learnt from /photos as it was, or was split, then" in x for x in lines)

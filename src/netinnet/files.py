@@ -137,7 +137,7 @@ def make_folder(folder: Path) -> None:
 def _umask() -> int:
     # Linux tells it. Elsewhere it is asked by setting it, for a moment, for all threads.
     with contextlib.suppress(OSError):
-        status = Path("/proc/self/status").read_text("utf-8")
+        status = Path("/proc/self/status").read_text("ascii", "replace")
         if found := re.search(r"^Umask:\s*([0-7]+)", status, re.MULTILINE):
             return int(found[1], 8)
     mask = os.umask(0o077)

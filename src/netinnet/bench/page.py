@@ -170,15 +170,16 @@ def curves(points: Sequence[Point], form: figures.Format = "svg") -> bytes:
         speed.plot(x, reached, "-o", color="#0b5fa5", label="reached")
         peak = [point.peak_flops_per_second / 1e9 for point in chosen]
         speed.plot(x, peak, "--", color=figures.GREY, label="matrix product")
-        computed = [point.bytes_computed / 1e6 for point in chosen]
-        memory.plot(x, computed, "--", color=figures.GREY, label="computed")
-        known = [(p.value, p.bytes_measured / 1e6) for p in chosen if p.bytes_measured is not None]
-        memory.plot(*zip(*known, strict=True), "o", color="#d1670b", label="measured")
+        computed = [(p.value, p.bytes_computed) for p in chosen if p.bytes_computed is not None]
+        memory.plot(*_megabytes(computed), "--", color=figures.GREY, label="computed")
+        known = [(p.value, p.bytes_measured) for p in chosen if p.bytes_measured is not None]
+        memory.plot(*_megabytes(known), "o", color="#d1670b", label="measured")
         for axes in (speed, memory):
             axes.set_xscale("log", base=2)
             axes.set_xticks(x, [f"{value:g}" for value in x], fontsize=8)
             axes.set_xticks([], minor=True)
-            axes.set_ylim(0, 1.08 * axes.dataLim.ymax)
+            if axes is speed or computed or known:
+                axes.set_ylim(0, 1.08 * axes.dataLim.ymax)
             figures.tidy(axes)
         memory.set_xlabel(VARIED[varied])
         if not column:
@@ -187,3 +188,8 @@ def curves(points: Sequence[Point], form: figures.Format = "svg") -> bytes:
             for axes in (speed, memory):
                 axes.legend(frameon=False, fontsize=8)
     return figures.image_bytes(figure, form)
+
+
+def _megabytes(points: Sequence[tuple[float, int]]) -> tuple[list[float], list[float]]:
+    """Values and MB, which may be none."""
+    return [value for value, _ in points], [size / 1e6 for _, size in points]

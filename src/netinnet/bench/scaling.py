@@ -16,6 +16,7 @@ from typing import Any
 from netinnet.bench import kept as results
 from netinnet.bench import whole_training
 from netinnet.costs import measure, table
+from netinnet.errors import FrameworkError
 from netinnet.fresh_process import cores
 from netinnet.networks.network import Network
 from netinnet.networks.zoo import describe
@@ -49,7 +50,7 @@ class Point:
     """Of a matrix product in the same process."""
     bytes_measured: int | None
     """Peak of PyTorch's allocations in a training step, or of a training's process in all."""
-    bytes_computed: int
+    bytes_computed: int | None
 
 
 def points() -> Iterator[tuple[str, float]]:
@@ -64,15 +65,19 @@ def kept(file: Path, here: dict[str, Any]) -> list[Point]:
     return results.read(file, Point, here)
 
 
-def run(file: Path, listener: Callable[[str, float], object], here: dict[str, Any]) -> None:
+def run(file: Path, listener: Callable[[str, float, str], object], here: dict[str, Any]) -> None:
     """Measure the points that the file lacks; each is written at once."""
     done = kept(file, here)
     have = {(point.varied, point.value) for point in done}
     for varied, value in points():
         if (varied, value) in have:
             continue
-        listener(varied, value)
-        done.append(measured(varied, value))
+        listener(varied, value, "")
+        try:
+            done.append(measured(varied, value))
+        except FrameworkError as error:
+            listener(varied, value, f"left out: {error}")
+            continue
         results.write(file, done, here)
 
 
@@ -112,7 +117,7 @@ def _of_training(varied: str, value: int) -> Point:
     )
     batch = BATCH // (shards or 1)
     found, computed = _of_step(network, batch, threads * processes)
-    assert found.process_bytes is not None
+    step = trained.picture_bytes + computed.total.training_bytes
     return Point(
         varied,
         value,
@@ -120,7 +125,7 @@ def _of_training(varied: str, value: int) -> Point:
         trained.images_per_second * computed.total.training_flops / batch,
         found.peak_flops_per_second,
         trained.peak_bytes,
-        found.process_bytes + trained.picture_bytes + computed.total.training_bytes,
+        None if found.process_bytes is None else found.process_bytes + step,
     )
 
 

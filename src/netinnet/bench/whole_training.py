@@ -25,8 +25,8 @@ class Trained:
 
     images_per_second: float
     """Of its steps."""
-    peak_bytes: int
-    """Peak of the resident memory of the process that leads."""
+    peak_bytes: int | None
+    """Peak of the resident memory of the process that leads; None where the system tells none."""
     picture_bytes: int
     """Of the pictures that it learnt from."""
 

@@ -108,7 +108,7 @@ def bench(
     if results.SCALING in names:
         scaling.run(
             kept.file_of(results.SCALING, output),
-            lambda varied, value: note(f"scaling: {varied} {value:g} …"),
+            lambda varied, value, what: note(f"scaling: {varied} {value:g} {what or '…'}"),
             alone,
         )
     if results.ROOFLINE in names:

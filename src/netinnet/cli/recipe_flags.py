@@ -67,7 +67,9 @@ def named(changes: dict[str, Any]) -> Iterator[None]:
         if error.where or field is None:
             raise
         flag = f"--{field.replace('_', '-')}"
-        raise RecipeError(f"{flag}: {error.text.removeprefix(f'{field} ')}") from error
+        rest = error.text.removeprefix(f"{field} ")
+        text = rest if rest.startswith(("must ", "needs ")) else error.text
+        raise RecipeError(f"{flag}: {text}") from error
 
 
 def refuse_seed(changes: dict[str, Any]) -> None:

@@ -32,11 +32,17 @@ class _Output(io.FileIO):
             raise
 
 
+def _raw(stream: io.TextIOWrapper) -> object:
+    """What writes the bytes of a stream."""
+    return stream.buffer.raw if type(stream.buffer) is io.BufferedWriter else stream.buffer
+
+
 def prepare() -> None:
     """Let both streams escape what their encoding has not, as are bytes of names that are no UTF-8,
     and errors of standard output name it."""
     out = sys.stdout
-    if type(out) is io.TextIOWrapper and type(out.buffer) in (io.BufferedWriter, io.FileIO):
+    # Not a Windows console, which is no file of bytes, nor what somebody put in their place.
+    if isinstance(out, io.TextIOWrapper) and type(_raw(out)) is io.FileIO:
         out.flush()
         raw = _Output(out.fileno(), "w", closefd=False)
         is_buffered = isinstance(out.buffer, io.BufferedWriter)

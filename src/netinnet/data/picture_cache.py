@@ -45,7 +45,7 @@ def files(cache: Path) -> list[Cached]:
             folder = looks[file].folder if file in looks else ""
             reason = f"{folder} is gone" if folder else "of another version, or damaged"
         elif file.match("store-*.npy") and not file.name.startswith(prefixes):
-            reason = "of pictures that no folder has now"
+            reason = "of pictures that no folder had when this version looked at it last"
         elif not file.match("look*.npz") and not file.match("store-*.npy"):
             continue
         result.append(Cached(file, status.st_size, reason))

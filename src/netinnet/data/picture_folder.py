@@ -182,6 +182,7 @@ def _pictures(listing: Listing, folder: str = "") -> list[str]:
 
 def _from_labels(listing: Listing, file: Path) -> None:
     """The pictures of a CSV file with the columns path and class, and perhaps split."""
+    root = Path(os.path.realpath(file.parent))
     try:
         with file.open(encoding="utf-8-sig", newline="") as stream:
             reader = csv.DictReader(stream, skipinitialspace=True)
@@ -198,7 +199,7 @@ def _from_labels(listing: Listing, file: Path) -> None:
                 f"path,class,split), and each other one name a picture and its class"
             )
         try:
-            plain = _below(file.parent, PurePosixPath(path.replace("\\", "/")))
+            plain = _below(root, PurePosixPath(path.replace("\\", "/")))
         except ValueError as error:  # a NUL, or what the system's encoding of names has not
             raise DataError(f"{where}: no file can be called {path!a} ({error})") from error
         if plain is None:
@@ -218,12 +219,12 @@ def _from_labels(listing: Listing, file: Path) -> None:
     listing.left_out = [left for left in listing.left_out if left[0] != file.name]
 
 
-def _below(folder: Path, path: PurePosixPath) -> str | None:
-    """A path below the folder as the folder's list has it; None where it lies outside.
+def _below(root: Path, path: PurePosixPath) -> str | None:
+    """A path below the folder `root`, which no link leads to, as the folder's list has it.
 
-    An absolute one, or one through `..`, would else be another file's name for the same file.
+    None where it lies outside. An absolute one, or one through `..`, would else be another name of
+    the same file.
     """
-    root = Path(os.path.realpath(folder))
     if not Path(os.path.realpath(root / path)).is_relative_to(root):
         return None
     if not path.is_absolute() and ".." not in path.parts:

@@ -128,7 +128,9 @@ class Look:
         """
         places = self.good.tolist()
         labels = {i: self.entries[i].label for i in places}
-        rank = picture_split.ranks(places, self.sha256, [*labels.values()])
+        by_class = self.in_blocks and not self.listing.is_split
+        tied = [*labels.values()] if by_class else None
+        rank = picture_split.ranks(places, self.sha256, tied)
         made: dict[str, list[int]] = {split: [] for split in SPLITS}
         if self.listing.is_split:
             for place in places:

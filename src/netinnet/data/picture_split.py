@@ -1,7 +1,8 @@
 """How the pictures of a folder are split: by their content, classes and copies alone.
 
 Of each class it is first counted how many pictures each split gets; then they are given in blocks
-of a random order. So a picture more or less moves at most one other over each border of two splits.
+of a random order. So a picture more or less moves at most one other over each border of two splits,
+where pictures are not grouped: in a group it moves the group, and others behind it.
 """
 
 from __future__ import annotations
@@ -48,11 +49,16 @@ def joined(places: Iterable[int], pairs: Sequence[Sequence[int]]) -> list[list[i
     return list(grouped.values())
 
 
-def ranks(places: Sequence[int], sha256: Sequence[bytes], labels: Sequence[str]) -> dict[int, int]:
-    """The number of each place in a random order that depends on its picture's content, and among
-    files of the same bytes on its class: so renaming a file moves none."""
+def ranks(
+    places: Sequence[int], sha256: Sequence[bytes], labels: Sequence[str] | None = None
+) -> dict[int, int]:
+    """The number of each place in a random order that depends on its picture's content.
+
+    Among files of the same bytes it depends on the class, if `labels` are given, so that renaming a
+    file moves none, else on the place.
+    """
     keys = [hashlib.sha256(b"%d %s" % (SEED, digest)).digest() for digest in sha256]
-    order = sorted(zip(keys, labels, places, strict=True))
+    order = sorted(zip(keys, labels or [""] * len(places), places, strict=True))
     return {place: rank for rank, (_, _, place) in enumerate(order)}
 
 

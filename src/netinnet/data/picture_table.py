@@ -204,7 +204,8 @@ def of(
     else:
         comparing = f"{listing.folder}: comparing {counted(len(seen), 'picture')}"
         near = _near(seen, thumbnails, errors, partial(on_progress, comparing))
-    if opened or paths != known.paths:
+    is_known = paths == known.paths and _by_place(known.errors) == errors
+    if not (is_known and np.array_equal(seen, known.seen)):
         about = {"folder": str(path.resolve()), "paths": paths, "errors": errors}
         text = np.frombuffer(json.dumps(about).encode(), np.uint8)
         try:

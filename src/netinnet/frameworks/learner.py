@@ -15,8 +15,8 @@ from netinnet.data.targets import Batch, Targets
 from netinnet.errors import FrameworkError
 from netinnet.frameworks.processes import ALONE, Processes
 from netinnet.layout import native_tensors
-from netinnet.networks.layers import BatchNorm, Shape
-from netinnet.networks.network import Network
+from netinnet.networks.layers import Shape
+from netinnet.networks.network import Network, least_normalised
 from netinnet.optimizer import ArrayFunctions, Optimizer, State
 from netinnet.weights import Array, Weights
 
@@ -69,14 +69,9 @@ class Learner(ABC):
         """What should be known before it trains, in one line each."""
         self.kernels: dict[str, str] = {}
         """What is not computed by the framework's own functions, and what made those it is."""
-        self._fewest_positions = min(
-            (
-                placed.input.height * placed.input.width
-                for placed in settings.network.placed_layers()
-                if isinstance(placed.layer, BatchNorm)
-            ),
-            default=2,
-        )
+        norm = least_normalised(settings.network)
+        self._fewest_values = norm.input.height * norm.input.width if norm else 2
+        """Of a picture, that a batch norm gets for a channel."""
         self.tensors = native_tensors(settings.network, self.framework)
         self.roles = {name: t.role for name, t in self.tensors.items() if t.role}
         self._kept: Weights = {}
@@ -102,8 +97,10 @@ class Learner(ABC):
 
         Raises FrameworkError where batch norm would get one value a channel.
         """
-        if len(images) * self._fewest_positions < 2:
-            raise FrameworkError("batch norm needs more than one value a channel in training")
+        if len(images) * self._fewest_values < 2:
+            raise FrameworkError(
+                "batch norm needs more than one value a channel in training: take a larger batch"
+            )
         return self._step(images, targets, rate, step, seed)
 
     @abstractmethod

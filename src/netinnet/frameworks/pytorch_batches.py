@@ -108,7 +108,9 @@ class DeviceBatches:
         if images.shape[3] == 3:
             red, green, blue = values.unbind(3)
             grey = ((77 * red + 150 * green + 29 * blue) >> 8)[..., None]
-        mean = grey.double().mean((1, 2, 3), keepdim=True).round().int()
+        # Divided as NumPy does it: a GPU's mean multiplies by the rounded inverse.
+        total = grey.sum((1, 2, 3), keepdim=True)
+        mean = (total.double() / grey[0].numel()).round().int()
         own, of_grey, of_mean = line_of_colours(self._there(colours)[..., None, None, None])
         jittered: Tensor = values * own + (grey * of_grey + mean * of_mean + 128)
         return (jittered >> 8).clip(0, 255).byte()

@@ -37,7 +37,7 @@ def find(path: Path | None) -> weights.Model:
     if (path / "recipe.toml").is_file() and (path / "metrics.json").is_file():
         raise ModelError(
             f"{path}: the run is finished, but its model.safetensors is missing: put it back, or "
-            f"remove metrics.json and {nin('train', '--resume', path)} trains it again"
+            f"{to_train_again(path)}"
         )
     if (path / "recipe.toml").is_file():
         raise ModelError(
@@ -45,6 +45,14 @@ def find(path: Path | None) -> weights.Model:
             f"{nin('train', '--resume', path)} continues it"
         )
     raise ModelError(f"{path}: no model in this folder; give a run folder or a .safetensors file")
+
+
+def to_train_again(run: Path) -> str:
+    """What helps where results of a finished run are lost."""
+    above = run.absolute().parents
+    if len(above) > 2 and (above[2] / "study.toml").is_file():  # it is STUDY/runs/ARM/seed-N
+        return f"remove {run}: the study trains it again when it is continued"
+    return f"remove metrics.json, and {nin('train', '--resume', run)} trains the run again"
 
 
 def _read_onnx(path: Path) -> weights.Model:

@@ -223,8 +223,8 @@ class BatchNorm(Layer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 < self.epsilon < math.inf:
-            raise NetworkError(f"BatchNorm: epsilon must be above 0, got {self.epsilon}")
+        if not 0 <= self.epsilon < math.inf:
+            raise NetworkError(f"BatchNorm: epsilon must be at least 0, got {self.epsilon}")
         if not 0 <= self.momentum <= 1:
             raise NetworkError(f"BatchNorm: momentum must be in [0, 1], got {self.momentum}")
 

@@ -27,7 +27,7 @@ from netinnet.networks.checks import (
     listed,
     several,
 )
-from netinnet.networks.layers import Layer, Linear, Shape
+from netinnet.networks.layers import BatchNorm, Layer, Linear, Shape
 from netinnet.networks.windows import DoesNotFit
 
 FITS = {"stretch": "", "crop": "pictures cropped", "pad": "pictures padded"}
@@ -256,6 +256,15 @@ def _blocks_from(data: Any) -> tuple[Block, ...]:
     if max(len(expected(list, data)), sum(len(block["layers"]) for block in data)) > MOST_LAYERS:
         raise NetworkError(f"a network has at most {MOST_LAYERS:,} blocks and layers")
     return tuple(map(block_from_dict, data))
+
+
+def least_normalised(network: Network) -> PlacedLayer | None:
+    """The batch norm that gets the fewest values of each channel of a picture; None without one.
+
+    In training it needs two at least, of all pictures of a batch together.
+    """
+    norms = (placed for placed in network.placed_layers() if isinstance(placed.layer, BatchNorm))
+    return min(norms, key=lambda placed: placed.input.height * placed.input.width, default=None)
 
 
 def _too_small(network: Network, block: Block, layer_name: str) -> str:

@@ -36,12 +36,12 @@ def _pairs(there: Plan | SearchPlan, here: Plan | SearchPlan) -> Iterator[tuple[
     for name in settings:
         if name != "trials":
             yield name, there.settings.get(name), here.settings.get(name)
-    for old, new in zip(there.arms, here.arms, strict=True):
-        name = f"{new.name}: what {new.recipe.network} stands for"
-        yield name, _short(old.base.to_json()), _short(new.base.to_json())
-        yield f"{new.name}: facts of {new.recipe.dataset}", vars(old.facts), vars(new.facts)
     for name in there.data.keys() & here.data.keys():
         yield f"digest of {name}", there.data[name].digest, here.data[name].digest
+    for old, new in zip(there.arms, here.arms, strict=True):
+        yield f"{new.name}: facts of {new.recipe.dataset}", vars(old.facts), vars(new.facts)
+        name = f"{new.name}: what {new.recipe.network} stands for"
+        yield name, _short(old.base.to_json()), _short(new.base.to_json())
 
 
 def _short(text: str) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from netinnet import weights
+from netinnet.data.source import DatasetRecord
 from netinnet.errors import ModelError
 from netinnet.files import folder_name, make_folder, writing
 from netinnet.inference import model_files
@@ -21,7 +22,7 @@ from netinnet.networks.network import Network
 from netinnet.training import teaching
 from netinnet.training.claim import check_inside
 from netinnet.training.listening import Listener, data_progress
-from netinnet.training.prepared import what_fits
+from netinnet.training.prepared import learnt_otherwise, what_fits
 from netinnet.training.recipe import Recipe
 from netinnet.weights import Model
 
@@ -53,6 +54,13 @@ class Models:
             teaching.check(network, teacher, str(recipe.teacher))
         return pretrained, teacher
 
+    def compare(self, recipe: Recipe, data: DatasetRecord) -> None:
+        """Say where a model may have learnt the pictures that judge the recipe's run."""
+        for name in (recipe.pretrained, recipe.teacher):
+            if (model := self._find(name)) is not None:
+                for line in learnt_otherwise(model, str(name), data):
+                    self._say(line)
+
     def keep_in(self, study: Path) -> None:
         """Copy what was read into the study's folder, and from now on what will be."""
         self.study, self.keeps = study, True
@@ -73,12 +81,7 @@ class Models:
         return self._read[name]
 
     def _copy(self, name: str) -> Path | None:
-        if self.study is None:
-            return None
-        # Two names may differ in what no file's name can hold.
-        digest = hashlib.sha256(os.fsencode(name)).hexdigest()[:8]
-        file = f"{folder_name(Path(name).name)[:80]}-{digest}.safetensors"
-        return self.study / FOLDER / file
+        return None if self.study is None else _copy_of(name, self.study)
 
     def _keep(self, name: str, model: Model) -> None:
         copy = self._copy(name)
@@ -103,6 +106,20 @@ class Models:
         if line not in self._said:
             self._said.add(line)
             data_progress(self.listener)(line, 0, None)
+
+
+def with_copies(recipe: Recipe, study: Path | None) -> Recipe:
+    """The recipe with a study's copy in the place of its teacher, if there is one."""
+    if study is None or not recipe.teacher:
+        return recipe
+    copy = _copy_of(recipe.teacher, study)
+    return recipe.replace(teacher=str(copy)) if copy.exists() else recipe
+
+
+def _copy_of(name: str, study: Path) -> Path:
+    # Two names may differ in what no file's name can hold.
+    digest = hashlib.sha256(os.fsencode(name)).hexdigest()[:8]
+    return study / FOLDER / f"{folder_name(Path(name).name)[:80]}-{digest}.safetensors"
 
 
 def _is_same(one: Model, other: Model) -> bool:

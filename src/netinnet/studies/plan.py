@@ -278,6 +278,12 @@ def load(folder: Path) -> Plan | SearchPlan:
     return from_toml(text, str(file), networks)
 
 
+def data_of(folder: Path | None) -> Mapping[str, DatasetRecord]:
+    """What the study in a folder keeps of its data sets; nothing where there is no study yet."""
+    is_there = folder is not None and (folder / PLAN_FILE).exists()
+    return load(folder).data if folder is not None and is_there else {}
+
+
 def write(plan: Plan | SearchPlan, folder: Path) -> None:
     """Write a plan into its study's folder, the networks first: with a plan, it is a study.
 

@@ -33,7 +33,8 @@ from netinnet.training import run as runs
 from netinnet.training.claim import check_inside, claimed
 from netinnet.training.events import Event
 from netinnet.training.interruption import Interrupted, StopRequest, stop_request
-from netinnet.training.listening import Listener, write_report
+from netinnet.training.listening import Listener, data_progress, write_report
+from netinnet.training.prepared import replaced
 from netinnet.training.run import Run
 
 KILLED_BEFORE_FAILED = 3
@@ -119,7 +120,15 @@ def prepare(
     models = Models(listener, output)
     for arm in arms.arms:
         models.of(arm.recipe, arm.network)
-    data = workload.load_data(arms, data_dir, listener)
+    # What was read for the study that goes on, and split as it was then.
+    known = plans.data_of(output)
+    data = workload.load_data(replace(arms, data={**known, **arms.data}), data_dir, listener)
+    for arm in arms.arms:
+        models.compare(arm.recipe, data[arm.recipe.dataset].record)
+    if not known:
+        lines = [line for arm in arms.arms for line in replaced(arm.recipe, arm.network)]
+        for line in dict.fromkeys(lines):
+            data_progress(listener)(line, 0, None)
     return Setup(arms, count, data, workload.of_arms(arms, data), models, data_dir, listener)
 
 
@@ -139,7 +148,7 @@ def run(
         setup.models.keep_in(folder)
         policy = make(plan, folder)
         timed = timing.before_a_long_study(
-            setup.arms, setup.workloads, policy.untimed(), workers, listener
+            setup.arms, setup.workloads, policy.untimed(), workers, listener, folder
         )
         start = policy.begin(Estimate.of(setup.workloads, timed), workers)
         with stop_request() as stop, Workers(workers, folder / "logs", setup.data_dir) as pool:

@@ -25,6 +25,7 @@ from netinnet.studies import outcome
 from netinnet.studies.arms import Arm
 from netinnet.studies.estimate import Estimate
 from netinnet.studies.events import Timing
+from netinnet.studies.models import with_copies
 from netinnet.studies.plan import Plan
 from netinnet.studies.workload import Workload
 from netinnet.training.listening import Listener
@@ -43,8 +44,11 @@ def before_a_long_study(
     unfinished: Sequence[str],
     workers: int,
     emit: Listener,
+    study: Path | None = None,
 ) -> dict[str, float]:
     """Seconds of one run of each arm, by its name; empty where the study is short.
+
+    `study` is its folder, which may have copies of the models that the recipes name.
 
     `unfinished` names the arm of each run that is left and whose time is not known yet. Arms that
     can't be timed are left out: an estimate is nothing to fail for.
@@ -54,16 +58,25 @@ def before_a_long_study(
     if sum(macs[name] for name in unfinished) < LONG_MACS * at_once:
         return {}
     try:
-        return _of_unfinished(plan, workloads, unfinished, workers, emit)
+        return _of_unfinished(plan, workloads, unfinished, workers, emit, study)
     except FrameworkError:
         return {}
 
 
 def _of_unfinished(
-    plan: Plan, workloads: Iterable[Workload], names: Sequence[str], workers: int, emit: Listener
+    plan: Plan,
+    workloads: Iterable[Workload],
+    names: Sequence[str],
+    workers: int,
+    emit: Listener,
+    study: Path | None,
 ) -> dict[str, float]:
     """`seconds_of_a_run` for the arms of the unfinished runs, and the event that says so."""
-    arms = [arm for arm in plan.arms if arm.name in names]
+    arms = [
+        Arm(arm.name, with_copies(arm.recipe, study), arm.base, arm.facts)
+        for arm in plan.arms
+        if arm.name in names
+    ]
     emit(Timing(len(arms)))
     return seconds_of_a_run(arms, workloads, min(workers, len(names)))
 
@@ -83,7 +96,7 @@ def seconds_needed(
     left = [job for job in jobs if folder is None or not outcome.read(job).is_settled]
     if not left:
         return None
-    timed = _of_unfinished(plan, workloads, [job.arm for job in left], workers, listener)
+    timed = _of_unfinished(plan, workloads, [job.arm for job in left], workers, listener, folder)
     return Estimate.of(workloads, timed).seconds_left(left, workers)
 
 

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from netinnet.data.source import Dataset
-from netinnet.errors import NetworkError, printable
 from netinnet.inference.onnx_graph import too_large
 from netinnet.networks.network import Network
-from netinnet.networks.zoo import ZOO, describe
 from netinnet.training.recipe import Recipe
 
 
 def cautions(recipe: Recipe, network: Network, data: Dataset | None = None) -> list[str]:
     """What is known to go wrong with such a recipe, in one line each."""
     kinds = [type(placed.layer).__name__ for placed in network.placed_layers()]
-    texts = _replaced(recipe, network)
+    texts: list[str] = []
     if "GlobalAvgPool" in kinds and "ReLU" in kinds and "BatchNorm" not in kinds:
         before_pool = kinds[kinds.index("GlobalAvgPool") - 1]
         if before_pool == "ReLU" and recipe.optimizer == "sgd":
@@ -35,25 +33,3 @@ def cautions(recipe: Recipe, network: Network, data: Dataset | None = None) -> l
             "changes what they show, as it does with digits and letters"
         )
     return texts
-
-
-def _replaced(recipe: Recipe, network: Network) -> list[str]:
-    """What a description of one's own says of its input and classes, and the data otherwise.
-
-    The zoo's are for any data. A run needs no description any more: it may be gone.
-    """
-    if recipe.network in ZOO:
-        return []
-    try:
-        own = describe(recipe.network)
-    except NetworkError:
-        return []
-    pairs = {
-        "channels": (own.input.channels, network.input.channels),
-        "classes": (own.classes, len(network.classes)),
-    }
-    return [
-        f"{printable(recipe.network)} says {what} = {said}, the data has {found}: {found} are taken"
-        for what, (said, found) in pairs.items()
-        if said and said != found
-    ]

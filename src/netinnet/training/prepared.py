@@ -8,11 +8,12 @@ from pathlib import Path
 
 from netinnet import frameworks, weights
 from netinnet.data import datasets
-from netinnet.data.source import Dataset, Source
-from netinnet.errors import ModelError
+from netinnet.data.source import Dataset, DatasetRecord, Source
+from netinnet.errors import ModelError, NetworkError, printable
 from netinnet.inference import model_files
 from netinnet.networks.network import Network
-from netinnet.training import choice, teaching
+from netinnet.networks.zoo import ZOO, describe
+from netinnet.training import choice, learnt, teaching
 from netinnet.training.choice import Wish
 from netinnet.training.listening import Listener, data_progress
 from netinnet.training.parts import load_data, network_for
@@ -78,6 +79,10 @@ def prepare(
     teacher = model_files.find(Path(recipe.teacher)) if recipe.teacher else None
     if teacher is not None:
         teaching.check(network, teacher, str(recipe.teacher))
+    reasons += replaced(recipe, network)
+    for model, name in ((pretrained, recipe.pretrained), (teacher, recipe.teacher)):
+        if model is not None:
+            reasons += learnt_otherwise(model, str(name), data.record)
     for reason in reasons:
         data_progress(listener)(reason, 0, None)
     return Prepared(recipe, network, data, tuple(reasons), pretrained, teacher)
@@ -115,3 +120,39 @@ def what_fits(network: Network, pretrained: Model, name: str) -> str:
     if len(fitting) < len(shapes):
         left = f"up to {fitting[-1]}; the rest starts anew"
     return f"{len(fitting)} of {len(shapes)} weight tensors are taken from {name}: {left}"
+
+
+def replaced(recipe: Recipe, network: Network) -> list[str]:
+    """What a description of one's own says of its input and classes, and the data otherwise.
+
+    The zoo's are for any data.
+    """
+    if recipe.network in ZOO:
+        return []
+    try:
+        own = describe(recipe.network)
+    except NetworkError:  # an object's name, which stands for no file
+        return []
+    pairs = {
+        "channels": (own.input.channels, network.input.channels),
+        "classes": (own.classes, len(network.classes)),
+    }
+    return [
+        f"{printable(recipe.network)} says {what} = {said}, the data has {found}: {found} are taken"
+        for what, (said, found) in pairs.items()
+        if said and said != found
+    ]
+
+
+def learnt_otherwise(model: Model, name: str, data: DatasetRecord) -> list[str]:
+    """A line where the model, called so, learnt from the same folder with other pictures in it, or
+    split in another way: it may have learnt what now judges."""
+    known = learnt.record_of(model)
+    if known is None or not data.read_from or known.read_from != data.read_from:
+        return []
+    if known.digest == data.digest:
+        return []
+    return [
+        f"{name} learnt from {data.read_from} as it was, or was split, then: some of the pictures "
+        f"that judge now may be among those that it learnt"
+    ]

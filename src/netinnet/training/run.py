@@ -109,16 +109,8 @@ class Run:
         except OSError:
             raise ModelError(f"{self.folder}: the run is not finished: it has no metrics") from None
         except (ValueError, TypeError, RecursionError) as error:
-            cure = f"remove it, and {nin('train', '--resume', self.folder)} trains the run again"
-            if self._is_of_study:
-                cure = f"remove {self.folder}: the study trains it again when it is continued"
+            cure = model_files.to_train_again(self.folder)
             raise ModelError(f"{self.metrics_file}: damaged ({error}); {cure}") from error
-
-    @property
-    def _is_of_study(self) -> bool:
-        """Whether it is in STUDY/runs/ARM/seed-N."""
-        above = self.folder.absolute().parents
-        return len(above) > 2 and (above[2] / "study.toml").is_file()
 
     def write_dataset(self, record: DatasetRecord) -> None:
         write_text(self.dataset_file, record.to_json(indent=1) + "\n")

@@ -12,8 +12,7 @@ from netinnet.data.mixing import Mixing
 from netinnet.data.source import Dataset, Pictures, Source, View
 from netinnet.data.targets import SoftTargets
 from netinnet.errors import RecipeError
-from netinnet.networks.layers import BatchNorm
-from netinnet.networks.network import Network
+from netinnet.networks.network import Network, least_normalised
 from netinnet.preprocessing import Array
 from netinnet.training.recipe import Recipe
 
@@ -74,9 +73,9 @@ def training_batches(
 def check_batches(recipe: Recipe, network: Network, count: int) -> None:
     """Batch norm needs two values a channel. Raises RecipeError where the last batch has one."""
     smallest = count % recipe.batch_size or recipe.batch_size
-    for placed in network.placed_layers():
-        if isinstance(placed.layer, BatchNorm) and smallest * placed.input[1] * placed.input[2] < 2:
-            raise RecipeError(
-                f"the last batch of {count} pictures has only one picture, so {placed.name} would "
-                f"get one value per channel; choose another batch_size"
-            )
+    norm = least_normalised(network)
+    if norm is not None and smallest * norm.input.height * norm.input.width < 2:
+        raise RecipeError(
+            f"the last batch of {count} pictures has only one picture, so {norm.name} would "
+            f"get one value per channel; choose another batch_size"
+        )
