@@ -313,6 +313,8 @@ def test_a_study_goes_on_with_the_split_that_it_began_with(tmp_path: Path) -> No
     began = plans.Plan("ablation", (Arm("a", recipe, None, record.facts),), (0,))
     plans.write(dataclasses.replace(began, data={str(folder): record}), tmp_path / "study")
     again = plans.Plan("ablation", (plans.given("a", recipe, {}),), (0,))
+    assert again.arms[0].facts != record.facts
+    again = plans.as_begun(again, tmp_path / "study")
     setup = scheduler.prepare(again, 1, None, lambda event: None, tmp_path / "study")
     assert setup.data[str(folder)].record.digest == record.digest
     plan, _ = plans.settle(plans.with_data(again, setup.data), tmp_path / "study")

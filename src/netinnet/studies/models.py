@@ -55,7 +55,7 @@ class Models:
         return pretrained, teacher
 
     def compare(self, recipe: Recipe, data: DatasetRecord) -> None:
-        """Say where a model may have learnt the pictures that judge the recipe's run."""
+        """Say where a model may have learnt pictures that judge the recipe's run."""
         for name in (recipe.pretrained, recipe.teacher):
             if (model := self._find(name)) is not None:
                 for line in learnt_otherwise(model, str(name), data):

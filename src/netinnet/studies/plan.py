@@ -192,7 +192,7 @@ class SearchPlan:
 
     def as_study(self, trials: int) -> Plan:
         """So many trials of the recipe as given: what they cost, a search costs about."""
-        return Plan(self.kind, (self.trial({}),), tuple(range(max(trials, 1))))
+        return Plan(self.kind, (self.trial({}),), tuple(range(max(trials, 1))), data=self.data)
 
     def continuing(self, there: Plan | SearchPlan) -> SearchPlan | None:
         """This search, whose end may be another than that of the one that is there, or None."""
@@ -278,10 +278,25 @@ def load(folder: Path) -> Plan | SearchPlan:
     return from_toml(text, str(file), networks)
 
 
-def data_of(folder: Path | None) -> Mapping[str, DatasetRecord]:
-    """What the study in a folder keeps of its data sets; nothing where there is no study yet."""
-    is_there = folder is not None and (folder / PLAN_FILE).exists()
-    return load(folder).data if folder is not None and is_there else {}
+def as_begun(plan: AnyPlan, folder: Path | None) -> AnyPlan:
+    """The plan with what the study in a folder, if there is one, keeps of its data sets.
+
+    So the same command goes on with it: pictures are split as they were then, and facts are those.
+    """
+    if folder is None or not (folder / PLAN_FILE).exists():
+        return plan
+    known = load(folder).data
+
+    def begun(arm: Arm) -> Arm:
+        record = known.get(arm.recipe.dataset)
+        if record is None or record.facts == arm.facts:
+            return arm
+        return Arm(arm.name, arm.recipe, arm.base, record.facts)
+
+    data = {**known, **plan.data}
+    if isinstance(plan, Plan):
+        return replace(plan, arms=tuple(map(begun, plan.arms)), data=data)
+    return replace(plan, given=begun(plan.given), data=data)
 
 
 def write(plan: Plan | SearchPlan, folder: Path) -> None:

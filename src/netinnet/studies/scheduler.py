@@ -120,12 +120,10 @@ def prepare(
     models = Models(listener, output)
     for arm in arms.arms:
         models.of(arm.recipe, arm.network)
-    # What was read for the study that goes on, and split as it was then.
-    known = plans.data_of(output)
-    data = workload.load_data(replace(arms, data={**known, **arms.data}), data_dir, listener)
+    data = workload.load_data(arms, data_dir, listener)
     for arm in arms.arms:
         models.compare(arm.recipe, data[arm.recipe.dataset].record)
-    if not known:
+    if not arms.data:  # a new study
         lines = [line for arm in arms.arms for line in replaced(arm.recipe, arm.network)]
         for line in dict.fromkeys(lines):
             data_progress(listener)(line, 0, None)

@@ -67,6 +67,7 @@ def conduct(
     to stop, after all trials have saved.
     """
     plan.check_end(minutes)
+    plan = plans.as_begun(plan, output)
     arms = plan.as_study(plan.trials or 1)
     setup = scheduler.prepare(arms, workers, data_dir, listener, output)
     # A storage that can't be used is said before the folder is made, too.

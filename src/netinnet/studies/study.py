@@ -10,6 +10,7 @@ from pathlib import Path
 
 from netinnet.errors import NetinnetError
 from netinnet.studies import outcome, scheduler
+from netinnet.studies import plan as plans
 from netinnet.studies.estimate import Estimate
 from netinnet.studies.events import RunEnd, Share, StudyProgress, StudyStart
 from netinnet.studies.outcome import Outcome
@@ -37,6 +38,7 @@ def conduct(
     when asked to stop, after all running trainings have saved; NetinnetError where nothing can be
     trained at all.
     """
+    plan = plans.as_begun(plan, output)
     setup = scheduler.prepare(plan, workers, data_dir, listener, output)
     grid = scheduler.run(
         plan, output, setup, lambda plan, folder: Grid(plan, folder, listener, report)
