@@ -7,6 +7,7 @@ import errno
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -26,8 +27,8 @@ from netinnet.export import card, examples
 from netinnet.serve import decoding
 from netinnet.serve.limits import Limits
 from netinnet.serve.problems import Problem
+from netinnet.studies import outcome, search_space
 from netinnet.studies import plan as plans
-from netinnet.studies import search_space
 from netinnet.studies.arms import Arm
 from netinnet.training import recipe as recipes
 from netinnet.training.run import Run
@@ -447,3 +448,33 @@ def test_what_is_no_plain_file_stays_standard_output(monkeypatch: pytest.MonkeyP
     out.close()
     assert os.read(written, 100) == b"2\\xd73" + os.linesep.encode()
     os.close(written)
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("outcome.json", "{"),
+        ("outcome.json", "{}"),
+        ("events.jsonl", ""),
+        ("events.jsonl", None),
+        ("model.safetensors", None),
+        ("metrics.json", "{}"),
+    ],
+)
+def test_a_damaged_run_of_a_study_says_what_helps(
+    file: str, content: str | None, small_run: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "study/runs/a/seed-0"
+    shutil.copytree(small_run, folder)
+    (tmp_path / "study/study.toml").touch()
+    run = Run(folder)
+    job = plans.Job("a", 0, run.recipe(), netinnet.load(folder).network, folder)
+    (folder / "outcome.json").write_text('{"state": "finished", "dead_classes": []}')
+    assert outcome.read(job).state == "finished"
+    if content is None:
+        (folder / file).unlink()
+    else:
+        (folder / file).write_text(content)
+    cure = f"remove {folder}: the study trains it again when it is continued"
+    with pytest.raises(ModelError, match=re.escape(cure)):
+        outcome.read(job)

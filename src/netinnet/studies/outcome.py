@@ -14,6 +14,7 @@ from netinnet.data.loader import logits_of
 from netinnet.data.source import Dataset
 from netinnet.errors import ModelError
 from netinnet.files import write_text
+from netinnet.inference import model_files
 from netinnet.inference.onnx_graph import too_large
 from netinnet.inference.predictor import Predictor
 from netinnet.studies.arms import Arm
@@ -164,14 +165,26 @@ def judge(run: Run, data: Dataset) -> None:
 
 
 def read(job: Job) -> Outcome:
-    """What the run's folder says: "finished", "diverged" or "unfinished"."""
-    run = Run(job.folder)
+    """What the run's folder says: "finished", "diverged" or "unfinished".
+
+    Raises ModelError where some of it is damaged or missing, saying what helps.
+    """
     try:
-        judgement = json.loads((job.folder / OUTCOME_FILE).read_text("utf-8"))
-    except OSError:
+        return _read(job)
+    except (ValueError, LookupError, TypeError, OSError) as error:
+        reason = error.strerror if isinstance(error, OSError) else repr(error)
+        raise ModelError(
+            f"{job.folder}: its results are damaged or missing ({reason}); "
+            f"{model_files.to_train_again(job.folder)}"
+        ) from error
+
+
+def _read(job: Job) -> Outcome:
+    run = Run(job.folder)
+    file = job.folder / OUTCOME_FILE
+    if not file.exists():
         return Outcome(job.arm, job.seed, job.folder, "unfinished")
-    except ValueError as error:
-        raise ModelError(f"{job.folder / OUTCOME_FILE}: damaged ({error})") from error
+    judgement = json.loads(file.read_text("utf-8"))
     logged = run.events()
     evaluations = of_kind(logged, Evaluation)
     judged = job.recipe.judged
