@@ -36,6 +36,7 @@ from netinnet.errors import NetinnetError
 from netinnet.formats import convert, mxnet_params
 from netinnet.inference import model_files, onnx_digest, onnx_graph
 from netinnet.networks import description_file, zoo
+from netinnet.networks.blocks import Block
 from netinnet.networks.layers import (
     AvgPool,
     BatchNorm,
@@ -47,7 +48,6 @@ from netinnet.networks.layers import (
     ReLU,
     Shape,
 )
-from netinnet.networks.blocks import Block
 from netinnet.networks.network import Network
 from netinnet.serve import decoding
 from netinnet.serve.limits import Limits
