@@ -237,7 +237,7 @@ import ctypes, os, sys
 if sys.argv[0].endswith("children.py") or sys.argv[0] == "-m":
     from netinnet.data import pictures
     read = pictures.read
-    def bad(content, *rest):
+    def bad(content, *rest, **options):
         if content.endswith(b"hang"):
             while True:
                 pass
@@ -247,7 +247,7 @@ if sys.argv[0].endswith("children.py") or sys.argv[0] == "-m":
             ctypes.string_at(0)
         if content.endswith(b"exit"):
             os._exit(0)
-        return read(content, *rest)
+        return read(content, *rest, **options)
     pictures.read = bad
 """
 WEBP = _file(PHOTO, "WEBP")
