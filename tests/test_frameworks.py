@@ -293,7 +293,7 @@ sys.exit(run(["train", "--network", "own.toml", "--framework", sys.argv[1], "--e
 """
 
 
-@pytest.mark.parametrize("framework", INSTALLED)
+@pytest.mark.parametrize("framework", some_slow(INSTALLED, "tensorflow", "jax"))
 def test_memory_that_does_not_suffice_is_one_line(framework: str, tmp_path: Path) -> None:
     """No machine has what is asked for: a map of 2²⁰ rows and columns."""
     (tmp_path / "own.toml").write_text(
@@ -310,4 +310,4 @@ def test_memory_that_does_not_suffice_is_one_line(framework: str, tmp_path: Path
     assert "Traceback" not in done.stderr
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith("nin: ")
-    assert "memory" in last
+    assert "memory" in last.lower()
