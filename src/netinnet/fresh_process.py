@@ -32,13 +32,18 @@ def ask(
         check=False,
         env=environment,
     )
+    check_ended(done)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def check_ended(done: subprocess.CompletedProcess[str]) -> None:
+    """Raise FrameworkError with a process's last line on standard error where it failed."""
     if done.returncode:
         lines = done.stderr.strip().splitlines()
         reason = lines[-1] if lines else f"it ended with status {done.returncode}"
         if done.returncode < 0:
             reason = f"killed by signal {-done.returncode}; a smaller batch needs less memory"
-        raise FrameworkError(reason)
-    return json.loads(done.stdout.splitlines()[-1])
+        raise FrameworkError(reason.removeprefix("nin: "))
 
 
 def answer(function: Callable[[Any], Any]) -> None:

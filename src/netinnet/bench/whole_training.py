@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from netinnet.data import folder, source
-from netinnet.errors import FrameworkError
+from netinnet.fresh_process import check_ended
 from netinnet.networks.layers import Shape
 
 TESTED = 100
@@ -55,10 +55,6 @@ def run(
         words += ["--output", str(output), "--quiet", "--json"]
         command = [sys.executable, "-m", "netinnet", *words]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        lines = done.stderr.strip().splitlines()
-        raise FrameworkError(
-            lines[-1].removeprefix("nin: ") if lines else f"it ended with {done.returncode}"
-        )
+    check_ended(done)
     metrics = json.loads(done.stdout)
     return Trained(metrics["images_per_second"], metrics["peak_memory_bytes"], train[0].nbytes)

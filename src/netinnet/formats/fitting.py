@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from netinnet.errors import NetworkError
-from netinnet.networks.layers import LARGEST_COUNT, AvgPool, Conv, MaxPool, Shape
+from netinnet.networks.checks import LARGEST_COUNT
+from netinnet.networks.layers import AvgPool, Conv, MaxPool, Shape
 from netinnet.networks.network import LARGEST_INPUT
 from netinnet.networks.windows import DoesNotFit, Pads
 

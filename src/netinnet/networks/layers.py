@@ -19,7 +19,6 @@ from netinnet.networks.checks import WORDS, typed
 from netinnet.networks.windows import Sliding
 
 FLOAT32_BYTES = 4
-LARGEST_COUNT = checks.LARGEST_COUNT
 
 
 class Shape(NamedTuple):
@@ -90,8 +89,8 @@ class Layer:
                 object.__setattr__(self, field.name, value)
             if kind == "int" and value < (lowest := 0 if field.name == "padding" else 1):
                 raise NetworkError(f"{what} must be at least {lowest}, got {value}")
-            if kind == "int" and value > LARGEST_COUNT:
-                raise NetworkError(f"{what} must be at most {LARGEST_COUNT:,}")
+            if kind == "int" and value > checks.LARGEST_COUNT:
+                raise NetworkError(f"{what} must be at most {checks.LARGEST_COUNT:,}")
 
     @property
     def name(self) -> str:
